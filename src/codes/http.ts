@@ -1,0 +1,45 @@
+import type { Context } from '../context';
+import type { Handlers, Schemas } from '../contract';
+import { writePairing } from '../stations/http';
+import { stationOfCode } from '../stations/stations';
+import { type Code, cancelCode, issueCode } from './codes';
+import { watchCode } from './watch';
+
+export function codeHandlers(ctx: Context): Pick<Handlers, 'issueCode' | 'followCode' | 'cancelCode'> {
+  return {
+    async issueCode(req, res) {
+      const issued = await issueCode(ctx, {
+        userId: req.body.user_id,
+        chargingLocationId: req.body.charging_location_id,
+        cpoId: req.body.cpo_id,
+      });
+      const { id, ...rest } = writeCode(issued);
+      res.status(201).location(`/v1/app/pairing-codes/${id}`).json({ id, code: issued.code, ...rest });
+    },
+
+    async followCode(req, res) {
+      const left = new AbortController();
+      res.on('close', () => left.abort());
+      const code = await watchCode(ctx, req.params.id, req.query.wait ?? 0, left.signal);
+      const paired = code.status === 'used' ? await stationOfCode(ctx.db, code.id) : undefined;
+      res.json({ ...writeCode(code), pairing: paired && writePairing(paired) });
+    },
+
+    async cancelCode(req, res) {
+      await cancelCode(ctx, req.params.id);
+      res.status(204).end();
+    },
+  };
+}
+
+function writeCode(code: Code): Schemas['Code'] {
+  return {
+    id: code.id,
+    status: code.status,
+    user_id: code.userId,
+    charging_location_id: code.chargingLocationId,
+    cpo_id: code.cpoId ?? undefined,
+    created_at: code.createdAt.toISOString(),
+    expires_at: code.expiresAt.toISOString(),
+  };
+}

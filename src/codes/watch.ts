@@ -1,0 +1,49 @@
+import type { Context } from '../context';
+import { CODES_CHANNEL, type Code, readCode } from './codes';
+
+/** How often a code is read again while notifications are lost. */
+const DEAF_POLL_MS = 500;
+
+/**
+ * Waits until a code's status is final, or until `waitSeconds` have passed, the service stops or the caller leaves:
+ * subscribe, read, wait, read again, so that no change falls between two steps.
+ * @returns the code's state at that moment
+ * @throws Problem `not-found`
+ */
+export async function watchCode(
+  ctx: Context,
+  id: string,
+  waitSeconds: number,
+  left: AbortSignal,
+): Promise<Code> {
+  const until = performance.now() + waitSeconds * 1000;
+  const over = AbortSignal.any([ctx.stopping, left]);
+  let rung = false;
+  let wake = () => {};
+  const ring = () => {
+    rung = true;
+    wake();
+  };
+  const unsubscribe = ctx.bell.on(CODES_CHANNEL, ring, id);
+  over.addEventListener('abort', ring, { once: true });
+  try {
+    for (;;) {
+      rung = false;
+      const { code, expiresInMs } = await readCode(ctx, id);
+      const remaining = until - performance.now();
+      if (code.status !== 'active' || remaining <= 0 || over.aborted) return code;
+      const quiet = ctx.bell.ringing ? remaining : DEAF_POLL_MS;
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, Math.min(remaining, expiresInMs + 1, quiet));
+        wake = () => {
+          clearTimeout(timer);
+          resolve();
+        };
+        if (rung) wake();
+      });
+    }
+  } finally {
+    unsubscribe();
+    over.removeEventListener('abort', ring);
+  }
+}

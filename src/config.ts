@@ -1,0 +1,102 @@
+import { resolve } from 'node:path';
+import { cleanEnv, makeValidator, str } from 'envalid';
+
+export class ConfigError extends Error {
+  override readonly name = 'ConfigError';
+}
+
+const whole = (min: number, max: number) =>
+  makeValidator((input: string) => {
+    if (!/^\d+$/.test(input) || Number(input) < min || Number(input) > max)
+      throw new Error(`must be a whole number from ${min} to ${max}`);
+    return Number(input);
+  });
+
+const url = (...schemes: string[]) =>
+  makeValidator((input: string) => {
+    if (!URL.canParse(input) || !schemes.includes(new URL(input).protocol))
+      throw new Error(`must be a URL that begins with ${schemes.map((s) => `${s}//`).join(' or ')}`);
+    return input.replace(/\/$/, '');
+  });
+
+const flag = makeValidator((input: string) => {
+  if (input !== 'true' && input !== 'false') throw new Error('must be true or false');
+  return input === 'true';
+});
+
+/** Every setting, with its default; `.env.example` explains each (a test compares the two). */
+export const settings = {
+  PORT: whole(0, 65_535)({ default: 3000 }),
+  HOST: str({ default: undefined }),
+  DATABASE_URL: url('postgres:', 'postgresql:')({ default: undefined }),
+  DATA_DIR: str({ default: '.data' }),
+  SECRET_KEY: str({ default: undefined }),
+  LOG_LEVEL: str({ choices: ['error', 'warn', 'info', 'debug'], default: 'info' }),
+  METRICS_PORT: whole(0, 65_535)({ default: undefined }),
+  CODE_LENGTH: whole(4, 12)({ default: 6 }),
+  CODE_TTL_SECONDS: whole(1, 86_400)({ default: 600 }),
+  PUBLIC_URL: url('http:', 'https:')({ default: undefined }),
+  SANDBOX: flag({ default: undefined }),
+  NODE_ENV: str({ default: 'development' }),
+};
+
+export type Config = Readonly<{
+  port: number;
+  host: string;
+  /** Undefined: the embedded PostgreSQL in `dataDir`. */
+  databaseUrl: string | undefined;
+  dataDir: string;
+  /** Undefined: one made on first start and kept in `dataDir`. */
+  secretKey: string | undefined;
+  logLevel: string;
+  metricsPort: number | undefined;
+  codeLength: number;
+  codeTtlSeconds: number;
+  publicUrl: string | undefined;
+  sandbox: boolean;
+  production: boolean;
+}>;
+
+const LOOPBACK = /^(localhost|127(\.\d{1,3}){3}|::1)$/;
+
+/**
+ * Reads the settings from the environment.
+ * @throws ConfigError that names every fault, one a line
+ */
+export function readConfig(env: NodeJS.ProcessEnv = process.env): Config {
+  const faults: string[] = [];
+  const given = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== ''));
+  const read = cleanEnv(given, settings, {
+    reporter: ({ errors }) => {
+      for (const [name, error] of Object.entries(errors)) faults.push(`${name} ${error?.message}`);
+    },
+  });
+  const production = read.NODE_ENV === 'production';
+  const sandbox = read.SANDBOX ?? read.DATABASE_URL === undefined;
+  const host = read.HOST ?? (sandbox ? '127.0.0.1' : '::');
+
+  if (production && given.DATABASE_URL === undefined)
+    faults.push('DATABASE_URL is required with NODE_ENV=production: the embedded database is for trying out');
+  if (production && given.SECRET_KEY === undefined)
+    faults.push('SECRET_KEY is required with NODE_ENV=production');
+  if (production && read.SECRET_KEY !== undefined && read.SECRET_KEY.length < 32)
+    faults.push('SECRET_KEY must have at least 32 characters with NODE_ENV=production');
+  if (sandbox && !LOOPBACK.test(host))
+    faults.push('HOST must be a loopback address in the sandbox, whose tokens lie open in DATA_DIR');
+  if (faults.length > 0) throw new ConfigError(faults.sort().join('\n'));
+
+  return Object.freeze({
+    port: read.PORT,
+    host,
+    databaseUrl: read.DATABASE_URL,
+    dataDir: resolve(read.DATA_DIR),
+    secretKey: read.SECRET_KEY,
+    logLevel: read.LOG_LEVEL,
+    metricsPort: read.METRICS_PORT,
+    codeLength: read.CODE_LENGTH,
+    codeTtlSeconds: read.CODE_TTL_SECONDS,
+    publicUrl: read.PUBLIC_URL,
+    sandbox,
+    production,
+  });
+}

@@ -1,0 +1,88 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import type { Request, Response } from 'express';
+import { parse } from 'yaml';
+import type { components, operations } from './contract.gen';
+
+export type Schemas = components['schemas'];
+export type OperationId = keyof operations;
+
+type Parameters<Id extends OperationId, In extends string> = operations[Id] extends {
+  parameters: { [K in In]?: infer P };
+}
+  ? [NonNullable<P>] extends [never]
+    ? Record<string, never>
+    : NonNullable<P>
+  : Record<string, never>;
+type Body<Id extends OperationId> = operations[Id] extends {
+  requestBody: { content: { 'application/json': infer B } };
+}
+  ? B
+  : undefined;
+
+/** A request that was checked against the operation in openapi.yaml, typed by it. */
+export type CheckedRequest<Id extends OperationId> = Omit<Request, 'params' | 'query' | 'body'> & {
+  readonly params: Parameters<Id, 'path'>;
+  readonly query: Parameters<Id, 'query'>;
+  readonly body: Body<Id>;
+};
+export type Handler<Id extends OperationId> = (
+  req: CheckedRequest<Id>,
+  res: Response,
+) => void | Promise<void>;
+/** One handler per operation; the compiler says which is missing. */
+export type Handlers = { [Id in OperationId]: Handler<Id> };
+
+export type OpenApiDocument = {
+  openapi: string;
+  info: { version: string };
+  servers: { url: string; description?: string }[];
+  paths: Record<string, Record<string, { operationId?: string; [key: string]: unknown }>>;
+  components: Record<string, Record<string, unknown>>;
+};
+
+/** The path of a file of the project, from `src/` and from the built `dist/src/` alike. */
+export function projectFile(name: string): string {
+  let directory = __dirname;
+  while (!existsSync(join(directory, 'package.json'))) directory = dirname(directory);
+  return join(directory, name);
+}
+
+export function readContract(): { text: string; document: OpenApiDocument } {
+  const text = readFileSync(projectFile('openapi.yaml'), 'utf8');
+  return { text, document: parse(text) as OpenApiDocument };
+}
+
+const METHODS = new Set(['get', 'put', 'post', 'delete', 'options', 'head', 'patch', 'trace']);
+
+/** Every operation of the document: its id, method and path. */
+export function operationsOf(document: OpenApiDocument) {
+  return Object.entries(document.paths).flatMap(([path, item]) =>
+    Object.entries(item)
+      .filter(([method]) => METHODS.has(method))
+      .map(([method, operation]) => ({ id: operation.operationId ?? '', method, path, operation })),
+  );
+}
+
+/**
+ * The document as express-openapi-validator can route it: path-to-regexp takes
+ * `{payload-protocol}` for a parameter `payload` before a literal `-protocol`, unless the name is quoted.
+ */
+export function routable(document: OpenApiDocument): OpenApiDocument {
+  const quoted = (path: string) => path.replace(/\{([^}]*[^\w}][^}]*)\}/g, '{"$1"}');
+  const paths = Object.entries(document.paths).map(([path, item]) => [quoted(path), item]);
+  return structuredClone({ ...document, paths: Object.fromEntries(paths) });
+}
+
+/** What each `pattern` of the document means in words (`x-pattern-words`), for error messages. */
+export function patternWords(document: OpenApiDocument): Map<string, string> {
+  const words = new Map<string, string>();
+  const visit = (node: unknown): void => {
+    if (typeof node !== 'object' || node === null) return;
+    if ('pattern' in node && 'x-pattern-words' in node)
+      words.set(String(node.pattern), String(node['x-pattern-words']));
+    for (const child of Object.values(node)) visit(child);
+  };
+  visit(document);
+  return words;
+}

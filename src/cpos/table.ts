@@ -1,0 +1,21 @@
+import { EntitySchema } from 'typeorm';
+
+export type CpoRow = {
+  id: string;
+  name: string;
+  baseUrl: string | null;
+  createdAt: Date;
+  suspendedAt: Date | null;
+};
+
+export const cpos = new EntitySchema<CpoRow>({
+  name: 'cpos',
+  columns: {
+    id: { type: 'uuid', primary: true, primaryKeyConstraintName: 'cpos_pkey' },
+    name: { type: 'text' },
+    baseUrl: { name: 'base_url', type: 'text', nullable: true },
+    createdAt: { name: 'created_at', type: 'timestamptz', precision: 3, default: () => 'now()' },
+    suspendedAt: { name: 'suspended_at', type: 'timestamptz', precision: 3, nullable: true },
+  },
+  uniques: [{ name: 'cpos_name_key', columns: ['name'] }],
+});

@@ -1,0 +1,117 @@
+import { EventEmitter } from 'node:events';
+import { Client } from 'pg';
+import type { Log } from '../log';
+
+const PING_EVERY_MS = 250;
+const PING_DEADLINE_MS = 500;
+const RETRY_MS = 250;
+
+/**
+ * LISTEN/NOTIFY on a connection of its own.
+ *
+ * It is pinged so often that a deaf connection is noticed within a second. While it is deaf, `ringing` is
+ * false and nobody may rely on it; every (re)connection rings all channels, since anything may have been missed.
+ */
+export class Bell {
+  readonly #emitter = new EventEmitter().setMaxListeners(0);
+  #client: Client | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #stopped = false;
+  /** Database time minus this process's monotonic time, ms. */
+  #offset: number | undefined;
+
+  constructor(
+    readonly url: string,
+    readonly channels: readonly string[],
+    readonly log: Log,
+  ) {}
+
+  get ringing(): boolean {
+    return this.#client !== undefined;
+  }
+
+  /** The database's time in ms since the epoch; its clock decides what has expired. */
+  now(): number {
+    return this.#offset === undefined ? Date.now() : performance.now() + this.#offset;
+  }
+
+  /** Calls back on every notification with that payload, and after every reconnection; returns how to stop. */
+  on(channel: string, listener: () => void, payload = ''): () => void {
+    const event = `${channel} ${payload}`;
+    this.#emitter.on(event, listener);
+    return () => this.#emitter.off(event, listener);
+  }
+
+  /** @throws what the driver throws when the database is away */
+  async start(): Promise<void> {
+    await this.#connect();
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    clearTimeout(this.#timer);
+    const client = this.#client;
+    this.#client = undefined;
+    await client?.end().catch(() => undefined);
+  }
+
+  async #connect(): Promise<void> {
+    const client = new Client({
+      connectionString: this.url,
+      connectionTimeoutMillis: 2_000,
+      query_timeout: PING_DEADLINE_MS,
+      application_name: 'scsp-pairing bell',
+    });
+    client.on('error', () => this.#deaf(client));
+    client.on('end', () => this.#deaf(client));
+    client.on('notification', ({ channel, payload = '' }) => this.#emitter.emit(`${channel} ${payload}`));
+    try {
+      await client.connect();
+      for (const channel of this.channels) await client.query(`listen ${channel}`);
+      await this.#ping(client);
+    } catch (error) {
+      void client.end().catch(() => undefined);
+      throw error;
+    }
+    if (this.#stopped) return void client.end().catch(() => undefined);
+    this.#client = client;
+    for (const event of this.#emitter.eventNames()) this.#emitter.emit(event);
+    this.#schedulePing(client);
+  }
+
+  async #ping(client: Client): Promise<void> {
+    const asked = performance.now();
+    const answer = await client.query<{ ms: number }>(
+      'select extract(epoch from clock_timestamp())::float8 * 1000 as ms',
+    );
+    this.#offset = (answer.rows[0]?.ms ?? Date.now()) - (asked + performance.now()) / 2;
+  }
+
+  #schedulePing(client: Client): void {
+    this.#timer = setTimeout(() => {
+      this.#ping(client).then(
+        () => client === this.#client && this.#schedulePing(client),
+        () => this.#deaf(client),
+      );
+    }, PING_EVERY_MS);
+  }
+
+  #deaf(client: Client): void {
+    if (client !== this.#client) return;
+    this.#client = undefined;
+    clearTimeout(this.#timer);
+    void client.end().catch(() => undefined);
+    this.log.warn('notifications lost, reconnecting');
+    this.#retry();
+  }
+
+  #retry(): void {
+    if (this.#stopped) return;
+    this.#timer = setTimeout(() => {
+      this.#connect().then(
+        () => this.log.info('notifications restored'),
+        () => this.#retry(),
+      );
+    }, RETRY_MS);
+  }
+}

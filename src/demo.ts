@@ -1,0 +1,62 @@
+import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Context } from './context';
+import { addCpo, listCpos } from './cpos/cpos';
+import { rows } from './db/database';
+import { hashToken, issueToken, type TokenOwner } from './tokens/tokens';
+
+/** What `.data/sandbox.json` says: where the sandbox is, and the tokens of its demo CPO and app. */
+export type Sandbox = { url: string; cpo: { id: string; token: string }; app: { token: string } };
+
+const DEMO_CPO = 'Demo CPO';
+const DEMO_APP = 'Demo app';
+
+/** Makes the demo CPO and app on the first start, and gives them new tokens when theirs are lost or dead. */
+export async function openSandbox(ctx: Context, url: string): Promise<Sandbox> {
+  const file = join(ctx.config.dataDir, 'sandbox.json');
+  const last = readLast(file);
+  const cpo = (await listCpos(ctx.db)).find(({ name }) => name === DEMO_CPO) ?? (await addCpo(ctx, DEMO_CPO));
+  const sandbox: Sandbox = {
+    url,
+    cpo: { id: cpo.id, token: await liveToken(ctx, last?.cpo?.token, { role: 'cpo', cpoId: cpo.id }) },
+    app: { token: await liveToken(ctx, last?.app?.token, { role: 'app', appName: DEMO_APP }) },
+  };
+  writeFileSync(`${file}.new`, `${JSON.stringify(sandbox, null, 2)}\n`, { mode: 0o600 });
+  renameSync(`${file}.new`, file);
+  return sandbox;
+}
+
+function readLast(file: string): Partial<Sandbox> | undefined {
+  try {
+    return existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+async function liveToken(ctx: Context, last: string | undefined, owner: TokenOwner): Promise<string> {
+  const [live] = await rows(
+    ctx.db,
+    `select from tokens where hash = $1 and role = $2 and revoked_at is null and expires_at > now()`,
+    [hashToken(last ?? ''), owner.role],
+  );
+  return last !== undefined && live !== undefined ? last : (await issueToken(ctx, owner)).token;
+}
+
+/** What a person sees at the start: where it is, and two commands that work when pasted one after the other. */
+export function startText({ url, cpo, app }: Sandbox, colours: boolean): string {
+  const paint = (code: number, text: string) => (colours ? `\x1b[${code}m${text}\x1b[0m` : text);
+  return `
+  ${paint(1, 'scsp-pairing')} ${paint(32, 'sandbox')}   ${paint(36, url)}   try it out: ${paint(36, `${url}/docs`)}
+
+  ${paint(2, '1. The app gets a code for its customer:')}
+
+CODE=$(curl -s ${url}/v1/app/pairing-codes -H 'Authorization: Bearer ${app.token}' -H 'Content-Type: application/json' -d '{"user_id":"user-1","charging_location_id":"home"}' | tee /dev/stderr | sed 's/.*"code":"\\([0-9]*\\)".*/\\1/')
+
+  ${paint(2, '2. The customer types it at the CPO, whose backend pairs the station:')}
+
+curl -s ${url}/v1/scsp/ocpp2.0.1/pair -H 'Authorization: Bearer ${cpo.token}' -H 'Content-Type: application/json' -d '{"code":"'"$CODE"'","charging_station":{"uid":"demo-'"$(date +%s)"'","evses":[{"evse_id":1,"capabilities":["CHARGING_PROFILE_CAPABLE"],"connectors":[{"id":"1","power_type":"AC_3_PHASE","max_voltage":220,"max_amperage":16}]}]}}'
+
+  ${paint(2, 'Tokens: .data/sandbox.json   Stop: Ctrl-C')}
+`;
+}

@@ -1,0 +1,60 @@
+import { collectDefaultMetrics, Counter, Histogram, Registry } from 'prom-client';
+import type { Log, LogFields } from './log';
+
+/** One function per business event: its log line and its counter together. */
+export type Events = ReturnType<typeof createEvents>;
+
+export function createEvents(log: Log) {
+  const registry = new Registry();
+  const requests = new Histogram({
+    name: 'scsp_request_duration_seconds',
+    help: 'Time from the first byte of a request to the last of its answer',
+    labelNames: ['operation', 'status'],
+    buckets: [0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 2.5, 5],
+    registers: [registry],
+  });
+  const pairings = new Counter({
+    name: 'scsp_pair_attempts_total',
+    help: 'Pairing requests that reached the code, by outcome',
+    labelNames: ['outcome'],
+    registers: [registry],
+  });
+  const codes = new Counter({
+    name: 'scsp_codes_total',
+    help: 'Pairing codes issued and cancelled',
+    labelNames: ['event'],
+    registers: [registry],
+  });
+
+  return {
+    registry,
+    /** Adds what every Node process has to show; once per process. */
+    collectDefaults: () => collectDefaultMetrics({ register: registry }),
+
+    requestAnswered(
+      seconds: number,
+      quiet: 'debug' | undefined,
+      fields: LogFields & { operation: string; status: number },
+    ) {
+      requests.observe({ operation: fields.operation, status: fields.status }, seconds);
+      const level = fields.status >= 500 ? 'warn' : (quiet ?? 'info');
+      log[level]('request', { ...fields, duration_ms: Math.round(seconds * 1e6) / 1e3 });
+    },
+    stationPaired(fields: { pairing_id: string; code_id: string; cpo_id: string; payload_protocol: string }) {
+      pairings.inc({ outcome: 'paired' });
+      log.info('station paired', fields);
+    },
+    pairingRefused(outcome: string, cpoId: string) {
+      pairings.inc({ outcome });
+      log.info('pairing refused', { outcome, cpo_id: cpoId });
+    },
+    codeIssued(codeId: string) {
+      codes.inc({ event: 'issued' });
+      log.info('code issued', { code_id: codeId });
+    },
+    codeCancelled(codeId: string) {
+      codes.inc({ event: 'cancelled' });
+      log.info('code cancelled', { code_id: codeId });
+    },
+  };
+}

@@ -1,0 +1,44 @@
+import type { RequestHandler } from 'express';
+import type { Context } from '../context';
+import type { Caller } from '../tokens/caller';
+
+const SANE_ID = /^[\w.~+/=:-]{1,128}$/;
+/** Asked every few seconds by machines; logged only when asked to. */
+const PROBES = new Set(['live', 'ready']);
+
+/** Gives each request its id and, when it is over, its log line and metrics. */
+export function access(ctx: Context): RequestHandler {
+  return (req, res, next) => {
+    const began = performance.now();
+    const given = req.get('X-Request-ID');
+    const requestId = given !== undefined && SANE_ID.test(given) ? given : ctx.chance.uuid();
+    const correlation = req.get('X-Correlation-ID');
+    const correlationId = correlation !== undefined && SANE_ID.test(correlation) ? correlation : undefined;
+    res.locals.requestId = requestId;
+    res.set('X-Request-ID', requestId);
+    if (correlationId !== undefined) res.set('X-Correlation-ID', correlationId);
+    res.set('Cache-Control', 'no-store');
+    res.set('X-Content-Type-Options', 'nosniff');
+    if (ctx.stopping.aborted) res.set('Connection', 'close');
+
+    const method = req.method;
+    res.on('close', () => {
+      const operation: string = req.openapi?.schema.operationId ?? 'none';
+      const seconds = (performance.now() - began) / 1000;
+      const caller = res.locals.caller as Caller | undefined;
+      ctx.events.requestAnswered(seconds, PROBES.has(operation) ? 'debug' : undefined, {
+        request_id: requestId,
+        correlation_id: correlationId,
+        method,
+        operation,
+        // 499: the caller left before the answer was out.
+        status: res.writableFinished ? res.statusCode : 499,
+        problem: res.locals.problem as string | undefined,
+        role: caller?.role,
+        cpo_id: caller?.cpo?.id,
+        token_id: caller?.tokenId,
+      });
+    });
+    next();
+  };
+}

@@ -1,0 +1,89 @@
+import express, { type Express, type RequestHandler } from 'express';
+import { middleware as validator } from 'express-openapi-validator';
+import type { Context } from '../context';
+import { type Handlers, type OpenApiDocument, type OperationId, operationsOf, routable } from '../contract';
+import { Problem } from '../problems';
+import { protocols } from '../protocols';
+import type { TokenRegistry } from '../tokens/tokens';
+import { access } from './access';
+import { bearer } from './auth';
+import { readBody } from './body';
+import { failure } from './failure';
+import { checkRequest, type Rules } from './faults';
+import { pageAssets } from './pages';
+
+const rules: Rules = {
+  pairOcpp: (body) => protocols['ocpp2.0.1'].faults(Object(body).charging_station),
+};
+
+/** The way of a request, in order; the order of its checks is part of the contract (section 3). */
+export function createApp(
+  ctx: Context,
+  document: OpenApiDocument,
+  registry: TokenRegistry,
+  handlers: Handlers,
+): Express {
+  const app = express();
+  app.disable('x-powered-by').disable('etag');
+  app.enable('strict routing').enable('case sensitive routing');
+  const contract = validator({
+    apiSpec: routable(document) as never,
+    validateApiSpec: true,
+    validateRequests: { allErrors: true, allowUnknownQueryParameters: true },
+    validateResponses: !ctx.config.production,
+    validateSecurity: { handlers: { bearer: bearer(registry) } },
+    fileUploader: false,
+  });
+  // Its types know only its own view of a request.
+  const named = (name: string) => contract.filter((step) => step.name === name) as unknown as RequestHandler[];
+
+  app.use(access(ctx));
+  app.use(oddities);
+  app.use('/docs', pageAssets);
+  app.use(named('pathParamsMiddleware'), named('metadataMiddleware'));
+  app.use(named('securityMiddleware'));
+  app.use(readBody);
+  app.use(named('requestMiddleware').map((step) => checkRequest(step, document, rules)));
+  app.use(named('responseMiddleware'));
+  app.use(dispatch(document, handlers));
+  app.use(failure(ctx));
+  return app;
+}
+
+/** What HTTP allows and the validator does not: HEAD where there is GET, and percent signs that encode nothing. */
+const oddities: RequestHandler = (req, _res, next) => {
+  const { expect } = req.headers;
+  if (expect !== undefined && expect.toLowerCase() !== '100-continue') throw new Problem('expectation-failed');
+  // Node knows by the original method that the answer has no body.
+  if (req.method === 'HEAD') req.method = 'GET';
+  const [path = '', ...query] = req.url.split('?');
+  if (!decodable(path)) {
+    req.url = [path.replaceAll('%', '%25'), ...query].join('?');
+    req.originalUrl = req.url;
+  }
+  next();
+};
+
+function decodable(path: string): boolean {
+  try {
+    decodeURIComponent(path);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** The validator has found the operation already; its id names the handler. */
+function dispatch(document: OpenApiDocument, handlers: Handlers): RequestHandler {
+  const missing = operationsOf(document).filter(({ id }) => !(id in handlers));
+  if (missing.length > 0) throw new TypeError(`no handler for ${missing.map(({ id }) => id).join(', ')}`);
+  // The validator has made the request what the handler of this very operation takes.
+  const byId = handlers as unknown as Record<OperationId, RequestHandler>;
+  return async (req, res, next) => {
+    const id = req.openapi?.schema.operationId as OperationId | undefined;
+    if (id === undefined) throw new Problem('not-found');
+    // Express empties the parameters from one step to the next.
+    req.params = req.openapi?.pathParams ?? {};
+    await byId[id](req, res, next);
+  };
+}

@@ -1,0 +1,57 @@
+import type { Request } from 'express';
+import { Passport } from 'passport';
+import { Strategy } from 'passport-http-bearer';
+import { Problem } from '../problems';
+import type { Caller } from '../tokens/caller';
+import type { TokenRegistry } from '../tokens/tokens';
+
+const REALM = 'scsp-pairing';
+
+/**
+ * The security handler of `bearer` in openapi.yaml: who calls (401), and may that role do this (403); RFC 6750.
+ * The validator keeps only an error's status, so the problem itself waits in `res.locals.refusal` for http/failure.
+ */
+export function bearer(registry: TokenRegistry): (req: Request, roles: string[]) => Promise<boolean> {
+  const passport = new Passport();
+  passport.use(
+    new Strategy({ realm: REALM }, (token: string, done: (error: unknown, caller?: Caller | false) => void) => {
+      Promise.resolve(registry.verify(token)).then(
+        (caller) => done(null, caller ?? false),
+        (error) => done(error),
+      );
+    }),
+  );
+
+  const authenticate = (req: Request) =>
+    new Promise<Caller>((resolve, reject) => {
+      // The strategy also takes access_token from query and body; it is shown the header alone.
+      const headerOnly: Request = Object.create(req, { query: { value: undefined }, body: { value: undefined } });
+      const done = (error: unknown, caller: Caller | false) => {
+        if (error) reject(error);
+        else if (caller) resolve(caller);
+        else reject(unauthorized(req.get('Authorization')));
+      };
+      passport.authenticate('bearer', { session: false }, done)(headerOnly, req.res, reject);
+    });
+
+  return async (req, roles) => {
+    try {
+      const caller = await authenticate(req);
+      if (req.res) req.res.locals.caller = caller;
+      if (!roles.includes(caller.role)) throw new Problem('wrong-role');
+      if (caller.cpo?.suspended) throw new Problem('cpo-suspended');
+      return true;
+    } catch (error) {
+      if (req.res) req.res.locals.refusal = error;
+      throw error;
+    }
+  };
+}
+
+/** RFC 6750, 3: no `error` when no token was sent. */
+export function unauthorized(header: string | undefined): Problem {
+  const sent = header !== undefined && /^bearer\s+\S/i.test(header);
+  return new Problem(sent ? 'invalid-token' : 'missing-token', {
+    headers: { 'WWW-Authenticate': `Bearer realm="${REALM}"${sent ? ', error="invalid_token"' : ''}` },
+  });
+}

@@ -1,0 +1,89 @@
+import { STATUS_CODES } from 'node:http';
+import type { Duplex } from 'node:stream';
+import type { ErrorRequestHandler, Request } from 'express';
+import type { Context } from '../context';
+import { stackOf } from '../log';
+import { Problem, type ProblemType } from '../problems';
+import { unauthorized } from './auth';
+
+const JSON_TYPES = ['application/json', 'application/problem+json'];
+const RETRY_AFTER_SECONDS = '1';
+
+/** The only place that writes an error answer; whatever was thrown becomes a problem (RFC 9457). */
+export function failure(ctx: Context): ErrorRequestHandler {
+  return (error, req, res, _next) => {
+    const problem = problemOf(res.locals.refusal ?? error, req);
+    if (problem.type === 'internal-error')
+      ctx.log.error('internal error', { request_id: res.locals.requestId, stack: stackOf(error) });
+    if (problem.status === 503 && problem.cause !== undefined)
+      ctx.log.warn('database unavailable', { request_id: res.locals.requestId, reason: reasonOf(problem.cause) });
+    res.locals.problem = problem.type;
+    if (res.headersSent) return void res.destroy();
+
+    res.status(problem.status).set(problem.headers);
+    if (problem.status === 503) res.set('Retry-After', problem.headers['Retry-After'] ?? RETRY_AFTER_SECONDS);
+    res.type(req.accepts(JSON_TYPES) || 'application/json');
+    res.json(bodyOf(problem, res.locals.requestId as string));
+  };
+}
+
+function bodyOf(problem: Problem, requestId: string) {
+  return {
+    message: problem.message,
+    type: `/problems/${problem.type}`,
+    title: problem.title,
+    status: problem.status,
+    request_id: requestId,
+    errors: problem.errors,
+  };
+}
+
+function problemOf(error: unknown, req: Request): Problem {
+  if (error instanceof Problem) return error;
+  const { status, headers } = (error ?? {}) as { status?: unknown; headers?: Record<string, string> };
+  switch (status) {
+    case 400:
+      return new Problem('malformed-request', { cause: error });
+    case 401:
+      return unauthorized(req.get('Authorization'));
+    case 404:
+      return new Problem('not-found', { cause: error });
+    case 405:
+      return new Problem('method-not-allowed', { headers: { Allow: headers?.Allow ?? '' } });
+    default:
+      return new Problem('internal-error', { cause: error });
+  }
+}
+
+function reasonOf(cause: unknown): string {
+  return cause instanceof Error ? cause.message : String(cause);
+}
+
+/** Answers what Node's HTTP parser refuses, before there is a request (`clientError`). */
+export function refuseConnection(ctx: Context, error: NodeJS.ErrnoException, socket: Duplex): void {
+  if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy();
+  const types: Record<string, ProblemType> = {
+    HPE_HEADER_OVERFLOW: 'headers-too-large',
+    ERR_HTTP_REQUEST_TIMEOUT: 'request-timeout',
+  };
+  const problem = new Problem(types[error.code ?? ''] ?? 'malformed-request');
+  const requestId = ctx.chance.uuid();
+  const body = JSON.stringify(bodyOf(problem, requestId));
+  ctx.events.requestAnswered(0, undefined, {
+    request_id: requestId,
+    operation: 'none',
+    status: problem.status,
+    problem: problem.type,
+  });
+  socket.end(
+    [
+      `HTTP/1.1 ${problem.status} ${STATUS_CODES[problem.status]}`,
+      'Content-Type: application/json; charset=utf-8',
+      `Content-Length: ${Buffer.byteLength(body)}`,
+      `X-Request-ID: ${requestId}`,
+      'Connection: close',
+      '',
+      body,
+    ].join('\r\n'),
+  );
+}

@@ -1,0 +1,42 @@
+import type { Schemas } from '../contract';
+import { repeated, type Station } from '../stations/station';
+import { connectorFaults, listIn, member, readConnector, writeConnector } from './connectors';
+import type { Protocol } from './index';
+
+/** OCPP 1.6, 2.0.1 and 2.1: a charging station with EVSEs. For 1.6, which has no EVSE tier, `evse_id` is the connector id. */
+export const ocpp: Protocol<'charging_station'> = {
+  member: 'charging_station',
+
+  read(wire: Schemas['ChargingStation']): Station {
+    return {
+      uid: wire.uid,
+      evses: wire.evses.map((evse) => ({
+        evseId: String(evse.evse_id),
+        capabilities: evse.capabilities,
+        connectors: evse.connectors.map(readConnector),
+      })),
+    };
+  },
+
+  write(station: Station): Schemas['ChargingStation'] {
+    return {
+      uid: station.uid,
+      evses: station.evses.map((evse) => ({
+        evse_id: Number(evse.evseId),
+        capabilities: evse.capabilities && [...evse.capabilities],
+        connectors: evse.connectors.map(writeConnector),
+      })),
+    };
+  },
+
+  faults(wire: unknown) {
+    const evses = listIn(wire, 'evses');
+    return [
+      ...repeated(evses.map((evse) => member(evse, 'evse_id'))).map((position) => ({
+        pointer: `/charging_station/evses/${position}/evse_id`,
+        message: 'is used by another EVSE of this station',
+      })),
+      ...evses.flatMap((evse, position) => connectorFaults(evse, `/charging_station/evses/${position}`)),
+    ];
+  },
+};

@@ -1,0 +1,166 @@
+import { once } from 'node:events';
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { migrations } from '../migrations';
+import { CODES_CHANNEL } from './codes/codes';
+import { pairingCodes } from './codes/table';
+import type { Config } from './config';
+import type { Chance, Context } from './context';
+import { readContract } from './contract';
+import { cpos } from './cpos/table';
+import { Bell } from './db/bell';
+import { type DatabaseModel, migrate, openDatabase } from './db/database';
+import { attachEmbedded, startEmbedded } from './db/embedded';
+import { openSandbox, type Sandbox } from './demo';
+import { createEvents } from './events';
+import { createApp } from './http/app';
+import { refuseConnection } from './http/failure';
+import { operationHandlers } from './http/operations';
+import { createLog, type Log } from './log';
+import { events, pairings } from './pairing/table';
+import { chance, deriveKeys, secretKey } from './secrets';
+import { connectors, evses, stations } from './stations/table';
+import { tokens } from './tokens/table';
+import { TOKENS_CHANNEL, TokenRegistry } from './tokens/tokens';
+
+export const model: DatabaseModel = {
+  entities: [cpos, tokens, pairingCodes, pairings, stations, evses, connectors, events],
+  migrations,
+};
+
+/** Requests in flight get so long to finish when the service stops. */
+const GRACE_MS = 10_000;
+
+/** Slow senders must not hold connections: headers within 5 s, everything within 15 s. Idle ones outlive a load balancer's minute. */
+const HTTP_LIMITS = {
+  headersTimeout: 5_000,
+  requestTimeout: 15_000,
+  keepAliveTimeout: 75_000,
+  connectionsCheckingInterval: 1_000,
+  maxHeaderSize: 16_384,
+};
+
+export type Overrides = { readonly log?: Log; readonly chance?: Chance };
+
+/** The whole service: `start` resolves when it answers, `stop` when nothing of it is left. */
+export type Service = {
+  readonly url: string;
+  readonly metricsUrl: string | undefined;
+  /** Undefined outside the sandbox, and when the database is not the embedded one. */
+  readonly sandbox: Sandbox | undefined;
+  stop(): Promise<void>;
+};
+
+/**
+ * Builds and starts the service.
+ * @throws what keeps it from starting: configuration, database, port
+ */
+export async function startService(config: Config, overrides: Overrides = {}): Promise<Service> {
+  const log = overrides.log ?? createLog(config.logLevel);
+  const stopping = new AbortController();
+  const parts: (() => Promise<unknown>)[] = [];
+  const stop = async () => {
+    stopping.abort();
+    for (const part of parts.splice(0).reverse()) await part();
+  };
+  try {
+    const databaseUrl = config.databaseUrl ?? (await embedded(config, log, parts));
+    const migrated = await migrate(databaseUrl, model);
+    if (migrated > 0) log.info('migrated', { count: migrated });
+
+    const db = await openDatabase(databaseUrl, model);
+    parts.push(() => db.destroy());
+    const bell = new Bell(databaseUrl, [CODES_CHANNEL, TOKENS_CHANNEL], log);
+    await bell.start();
+    parts.push(() => bell.stop());
+    const ctx: Context = {
+      config,
+      db,
+      bell,
+      log,
+      events: createEvents(log),
+      chance: overrides.chance ?? chance,
+      keys: deriveKeys(secretKey(config)),
+      stopping: stopping.signal,
+    };
+    const registry = new TokenRegistry(ctx);
+    await registry.start();
+    parts.push(async () => registry.stop());
+
+    const contract = readContract();
+    const app = createApp(ctx, contract.document, registry, operationHandlers(ctx, contract));
+    const server = createServer(HTTP_LIMITS, app);
+    server.on('checkContinue', app).on('checkExpectation', app);
+    server.on('clientError', (error, socket) => refuseConnection(ctx, error, socket));
+    const port = await listen(server, config.port, config.host);
+    parts.push(() => close(server));
+    await answersItself(port, config.host);
+
+    const metrics = config.metricsPort === undefined ? undefined : await serveMetrics(ctx, config.metricsPort, parts);
+    const url = config.publicUrl ?? `http://localhost:${port}`;
+    const sandbox = config.sandbox && config.databaseUrl === undefined ? await openSandbox(ctx, url) : undefined;
+    log.info('listening', { url, port });
+    return { url, metricsUrl: metrics === undefined ? undefined : `http://localhost:${metrics}`, sandbox, stop };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+async function embedded(config: Config, log: Log, parts: (() => Promise<unknown>)[]): Promise<string> {
+  const postgres = await startEmbedded({
+    dir: config.dataDir,
+    onExit: (reason) => log.error('embedded database ended', { reason }),
+  });
+  parts.push(() => postgres.stop());
+  return postgres.url;
+}
+
+/** The database of these settings for a command: the configured one, or the embedded one, running or not. */
+export async function borrowDatabase(config: Config): Promise<{ url: string; giveBack(): Promise<void> }> {
+  const running = config.databaseUrl ?? (await attachEmbedded(config.dataDir));
+  if (running !== undefined) return { url: running, giveBack: async () => {} };
+  const postgres = await startEmbedded({ dir: config.dataDir });
+  return { url: postgres.url, giveBack: () => postgres.stop() };
+}
+
+async function listen(server: Server, port: number, host: string): Promise<number> {
+  server.listen({ port, host });
+  await once(server, 'listening');
+  return (server.address() as AddressInfo).port;
+}
+
+/** The validator starts in spite of a broken spec and then answers 500 to everything. */
+async function answersItself(port: number, host: string): Promise<void> {
+  const address = host === '::' || host === '0.0.0.0' ? 'localhost' : host.includes(':') ? `[${host}]` : host;
+  const response = await fetch(`http://${address}:${port}/ready`, { headers: { connection: 'close' } });
+  if (!response.ok) throw new Error(`the service does not answer itself: ${await response.text()}`);
+}
+
+async function serveMetrics(ctx: Context, port: number, parts: (() => Promise<unknown>)[]): Promise<number> {
+  ctx.events.collectDefaults();
+  const server = createServer(async (req, res) => {
+    if (req.url !== '/metrics') return res.writeHead(404).end();
+    res.setHeader('Content-Type', ctx.events.registry.contentType);
+    return res.end(await ctx.events.registry.metrics());
+  });
+  parts.push(() => close(server));
+  return listen(server, port, ctx.config.host);
+}
+
+/** No new connections, idle ones closed as they fall idle, the rest given time. */
+async function close(server: Server): Promise<void> {
+  const closed = once(server, 'close');
+  server.close();
+  const over = performance.now() + GRACE_MS;
+  while (server.listening || (await connections(server)) > 0) {
+    server.closeIdleConnections();
+    if (performance.now() > over) server.closeAllConnections();
+    await Promise.race([closed, sleep(20)]);
+  }
+}
+
+function connections(server: Server): Promise<number> {
+  return new Promise((resolve) => server.getConnections((_error, count) => resolve(count ?? 0)));
+}

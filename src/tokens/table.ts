@@ -1,0 +1,39 @@
+import { EntitySchema } from 'typeorm';
+
+export type Role = 'cpo' | 'app';
+
+export type TokenRow = {
+  id: string;
+  role: Role;
+  cpoId: string | null;
+  appName: string | null;
+  hash: Buffer;
+  createdAt: Date;
+  expiresAt: Date;
+  revokedAt: Date | null;
+};
+
+export const tokens = new EntitySchema<TokenRow>({
+  name: 'tokens',
+  columns: {
+    id: { type: 'uuid', primary: true, primaryKeyConstraintName: 'tokens_pkey' },
+    role: { type: 'text' },
+    cpoId: { name: 'cpo_id', type: 'uuid', nullable: true },
+    appName: { name: 'app_name', type: 'text', nullable: true },
+    hash: { type: 'bytea' },
+    createdAt: { name: 'created_at', type: 'timestamptz', precision: 3, default: () => 'now()' },
+    expiresAt: { name: 'expires_at', type: 'timestamptz', precision: 3 },
+    revokedAt: { name: 'revoked_at', type: 'timestamptz', precision: 3, nullable: true },
+  },
+  uniques: [{ name: 'tokens_hash_key', columns: ['hash'] }],
+  checks: [
+    { name: 'tokens_role_check', expression: `role in ('cpo', 'app')` },
+    {
+      name: 'tokens_owner_check',
+      expression: `(role = 'cpo') = (cpo_id is not null) and (role = 'app') = (app_name is not null)`,
+    },
+  ],
+  foreignKeys: [
+    { name: 'tokens_cpo_id_fkey', target: 'cpos', columnNames: ['cpoId'], referencedColumnNames: ['id'] },
+  ],
+});
