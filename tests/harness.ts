@@ -1,0 +1,143 @@
+import { randomUUID } from 'node:crypto';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Writable } from 'node:stream';
+import { Client, Pool } from 'pg';
+import { readConfig } from '../src/config';
+import { addCpo } from '../src/cpos/cpos';
+import { openDatabase } from '../src/db/database';
+import { createLog } from '../src/log';
+import { chance } from '../src/secrets';
+import { model, type Overrides, type Service, startService } from '../src/service';
+import { issueToken } from '../src/tokens/tokens';
+import stationFixture from './fixtures/ocpp/station.json';
+
+export type Answer = { status: number; headers: Headers; body: any };
+export type LogLine = { level: string; message: string; [field: string]: unknown };
+export type TestCpo = { id: string; name: string; token: string };
+
+/** A database of its own, copied from the migrated template. */
+export async function createTestDatabase(): Promise<{ url: string; drop(): Promise<void> }> {
+  const admin = process.env.SCSP_TEST_ADMIN_URL ?? '';
+  const name = `scsp_test_${randomUUID().replaceAll('-', '')}`;
+  const run = async (sql: string) => {
+    const client = new Client(admin);
+    await client.connect();
+    await client.query(sql).finally(() => client.end());
+  };
+  await run(`create database ${name} template ${process.env.SCSP_TEST_TEMPLATE}`);
+  const url = new URL(admin);
+  url.pathname = name;
+  return { url: url.href, drop: () => run(`drop database if exists ${name} with (force)`) };
+}
+
+/** A log whose lines a test can read and wait for. */
+export function recordedLog() {
+  const lines: LogLine[] = [];
+  const waiting = new Set<() => void>();
+  const stream = new Writable({
+    write(chunk, _encoding, done) {
+      lines.push(JSON.parse(String(chunk)));
+      for (const check of waiting) check();
+      done();
+    },
+  });
+  const waitFor = (wanted: (line: LogLine) => boolean) =>
+    new Promise<LogLine>((resolve) => {
+      const check = () => {
+        const found = lines.find(wanted);
+        if (found === undefined) return;
+        waiting.delete(check);
+        resolve(found);
+      };
+      waiting.add(check);
+      check();
+    });
+  return { lines, waitFor, log: createLog('debug', stream) };
+}
+
+export type Harness = Awaited<ReturnType<typeof startHarness>>;
+
+/** The whole service over HTTP on a database of its own, with what a test needs around it. */
+export async function startHarness(
+  settings: Record<string, string> = {},
+  overrides: Overrides & { databaseUrl?: string } = {},
+) {
+  const database = overrides.databaseUrl === undefined ? await createTestDatabase() : undefined;
+  const databaseUrl = database?.url ?? overrides.databaseUrl ?? '';
+  const dataDir = mkdtempSync(join(tmpdir(), 'scsp-data-'));
+  const recorded = recordedLog();
+  const config = readConfig({
+    PORT: '0',
+    HOST: '127.0.0.1',
+    DATABASE_URL: databaseUrl,
+    DATA_DIR: dataDir,
+    SECRET_KEY: 'a secret key that only the tests know, 32+ characters',
+    ...settings,
+  });
+  const service: Service = await startService(config, { log: recorded.log, ...overrides });
+  const db = await openDatabase(databaseUrl, model, 2);
+  const sql = new Pool({ connectionString: databaseUrl, max: 5 });
+  const appToken = (await issueToken({ db, chance }, { role: 'app', appName: 'test app' })).token;
+
+  const request = async (
+    method: string,
+    path: string,
+    options: { token?: string | undefined; body?: unknown; headers?: Record<string, string>; raw?: string | Uint8Array<ArrayBuffer> } = {},
+  ): Promise<Answer> => {
+    const headers = new Headers(options.headers);
+    if (options.token !== undefined) headers.set('Authorization', `Bearer ${options.token}`);
+    const body = options.raw ?? (options.body === undefined ? undefined : JSON.stringify(options.body));
+    if (body !== undefined && !headers.has('Content-Type')) headers.set('Content-Type', 'application/json');
+    const response = await fetch(service.url + path, { method, headers, redirect: 'manual', ...(body !== undefined && { body }) });
+    const text = await response.text();
+    const json = /json/.test(response.headers.get('Content-Type') ?? '') && text !== '';
+    return { status: response.status, headers: response.headers, body: json ? JSON.parse(text) : text };
+  };
+
+  return {
+    url: service.url,
+    databaseUrl,
+    service,
+    config,
+    db,
+    /** Plain SQL, for what no answer shows. */
+    sql,
+    log: recorded,
+    appToken,
+    request,
+
+    async cpo(name = `CPO ${randomUUID()}`): Promise<TestCpo> {
+      const { id } = await addCpo({ db, chance }, name);
+      const { token } = await issueToken({ db, chance }, { role: 'cpo', cpoId: id });
+      return { id, name, token };
+    },
+
+    /** Issues a code for a user and location of its own unless told whose. */
+    async code(body: { user_id?: string; charging_location_id?: string; cpo_id?: string } = {}): Promise<any> {
+      const answer = await request('POST', '/v1/app/pairing-codes', {
+        token: appToken,
+        body: { user_id: randomUUID(), charging_location_id: 'home', ...body },
+      });
+      if (answer.status !== 201) throw new Error(`no code: ${JSON.stringify(answer.body)}`);
+      return answer.body;
+    },
+
+    followCode: (id: string, wait = 0) => request('GET', `/v1/app/pairing-codes/${id}?wait=${wait}`, { token: appToken }),
+
+    pair: (cpo: TestCpo, code: string, station: unknown = aStation(), protocol = 'ocpp2.0.1') =>
+      request('POST', `/v1/scsp/${protocol}/pair`, { token: cpo.token, body: { code, charging_station: station } }),
+
+    async stop() {
+      await Promise.all([service.stop(), sql.end(), db.destroy()]);
+      await database?.drop();
+      rmSync(dataDir, { recursive: true, force: true });
+    },
+  };
+}
+
+/** The seed document's station under a uid of its own. */
+export function aStation(uid = `station-${randomUUID()}`) {
+  return { ...structuredClone(stationFixture), uid };
+}
