@@ -22,6 +22,8 @@ export const CODES_CHANNEL = 'scsp_codes';
 
 /** Codes are issued one at a time in the whole platform: what is counted and compared holds until the commit. */
 const ISSUE_LOCK = 7_305_002;
+/** Before it, and before any row is touched, one issue at a time for a user and location: nobody waits in a circle. */
+const OWNER_LOCK = 7_305_003;
 /** So many candidates in a row refused by twins and quarantine: that length is as good as full. */
 const TRIES_PER_LENGTH = 20;
 const LONGEST = 18;
@@ -78,11 +80,9 @@ export async function issueCode(
   let length = ctx.config.codeLength;
   for (let attempt = 1; length <= LONGEST; attempt++) {
     const candidate = await transaction(ctx.db, async (tx) => {
-      const old = await rows<{ id: string }>(tx, CANCEL_OLD, [
-        request.userId,
-        request.chargingLocationId,
-        ctx.chance.uuid(),
-      ]);
+      const { userId, chargingLocationId } = request;
+      await rows(tx, 'select pg_advisory_xact_lock($1, hashtext($2))', [OWNER_LOCK, `${userId}\n${chargingLocationId}`]);
+      const old = await rows<{ id: string }>(tx, CANCEL_OLD, [userId, chargingLocationId, ctx.chance.uuid()]);
       for (const { id } of old) ctx.events.codeCancelled(id);
       await rows(tx, 'select pg_advisory_xact_lock($1)', [ISSUE_LOCK]);
       await rows(tx, LAPSE);

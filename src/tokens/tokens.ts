@@ -86,6 +86,9 @@ select encode(t.hash, 'hex') as hash, t.id as "tokenId", t.role, t.expires_at as
 from tokens t left join cpos c on c.id = t.cpo_id
 where t.revoked_at is null and t.expires_at > now()`;
 
+/** So many unknown tokens a second are looked up; a flood beyond it is refused from memory. */
+const LOOK_UPS_PER_SECOND = 20;
+
 /**
  * Who may call, kept in memory and read again on every change. While notifications are lost, each token is looked
  * up in the database instead: a revocation is then in force at once, and a flood costs what it has to.
@@ -96,6 +99,8 @@ export class TokenRegistry {
   #current = false;
   #reading: Promise<void> | undefined;
   #stale = false;
+  #second = 0;
+  #lookUps = 0;
 
   constructor(readonly ctx: Pick<Context, 'db' | 'bell' | 'log'>) {}
 
@@ -114,7 +119,19 @@ export class TokenRegistry {
     if (!this.#current) void this.#refresh();
     if (!this.#current || !this.ctx.bell.ringing) return this.#lookUp(hash);
     const found = this.#live.get(hash.toString('hex'));
-    return found !== undefined && found.expiresAt.getTime() > this.ctx.bell.now() ? found : undefined;
+    // One issued this very moment may not have rung yet.
+    if (found === undefined) return this.#mayLookUp() ? this.#lookUp(hash) : undefined;
+    return found.expiresAt.getTime() > this.ctx.bell.now() ? found : undefined;
+  }
+
+  #mayLookUp(): boolean {
+    const now = performance.now();
+    if (now - this.#second >= 1000) {
+      this.#second = now;
+      this.#lookUps = 0;
+    }
+    this.#lookUps += 1;
+    return this.#lookUps <= LOOK_UPS_PER_SECOND;
   }
 
   async #lookUp(hash: Buffer): Promise<Caller | undefined> {
