@@ -39,6 +39,8 @@ const HTTP_LIMITS = {
   keepAliveTimeout: 75_000,
   connectionsCheckingInterval: 1_000,
   maxHeaderSize: 16_384,
+  // Node's own refusal is not in the one shape; http/app refuses instead.
+  requireHostHeader: false,
 };
 
 export type Overrides = { readonly log?: Log; readonly chance?: Chance };

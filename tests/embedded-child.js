@@ -11,8 +11,6 @@ async function main() {
   say('waiting', process.pid);
   await orders.next();
   const database = await startEmbedded({ ...options, onExit: (message) => say('database ended', message) });
-  say('started', database.url);
-
   const client = new Client(database.url);
   client.on('error', () => {});
   await client.connect();
@@ -26,6 +24,7 @@ async function main() {
     process.exit();
   });
 
+  say('started', database.url);
   for await (const order of orders) {
     if (order === 'stop') break;
     const { rowCount } = await client.query('INSERT INTO rows VALUES ($1)', [Number(order)]);

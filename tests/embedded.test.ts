@@ -1,13 +1,24 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, chownSync, existsSync, mkdirSync, mkdtempSync, readFileSync, realpathSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Client } from 'pg';
 import { attachEmbedded, type Embedded, EmbeddedError, startEmbedded } from '../src/db/embedded';
-import { processStart } from '../src/db/embedded-lock';
+import { processStart, readIfThere } from '../src/db/embedded-lock';
 
 jest.setTimeout(60_000);
 
@@ -30,16 +41,25 @@ afterEach(async () => {
   await database?.stop();
   database = undefined;
   for (const child of children) child.kill('SIGKILL');
-  if (existsSync(lock())) await gone(postmaster());
+  await until(() => processStart(postmaster()) === undefined);
   rmSync(join(dir, '..'), { recursive: true, force: true, maxRetries: 5 });
 });
 
 test('the first start creates a database behind a password that only its owner can read', async () => {
   database = await startEmbedded({ dir, ...FAST });
-  expect(await query(database.url, 'SHOW server_version')).toEqual([{ server_version: expect.stringMatching(/^18\./) }]);
+  expect(await query(database.url, 'SHOW server_version')).toEqual([
+    { server_version: expect.stringMatching(/^18\./) },
+  ]);
   expect(statSync(join(dir, 'postgres', 'password')).mode & 0o777).toBe(0o600);
-  await expect(query(database.url.replace(/:[^:@]+@/, ':guess@'), 'SELECT 1')).rejects.toThrow('password authentication failed');
-  expect(await query(database.url, "SELECT current_setting('listen_addresses') AS tcp, current_setting('unix_socket_directories') AS unix")).toEqual([{ tcp: '127.0.0.1', unix: '' }]);
+  await expect(query(database.url.replace(/:[^:@]+@/, ':guess@'), 'SELECT 1')).rejects.toThrow(
+    'password authentication failed',
+  );
+  expect(
+    await query(
+      database.url,
+      "SELECT current_setting('listen_addresses') AS tcp, current_setting('unix_socket_directories') AS unix",
+    ),
+  ).toEqual([{ tcp: '127.0.0.1', unix: '' }]);
 });
 
 test('a restart keeps the rows and leaves the other files of the folder alone', async () => {
@@ -144,9 +164,10 @@ onLinux('an orphan whose guardian was killed too is stopped by the next start', 
   child.stdin.write('7\n');
   expect(await next()).toEqual({ event: 'inserted', detail: 7 });
   const orphan = postmaster();
-  const guardians = readFileSync(`/proc/${child.pid}/task/${child.pid}/children`, 'utf8').split(' ').filter((pid) => pid && Number(pid) !== orphan);
+  const guardians = readFileSync(`/proc/${child.pid}/task/${child.pid}/children`, 'utf8')
+    .split(' ')
+    .filter((pid) => pid && Number(pid) !== orphan);
   expect(guardians).toHaveLength(1);
-  child.kill('SIGSTOP');
   process.kill(Number(guardians[0]), 'SIGKILL');
   child.kill('SIGKILL');
   await once(child, 'exit');
@@ -158,17 +179,13 @@ onLinux('an orphan whose guardian was killed too is stopped by the next start', 
 });
 
 test('kill -9 of PostgreSQL is told to the owner, and the next start recovers', async () => {
-  const ended = new Promise((onExit) => {
-    database = undefined;
-    startEmbedded({ dir, initdbOptions: FAST.initdbOptions, onExit }).then((running) => {
-      database = running;
-    }, onExit);
-  });
-  await until(() => database !== undefined);
-  await query(database?.url, 'CREATE TABLE rows AS SELECT 7 AS n');
+  let tell: (message: string) => void = () => {};
+  const ended = new Promise<string>((resolve) => (tell = resolve));
+  database = await startEmbedded({ dir, initdbOptions: FAST.initdbOptions, onExit: tell });
+  await query(database.url, 'CREATE TABLE rows AS SELECT 7 AS n');
   process.kill(postmaster(), 'SIGKILL');
   expect(await ended).toMatch(/^PostgreSQL ended unexpectedly \(SIGKILL\)/);
-  await database?.stop();
+  await database.stop();
 
   database = await startEmbedded({ dir, ...FAST });
   expect(await query(database.url, 'SELECT n FROM rows')).toEqual([{ n: 7 }]);
@@ -188,24 +205,33 @@ test('Ctrl-C for the whole process group leaves the owner its database until it 
   expect(statSync(join(dir, '..')).mode & 0o777).toBe(0o700);
 });
 
-(isRoot && canRead(CHILD) ? test : test.skip)('an ordinary user starts it, and root afterwards runs it as that user', async () => {
-  chmodSync(join(dir, '..'), 0o711);
-  mkdirSync(dir);
-  chownSync(dir, NOBODY, NOBODY);
-  const { child } = await childOn(dir, FAST, { uid: NOBODY, gid: NOBODY });
-  child.stdin.end('stop\n');
-  await once(child, 'exit');
+(isRoot && canRead(CHILD) ? test : test.skip)(
+  'an ordinary user starts it, and root afterwards runs it as that user',
+  async () => {
+    chmodSync(join(dir, '..'), 0o711);
+    mkdirSync(dir);
+    chownSync(dir, NOBODY, NOBODY);
+    const { child } = await childOn(dir, FAST, { uid: NOBODY, gid: NOBODY });
+    child.stdin.end('stop\n');
+    await once(child, 'exit');
 
-  database = await startEmbedded({ dir, ...FAST });
-  expect(statSync(join(dir, 'postgres', 'data', 'postmaster.pid')).uid).toBe(NOBODY);
-});
+    database = await startEmbedded({ dir, ...FAST });
+    expect(statSync(join(dir, 'postgres', 'data', 'postmaster.pid')).uid).toBe(NOBODY);
+  },
+);
 
 /** A process that will start the database when it reads a line; `next` gives what it says. */
 async function spawnChild(folder: string, options: object = FAST, account = {}) {
-  const child = spawn(process.execPath, [CHILD, JSON.stringify({ dir: folder, ...options })], { ...account, cwd: '/', detached: true, stdio: ['pipe', 'pipe', 'inherit'] });
+  const child = spawn(process.execPath, [CHILD, JSON.stringify({ dir: folder, ...options })], {
+    ...account,
+    cwd: '/',
+    detached: true,
+    stdio: ['pipe', 'pipe', 'inherit'],
+  });
   children.push(child);
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
-  const next = async (): Promise<{ event: string; detail: unknown }> => JSON.parse((await lines.next()).value ?? '{"event":"died"}');
+  const next = async (): Promise<{ event: string; detail: unknown }> =>
+    JSON.parse((await lines.next()).value ?? '{"event":"died"}');
   expect(await next()).toEqual({ event: 'waiting', detail: child.pid });
   return { child, next };
 }
@@ -218,7 +244,7 @@ async function childOn(folder: string, options: object = FAST, account = {}) {
   return { child, next, started: String(detail) };
 }
 
-async function query(connectionString: string | undefined, sql: string) {
+async function query(connectionString: string, sql: string) {
   const client = new Client({ connectionString });
   client.on('error', () => {});
   await client.connect();
@@ -234,7 +260,7 @@ function lock(): string {
 }
 
 function postmaster(): number {
-  return Number(readFileSync(join(dir, 'postgres', 'data', 'postmaster.pid'), 'utf8').split('\n')[0]);
+  return Number.parseInt(readIfThere(join(dir, 'postgres', 'data', 'postmaster.pid')) ?? '', 10);
 }
 
 function gone(pid: number): Promise<void> {

