@@ -148,7 +148,9 @@ async function serveMetrics(ctx: Context, port: number, parts: (() => Promise<un
     return res.end(await ctx.events.registry.metrics());
   });
   parts.push(() => close(server));
-  return listen(server, port, ctx.config.host);
+  const bound = await listen(server, port, ctx.config.host);
+  ctx.log.info('metrics', { url: `http://localhost:${bound}/metrics`, port: bound });
+  return bound;
 }
 
 /** No new connections, idle ones closed as they fall idle, the rest given time. */

@@ -1,0 +1,58 @@
+import { once } from 'node:events';
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
+
+/** A TCP proxy before PostgreSQL that can do what networks do. */
+export async function startProxy(target: string) {
+  const { hostname, port } = new URL(target);
+  const sockets = new Set<Socket>();
+  let silent = false;
+  const server = createServer((inner) => {
+    const outer = connect(Number(port), hostname);
+    for (const [from, to] of [
+      [inner, outer],
+      [outer, inner],
+    ] as const) {
+      sockets.add(from);
+      from.on('data', (chunk) => silent || to.write(chunk));
+      from.on('close', () => {
+        sockets.delete(from);
+        if (!silent) to.destroy();
+      });
+      from.on('error', () => undefined);
+    }
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const bound = (server.address() as AddressInfo).port;
+  const url = new URL(target);
+  url.host = `127.0.0.1:${bound}`;
+  const cut = () => {
+    for (const socket of sockets) socket.destroy();
+  };
+
+  return {
+    url: url.href,
+    /** Packets vanish, connections stay. */
+    swallow() {
+      silent = true;
+    },
+    /** Connections are cut and new ones refused. */
+    async down() {
+      server.close();
+      cut();
+      await once(server, 'close');
+    },
+    async up() {
+      silent = false;
+      cut();
+      if (!server.listening) {
+        server.listen(bound, '127.0.0.1');
+        await once(server, 'listening');
+      }
+    },
+    async stop() {
+      cut();
+      if (server.listening) server.close();
+    },
+  };
+}
