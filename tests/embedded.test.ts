@@ -41,7 +41,7 @@ afterEach(async () => {
   await database?.stop();
   database = undefined;
   for (const child of children) child.kill('SIGKILL');
-  await until(() => processStart(postmaster()) === undefined);
+  await end(postmaster());
   rmSync(join(dir, '..'), { recursive: true, force: true, maxRetries: 5 });
 });
 
@@ -261,6 +261,16 @@ function lock(): string {
 
 function postmaster(): number {
   return Number.parseInt(readIfThere(join(dir, 'postgres', 'data', 'postmaster.pid')) ?? '', 10);
+}
+
+/** Also an orphan that a failed test left behind. */
+async function end(pid: number): Promise<void> {
+  try {
+    if (processStart(pid) !== undefined) process.kill(pid, 'SIGINT');
+  } catch {
+    // It ended by itself.
+  }
+  await gone(pid);
 }
 
 function gone(pid: number): Promise<void> {

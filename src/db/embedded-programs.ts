@@ -4,6 +4,7 @@ import { chmod, cp, mkdir } from 'node:fs/promises';
 import { userInfo } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
+import { readIfThere } from './embedded-lock';
 
 const run = promisify(execFile);
 
@@ -15,7 +16,9 @@ export class EmbeddedError extends Error {
 export type Account = { readonly uid: number; readonly gid: number };
 
 /** Which PostgreSQL programs to run, and as whom. */
-export type Server = { readonly native: string; readonly account?: Account; readonly unshared: boolean };
+export type Programs = { readonly native: string; readonly account?: Account; readonly unshared: boolean };
+
+type Program = 'initdb' | 'postgres';
 
 /** The whole environment of PostgreSQL: an inherited PGOPTIONS or LD_PRELOAD is none of its business. */
 const ENV = { PATH: '/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C', TZ: 'UTC' };
@@ -28,16 +31,16 @@ const UNSHARE = ['--user', '--map-user=65534', '--'];
  * A cluster that exists is run by its `owner`. PostgreSQL refuses root, which therefore lends it another account.
  * @throws EmbeddedError when there is no way
  */
-export async function findServer(home: string, owner: Account | undefined): Promise<Server> {
+export async function findPrograms(home: string, owner: Account | undefined): Promise<Programs> {
   const installed = installedPackage();
   const failures = new Set<string>();
   for (const identity of await identities(owner)) {
     for (const place of [async () => installed, () => copyOf(installed, home)]) {
       try {
-        const server = { ...identity, native: join(await place(), 'native') };
-        linkLibraries(server.native);
-        await run(...command(server, 'postgres', ['--version']), { ...runAs(server), cwd: '/' });
-        return server;
+        const programs = { ...identity, native: join(await place(), 'native') };
+        linkLibraries(programs.native);
+        await runProgram(programs, 'postgres', ['--version'], '/');
+        return programs;
       } catch (error) {
         failures.add(messageOf(error));
       }
@@ -48,19 +51,37 @@ export async function findServer(home: string, owner: Account | undefined): Prom
   );
 }
 
-/** The file and arguments to spawn for a program of the server. */
+/**
+ * How to name the data folder to a program. On Linux it is started inside the folder and knows no other name, which
+ * works even below a folder that its account may not enter, such as root's home (0700).
+ */
+export function dataOption(data: string): string[] {
+  return ['-D', process.platform === 'linux' ? '/proc/self/cwd' : data];
+}
+
+/** The file and arguments to spawn. */
 export function command(
-  { native, unshared }: Server,
-  program: 'initdb' | 'postgres',
+  { native, unshared }: Programs,
+  program: Program,
   args: readonly string[],
 ): [file: string, args: string[]] {
   const file = join(native, 'bin', program);
   return unshared ? ['unshare', [...UNSHARE, file, ...args]] : [file, [...args]];
 }
 
-/** The spawn options that every process of the server shares. */
-export function runAs({ account }: Server) {
+/** The spawn options that go with every program. */
+export function runAs({ account }: Programs) {
   return { ...account, env: ENV };
+}
+
+/** Runs a program to its end; rejects with what it wrote to stderr when it fails. */
+export async function runProgram(
+  programs: Programs,
+  program: Program,
+  args: readonly string[],
+  cwd: string,
+): Promise<void> {
+  await run(...command(programs, program, args), { ...runAs(programs), cwd });
 }
 
 export function messageOf(error: unknown): string {
@@ -78,7 +99,7 @@ function installedPackage(): string {
   }
 }
 
-async function identities(owner: Account | undefined): Promise<Omit<Server, 'native'>[]> {
+async function identities(owner: Account | undefined): Promise<Omit<Programs, 'native'>[]> {
   const uid = process.getuid?.();
   if (uid !== 0) {
     if (owner && owner.uid !== uid) {
@@ -118,9 +139,8 @@ function canUnshare(): Promise<boolean> {
 
 /** npm packages cannot hold symbolic links; the package's own script makes them, unless npm ran with --ignore-scripts. */
 function linkLibraries(native: string): void {
-  const links: { source: string; target: string }[] = JSON.parse(
-    readFileSync(join(native, 'pg-symlinks.json'), 'utf8'),
-  );
+  const list = readIfThere(join(native, 'pg-symlinks.json')) ?? '[]';
+  const links: { source: string; target: string }[] = JSON.parse(list);
   for (const { source, target } of links) {
     try {
       symlinkSync(basename(source), join(native, '..', target));
