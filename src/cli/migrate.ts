@@ -1,0 +1,14 @@
+import type { Command } from 'commander';
+import { migrate } from '../db/database';
+import { model } from '../service';
+import { withDatabaseUrl } from './database';
+import { refuseAsAway } from './reason';
+import { answering, verb } from './verb';
+
+export function migrateCommand(program: Command): void {
+  verb(program, 'migrate', 'brings the database to this version; again is the same', 'scsp migrate').action(
+    answering((config) =>
+      withDatabaseUrl(config, async (url) => ({ row: { migrated: await migrate(url, model).catch(refuseAsAway) } })),
+    ),
+  );
+}

@@ -1,0 +1,31 @@
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import type { Command } from 'commander';
+import { createLog } from '../log';
+import { startSandboxCpo } from '../sandbox/cpo';
+import { tokenFromStdin, whole } from './values';
+import { answering, verb } from './verb';
+
+export function sandboxCpoCommand(program: Command): void {
+  verb(
+    program,
+    'sandbox-cpo',
+    "runs a CPO's backend to integrate against, until stopped",
+    'scsp sandbox-cpo --port 3001',
+    'echo "$TOKEN" | scsp sandbox-cpo --token-stdin',
+  )
+    .option('--port <N>', 'where it listens, on loopback only', whole(0, 65_535), 3001)
+    .option('--token-stdin', 'reads the token that it takes from standard input; else it makes one')
+    .action(
+      answering(async (config, options: { port: number; tokenStdin?: true }) => {
+        const token = options.tokenStdin ? await tokenFromStdin() : randomBytes(32).toString('base64url');
+        const { url } = await startSandboxCpo(options.port, token, createLog(config.logLevel, process.stderr));
+        return { row: { url, token: options.tokenStdin ? undefined : token } };
+      }, untilStopped),
+    );
+}
+
+/** Whoever asked goes on when it has read where the backend is; the backend goes on until a signal. */
+async function untilStopped(): Promise<void> {
+  await Promise.race([once(process, 'SIGINT'), once(process, 'SIGTERM')]);
+}

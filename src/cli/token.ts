@@ -1,0 +1,67 @@
+import { type Command, Option } from 'commander';
+import { issueToken, listTokens, revokeToken, type TokenOwner, type TokenSummary } from '../tokens/tokens';
+import { withContext } from './database';
+import type { Row } from './text';
+import { name } from './values';
+import { answering, noun, verb } from './verb';
+
+export function tokenCommands(program: Command): void {
+  const token = noun(program, 'token', 'the bearer tokens of CPOs and apps');
+
+  const issue = verb(
+    token,
+    'issue',
+    'makes a token that lives for a year, and shows it this once',
+    'scsp token issue --cpo 0197a0c4-6f6e-7b52-8d3c-2f1f0f4a9b11',
+    'scsp token issue --app "Jedlix app" --json',
+  )
+    .addOption(new Option('--cpo <ID>', 'for the CPO with this id').conflicts('app'))
+    .addOption(new Option('--app <NAME>', 'for the app of this name').argParser(name));
+  issue.action(
+    answering(async (config, options: { cpo?: string; app?: string }) => {
+      const owner = ownerOf(options) ?? issue.error("error: one of '--cpo <ID>' and '--app <NAME>' is required");
+      return withContext(config, async (ctx) => {
+        const issued = await issueToken(ctx, owner);
+        const row = { id: issued.id, token: issued.token, expires_at: issued.expiresAt.toISOString() };
+        return { row, note: 'Keep the token now: it is not shown again.' };
+      });
+    }),
+  );
+
+  verb(token, 'list', 'lists all tokens, without what is secret in them', 'scsp token list').action(
+    answering((config) =>
+      withContext(config, async ({ db }) => ({
+        rows: (await listTokens(db)).map(writeToken),
+        columns: ['id', 'role', 'owner', 'created_at', 'expires_at', 'revoked_at'],
+      })),
+    ),
+  );
+
+  verb(token, 'revoke', 'ends a token within a second; again is the same', 'scsp token revoke ID')
+    .argument('<ID>', 'its id, as token list shows it')
+    .action(
+      answering((config, ID: string) =>
+        withContext(config, async ({ db }) => {
+          const { id, revokedAt } = await revokeToken(db, ID);
+          return { row: { id, revoked_at: revokedAt.toISOString() } };
+        }),
+      ),
+    );
+}
+
+function ownerOf({ cpo, app }: { cpo?: string; app?: string }): TokenOwner | undefined {
+  if (cpo !== undefined) return { role: 'cpo', cpoId: cpo };
+  return app === undefined ? undefined : { role: 'app', appName: app };
+}
+
+function writeToken(token: TokenSummary): Row {
+  return {
+    id: token.id,
+    role: token.role,
+    cpo_id: token.cpoId ?? undefined,
+    owner: token.owner,
+    created_at: token.createdAt.toISOString(),
+    expires_at: token.expiresAt.toISOString(),
+    revoked_at: token.revokedAt?.toISOString(),
+  };
+}

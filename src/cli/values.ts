@@ -1,0 +1,34 @@
+import { InvalidArgumentError } from 'commander';
+
+/** As in the contract: no controls, no line separators; counted in code points. */
+const PRINTABLE = /^[^\p{C}\p{Zl}\p{Zp}]{1,128}$/u;
+
+/**
+ * Reads an id or name that is kept as it is given.
+ * @throws RangeError
+ */
+export const printable = (what: string) => (text: string) => {
+  if (!PRINTABLE.test(text)) throw new RangeError(`${what} must have 1 to 128 printable characters`);
+  return text;
+};
+
+/**
+ * Reads a name, without the space around it.
+ * @throws RangeError
+ */
+export const name = (text: string) => printable('NAME')(text.trim());
+
+export const whole = (min: number, max: number) => (text: string) => {
+  if (!/^\d+$/.test(text) || Number(text) < min || Number(text) > max)
+    throw new InvalidArgumentError(`It must be a whole number from ${min} to ${max}.`);
+  return Number(text);
+};
+
+/** The one bearer token on standard input (RFC 6750, 2.1 says what a token may be). */
+export async function tokenFromStdin(): Promise<string> {
+  let text = '';
+  for await (const chunk of process.stdin) text += chunk;
+  const token = text.trim();
+  if (!/^[\w.~+/-]+=*$/.test(token)) throw new RangeError('standard input must hold one bearer token');
+  return token;
+}

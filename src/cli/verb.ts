@@ -1,0 +1,57 @@
+import type { Command } from 'commander';
+import { type Config, readConfig } from '../config';
+import { columns, fields, type Row } from './text';
+
+/** One answer for people and programs: a row, or a list of rows with the columns that people see. */
+export type Answer = { row: Row; note?: string } | { rows: readonly Row[]; columns: readonly string[] };
+
+export const JSON_OPTION = ['--json', 'print one JSON document, for programs'] as const;
+
+/** Adds a noun, such as `scsp cpo`, that verbs are added to. */
+export function noun(program: Command, name: string, description: string): Command {
+  return program
+    .command(name)
+    .description(description)
+    .option(...JSON_OPTION);
+}
+
+/** Adds a verb, to a noun or to the program. */
+export function verb(parent: Command, name: string, description: string, ...lines: string[]): Command {
+  return parent
+    .command(name)
+    .description(description)
+    .option(...JSON_OPTION)
+    .addHelpText('after', examples(...lines));
+}
+
+export function examples(...lines: string[]): string {
+  return ['\nExamples:', ...lines.map((line) => `  $ ${line}`)].join('\n');
+}
+
+/** The action of a verb: reads the settings, does the work, prints its answer. */
+export function answering<Args extends unknown[]>(
+  work: (config: Config, ...args: Args) => Promise<Answer>,
+  afterwards: () => Promise<void> = async () => {},
+) {
+  return async function (this: Command, ...args: Args): Promise<void> {
+    const answer = await work(readConfig(), ...args);
+    const { json } = this.optsWithGlobals<{ json?: true }>();
+    await print(json ? jsonOf(answer) : textOf(answer));
+    await afterwards();
+  };
+}
+
+function jsonOf(answer: Answer): string {
+  return JSON.stringify('rows' in answer ? answer.rows : answer.row);
+}
+
+function textOf(answer: Answer): string {
+  if ('rows' in answer) return columns(answer.columns, answer.rows);
+  return answer.note === undefined ? fields(answer.row) : `${fields(answer.row)}\n\n${answer.note}`;
+}
+
+function print(text: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    process.stdout.write(`${text}\n`, (error) => (error ? reject(error) : resolve()));
+  });
+}
