@@ -1,4 +1,5 @@
 import { Pairing1764000000001 } from './001-pairing';
+import { OtherHalf1764000000002 } from './002-other-half';
 
 /** Every migration, in order; one that has landed is never edited. */
-export const migrations = [Pairing1764000000001];
+export const migrations = [Pairing1764000000001, OtherHalf1764000000002];

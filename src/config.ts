@@ -14,8 +14,9 @@ const whole = (min: number, max: number) =>
 
 const url = (...schemes: string[]) =>
   makeValidator((input: string) => {
-    if (!URL.canParse(input) || !schemes.includes(new URL(input).protocol))
-      throw new Error(`must be a URL that begins with ${schemes.map((s) => `${s}//`).join(' or ')}`);
+    const beginnings = schemes.map((scheme) => `${scheme}//`);
+    if (!URL.canParse(input) || !beginnings.some((beginning) => input.startsWith(beginning)))
+      throw new Error(`must be a URL that begins with ${beginnings.join(' or ')}`);
     return input.replace(/\/$/, '');
   });
 
@@ -35,6 +36,7 @@ export const settings = {
   METRICS_PORT: whole(0, 65_535)({ default: undefined }),
   CODE_LENGTH: whole(4, 12)({ default: 6 }),
   CODE_TTL_SECONDS: whole(1, 86_400)({ default: 600 }),
+  LIMIT_USER_10MIN: whole(1, 1_000)({ default: 5 }),
   PUBLIC_URL: url('http:', 'https:')({ default: undefined }),
   SANDBOX: flag({ default: undefined }),
   NODE_ENV: str({ default: 'development' }),
@@ -52,6 +54,8 @@ export type Config = Readonly<{
   metricsPort: number | undefined;
   codeLength: number;
   codeTtlSeconds: number;
+  /** How many incorrect codes are allowed. */
+  limits: Readonly<{ user10Min: number }>;
   publicUrl: string | undefined;
   sandbox: boolean;
   production: boolean;
@@ -72,13 +76,13 @@ export function readConfig(env: NodeJS.ProcessEnv = process.env): Config {
     },
   });
   const production = read.NODE_ENV === 'production';
-  const sandbox = read.SANDBOX ?? read.DATABASE_URL === undefined;
+  // What has a fault is not in `read`, and asking for it throws.
+  const sandbox = given.SANDBOX === undefined ? given.DATABASE_URL === undefined : given.SANDBOX === 'true';
   const host = read.HOST ?? (sandbox ? '127.0.0.1' : '::');
 
   if (production && given.DATABASE_URL === undefined)
     faults.push('DATABASE_URL is required with NODE_ENV=production: the embedded database is for trying out');
-  if (production && given.SECRET_KEY === undefined)
-    faults.push('SECRET_KEY is required with NODE_ENV=production');
+  if (production && given.SECRET_KEY === undefined) faults.push('SECRET_KEY is required with NODE_ENV=production');
   if (production && read.SECRET_KEY !== undefined && read.SECRET_KEY.length < 32)
     faults.push('SECRET_KEY must have at least 32 characters with NODE_ENV=production');
   if (sandbox && !LOOPBACK.test(host))
@@ -95,6 +99,7 @@ export function readConfig(env: NodeJS.ProcessEnv = process.env): Config {
     metricsPort: read.METRICS_PORT,
     codeLength: read.CODE_LENGTH,
     codeTtlSeconds: read.CODE_TTL_SECONDS,
+    limits: Object.freeze({ user10Min: read.LIMIT_USER_10MIN }),
     publicUrl: read.PUBLIC_URL,
     sandbox,
     production,

@@ -1,4 +1,6 @@
 import type { Config } from './config';
+import type { Contract } from './contract';
+import type { CpoCalls } from './cpos/client';
 import type { Bell } from './db/bell';
 import type { Database } from './db/database';
 import type { Events } from './events';
@@ -14,13 +16,20 @@ export type Chance = {
 };
 
 /** Keys derived from SECRET_KEY, one for each purpose. */
-export type Keys = { readonly pairingCode: Buffer };
+export type SealingKey = { readonly id: string; readonly key: Buffer };
+export type Keys = {
+  readonly pairingCode: Buffer;
+  /** The current one first, then those that older secrets were sealed with. */
+  readonly sealing: readonly SealingKey[];
+};
 
 /** What every verb needs; built once by the composition root and passed first. */
 export type Context = {
   readonly config: Config;
+  readonly contract: Contract;
   readonly db: Database;
   readonly bell: Bell;
+  readonly calls: CpoCalls;
   readonly log: Log;
   readonly events: Events;
   readonly chance: Chance;

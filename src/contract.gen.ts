@@ -31,6 +31,90 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/scsp/ocpi2.2/pair": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Pair an EVSE with a Jedlix-issued code (OCPI 2.2)
+         * @description As in OCPP format, with a single OCPI EVSE: `evse_id` is the eMI3 id, a string, and optional. Whole
+         *     OCPI objects may be sent, members that are not listed here are ignored.
+         */
+        post: operations["pairOcpi22"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/scsp/ocpi2.2.1/pair": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Pair an EVSE with a Jedlix-issued code (OCPI 2.2.1)
+         * @description As in OCPP format, with a single OCPI EVSE: `evse_id` is the eMI3 id, a string, and optional. Whole
+         *     OCPI objects may be sent, members that are not listed here are ignored.
+         */
+        post: operations["pairOcpi221"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/scsp/chargingstations/{uid}/unpair": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Unpair a charging station
+         * @description Ends the pairing; afterwards the `uid` can be paired again. No body is needed. Either path finds a station of
+         *     either format. Unknown, already unpaired and another CPO's are answered alike.
+         */
+        post: operations["unpairChargingStation"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/scsp/evse/{uid}/unpair": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Unpair an EVSE
+         * @description Ends the pairing; afterwards the `uid` can be paired again. No body is needed. Either path finds a station of
+         *     either format. Unknown, already unpaired and another CPO's are answered alike.
+         */
+        post: operations["unpairEvse"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/scsp/me": {
         parameters: {
             query?: never;
@@ -106,6 +190,233 @@ export interface paths {
          * @description Cancelling a code that is cancelled or expired changes nothing and is answered 204; one that is used, 409.
          */
         delete: operations["cancelCode"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/app/cpos": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * CPOs to choose from
+         * @description Those that issue codes of their own and are not suspended, by name.
+         */
+        get: operations["listCpos"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/app/pairings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Pair with a code that a CPO issued
+         * @description Asks the CPO which station the code stands for, checks its answer against this contract and stores the
+         *     station. Never asked twice: when the answer is lost, so is the code.
+         */
+        post: operations["redeemCode"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/app/charging-stations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * A user's stations
+         * @description The paired ones, the latest first. Pages stay as they are when stations are added.
+         */
+        get: operations["listStations"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/app/charging-stations/{uid}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Whose is this station
+         * @description The pairing of this `uid`, compared without regard to case.
+         */
+        get: operations["getStation"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/app/charging-stations/{uid}/unpair": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Unpair a station for its customer
+         * @description The pairing ends at once. The CPO is told now or as soon as it answers, for up to 7 days. No body is needed.
+         */
+        post: operations["unpairForCustomer"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/app/users/{user_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Forget a user
+         * @description For privacy: what identifies the user is erased, their stations are freed and the CPOs told. That so many
+         *     pairings were made stays known. Forgetting a user who is unknown is the same.
+         */
+        delete: operations["forgetUser"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/cpo/{payload-protocol}/pair": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Redeem a code of yours (OCPP format)
+         * @description The customer has typed a code of yours in the app: say which station it stands for. From then on the station is
+         *     paired. Answer within 10 s; we never ask twice. Your answer is checked as strictly as a request of yours.
+         */
+        post: operations["cpoPairOcpp"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/cpo/ocpi2.2/pair": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Redeem a code of yours (OCPI 2.2)
+         * @description The customer has typed a code of yours in the app: say which station it stands for. From then on the station is
+         *     paired. Answer within 10 s; we never ask twice. Your answer is checked as strictly as a request of yours.
+         */
+        post: operations["cpoPairOcpi22"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/cpo/ocpi2.2.1/pair": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Redeem a code of yours (OCPI 2.2.1)
+         * @description The customer has typed a code of yours in the app: say which station it stands for. From then on the station is
+         *     paired. Answer within 10 s; we never ask twice. Your answer is checked as strictly as a request of yours.
+         */
+        post: operations["cpoPairOcpi221"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/cpo/chargingstations/{uid}/unpair": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * The customer has unpaired a charging station
+         * @description Told at least once, so answer 404 or 200 to what you know already; any other answer is told again later, for
+         *     7 days.
+         */
+        post: operations["cpoUnpairChargingStation"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/cpo/evse/{uid}/unpair": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * The customer has unpaired an EVSE
+         * @description Told at least once, so answer 404 or 200 to what you know already; any other answer is told again later, for
+         *     7 days.
+         */
+        post: operations["cpoUnpairEvse"];
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -263,6 +574,26 @@ export interface components {
             message: string;
             charging_station: components["schemas"]["ChargingStation"];
         };
+        PairOcpiRequest: {
+            code: components["schemas"]["PairingCode"];
+            evse: components["schemas"]["OcpiEvse"];
+        };
+        PairOcpiResponse: {
+            message: string;
+            evse: components["schemas"]["OcpiEvse"];
+        };
+        CpoPairRequest: {
+            code: components["schemas"]["PairingCode"];
+        };
+        CpoPairOcppResponse: {
+            charging_station: components["schemas"]["ChargingStation"];
+        };
+        CpoPairOcpiResponse: {
+            evse: components["schemas"]["OcpiEvse"];
+        };
+        Message: {
+            message: string;
+        };
         /**
          * @description What the customer typed, as a string (leading zeros count). Spaces and dashes are ignored.
          * @example 362821
@@ -281,6 +612,15 @@ export interface components {
         OcppEvse: {
             /** @description Unique in the station. */
             evse_id: number;
+            capabilities?: components["schemas"]["Capabilities"];
+            connectors: components["schemas"]["Connectors"];
+        };
+        /** @description A single EVSE in OCPI terms (OCPI 2.2.1, 8.3.2). */
+        OcpiEvse: {
+            /** @description Identifies the EVSE in the whole platform; compared without regard to case, stored as sent. */
+            uid: string;
+            /** @description The eMI3 id. */
+            evse_id?: string;
             capabilities?: components["schemas"]["Capabilities"];
             connectors: components["schemas"]["Connectors"];
         };
@@ -360,7 +700,35 @@ export interface components {
             payload_protocol: string;
             paired_at: components["schemas"]["Timestamp"];
             charging_station?: components["schemas"]["ChargingStation"];
+            evse?: components["schemas"]["OcpiEvse"];
         };
+        RedeemRequest: {
+            user_id: components["schemas"]["OpaqueId"];
+            charging_location_id: components["schemas"]["OpaqueId"];
+            /**
+             * Format: uuid
+             * @description The CPO that the customer chose.
+             */
+            cpo_id: string;
+            /** @enum {string} */
+            payload_protocol: "ocpp1.6" | "ocpp2.0.1" | "ocpp2.1" | "ocpi2.2" | "ocpi2.2.1";
+            code: components["schemas"]["PairingCode"];
+        };
+        CpoPage: {
+            items: {
+                /** Format: uuid */
+                id: string;
+                name: string;
+                payload_protocols: string[];
+            }[];
+            next_cursor: components["schemas"]["NextCursor"];
+        };
+        StationPage: {
+            items: components["schemas"]["Pairing"][];
+            next_cursor: components["schemas"]["NextCursor"];
+        };
+        /** @description Send it as `cursor` for the next page; null at the end. */
+        NextCursor: string | null;
         /**
          * Format: date-time
          * @description RFC 3339, UTC, milliseconds.
@@ -737,6 +1105,193 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
+        /** @description No such station is paired (at this CPO). */
+        UnknownStation: {
+            headers: {
+                "X-Request-ID": components["headers"]["X-Request-ID"];
+                [name: string]: unknown;
+            };
+            content: {
+                /**
+                 * @example {
+                 *       "message": "The specified charging station is not valid or does not exist.",
+                 *       "type": "/problems/unknown-station",
+                 *       "title": "Unknown station",
+                 *       "status": 404,
+                 *       "request_id": "019370a4-7b2d-7e63-a1b2-c3d4e5f60718"
+                 *     }
+                 */
+                "application/json": components["schemas"]["Problem"];
+                /**
+                 * @example {
+                 *       "message": "The specified charging station is not valid or does not exist.",
+                 *       "type": "/problems/unknown-station",
+                 *       "title": "Unknown station",
+                 *       "status": 404,
+                 *       "request_id": "019370a4-7b2d-7e63-a1b2-c3d4e5f60718"
+                 *     }
+                 */
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description Too many incorrect codes; a right one is not accepted either. */
+        TooManyIncorrectCodes: {
+            headers: {
+                "X-Request-ID": components["headers"]["X-Request-ID"];
+                "Retry-After": components["headers"]["Retry-After"];
+                [name: string]: unknown;
+            };
+            content: {
+                /**
+                 * @example {
+                 *       "message": "Too many incorrect codes, please try again later.",
+                 *       "type": "/problems/too-many-incorrect-codes",
+                 *       "title": "Too many incorrect codes",
+                 *       "status": 429,
+                 *       "request_id": "019370a4-7b2d-7e63-a1b2-c3d4e5f60718"
+                 *     }
+                 */
+                "application/json": components["schemas"]["Problem"];
+                /**
+                 * @example {
+                 *       "message": "Too many incorrect codes, please try again later.",
+                 *       "type": "/problems/too-many-incorrect-codes",
+                 *       "title": "Too many incorrect codes",
+                 *       "status": 429,
+                 *       "request_id": "019370a4-7b2d-7e63-a1b2-c3d4e5f60718"
+                 *     }
+                 */
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description The CPO's answer was of no use; `message` says what was wrong where. */
+        CpoFailed: {
+            headers: {
+                "X-Request-ID": components["headers"]["X-Request-ID"];
+                [name: string]: unknown;
+            };
+            content: {
+                /**
+                 * @example {
+                 *       "message": "The CPO answered 200 with a fault at /charging_station/uid: is required.",
+                 *       "type": "/problems/cpo-failed",
+                 *       "title": "CPO failed",
+                 *       "status": 502,
+                 *       "request_id": "019370a4-7b2d-7e63-a1b2-c3d4e5f60718"
+                 *     }
+                 */
+                "application/json": components["schemas"]["Problem"];
+                /**
+                 * @example {
+                 *       "message": "The CPO answered 200 with a fault at /charging_station/uid: is required.",
+                 *       "type": "/problems/cpo-failed",
+                 *       "title": "CPO failed",
+                 *       "status": 502,
+                 *       "request_id": "019370a4-7b2d-7e63-a1b2-c3d4e5f60718"
+                 *     }
+                 */
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description The CPO did not answer in 10 s. */
+        CpoTimedOut: {
+            headers: {
+                "X-Request-ID": components["headers"]["X-Request-ID"];
+                [name: string]: unknown;
+            };
+            content: {
+                /**
+                 * @example {
+                 *       "message": "The CPO did not answer in time.",
+                 *       "type": "/problems/cpo-timed-out",
+                 *       "title": "CPO timed out",
+                 *       "status": 504,
+                 *       "request_id": "019370a4-7b2d-7e63-a1b2-c3d4e5f60718"
+                 *     }
+                 */
+                "application/json": components["schemas"]["Problem"];
+                /**
+                 * @example {
+                 *       "message": "The CPO did not answer in time.",
+                 *       "type": "/problems/cpo-timed-out",
+                 *       "title": "CPO timed out",
+                 *       "status": 504,
+                 *       "request_id": "019370a4-7b2d-7e63-a1b2-c3d4e5f60718"
+                 *     }
+                 */
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description You could not read our request. */
+        TheirBadRequest: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                /**
+                 * @example {
+                 *       "message": "Bad request."
+                 *     }
+                 */
+                "application/json": components["schemas"]["Message"];
+            };
+        };
+        /** @description The token is not the one you gave us. */
+        TheirUnauthorized: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                /**
+                 * @example {
+                 *       "message": "Unauthorized."
+                 *     }
+                 */
+                "application/json": components["schemas"]["Message"];
+            };
+        };
+        /** @description The code is not (or no longer) one of yours. */
+        TheirIncorrectCode: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                /**
+                 * @example {
+                 *       "message": "Incorrect Code, please check the code and try again."
+                 *     }
+                 */
+                "application/json": components["schemas"]["Message"];
+            };
+        };
+        /** @description You do not know the station, or have unpaired it already. */
+        TheirUnknownStation: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                /**
+                 * @example {
+                 *       "message": "The specified charging station is not valid or does not exist."
+                 *     }
+                 */
+                "application/json": components["schemas"]["Message"];
+            };
+        };
+        /** @description A fault of yours. */
+        TheirInternalError: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                /**
+                 * @example {
+                 *       "message": "Internal server error."
+                 *     }
+                 */
+                "application/json": components["schemas"]["Message"];
+            };
+        };
     };
     parameters: {
         /**
@@ -744,6 +1299,21 @@ export interface components {
          * @example ocpp2.0.1
          */
         PayloadProtocol: "ocpp1.6" | "ocpp2.0.1" | "ocpp2.1";
+        /**
+         * @description The station's `uid`, percent-encoded.
+         * @example 5f69ad2c0ed5ca86d449cc93
+         */
+        Uid: string;
+        /**
+         * @description The `next_cursor` of the page before.
+         * @example MDE5MzcwYTQtNWUzYi03YzMx
+         */
+        Cursor: string;
+        /**
+         * @description How many items a page has at most.
+         * @example 50
+         */
+        Limit: number;
         /**
          * @description The code's `id` (not the code).
          * @example 019370a4-6a1c-7b52-8f3d-2a4b6c8d0e1f
@@ -915,6 +1485,274 @@ export interface operations {
             409: components["responses"]["StationAlreadyPaired"];
             413: components["responses"]["BodyTooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    pairOcpi22: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description Your own id for this request, echoed in the answer. One that is not 1 to 128 characters of
+                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike.
+                 * @example 7f3c2a10
+                 */
+                "X-Request-ID"?: components["parameters"]["RequestId"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "code": "362821",
+                 *       "evse": {
+                 *         "uid": "3256",
+                 *         "evse_id": "BE*BEC*E041503001",
+                 *         "capabilities": [
+                 *           "RESERVABLE",
+                 *           "CHARGING_PROFILE_CAPABLE"
+                 *         ],
+                 *         "connectors": [
+                 *           {
+                 *             "id": "1",
+                 *             "power_type": "AC_3_PHASE",
+                 *             "max_voltage": 220,
+                 *             "max_amperage": 16,
+                 *             "standard": "IEC_62196_T2",
+                 *             "format": "SOCKET"
+                 *           }
+                 *         ]
+                 *       }
+                 *     }
+                 */
+                "application/json": components["schemas"]["PairOcpiRequest"];
+            };
+        };
+        responses: {
+            /** @description Paired. The EVSE as stored. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "message": "Charging station successfully paired.",
+                     *       "evse": {
+                     *         "uid": "3256",
+                     *         "evse_id": "BE*BEC*E041503001",
+                     *         "capabilities": [
+                     *           "RESERVABLE",
+                     *           "CHARGING_PROFILE_CAPABLE"
+                     *         ],
+                     *         "connectors": [
+                     *           {
+                     *             "id": "1",
+                     *             "power_type": "AC_3_PHASE",
+                     *             "max_voltage": 220,
+                     *             "max_amperage": 16,
+                     *             "standard": "IEC_62196_T2",
+                     *             "format": "SOCKET"
+                     *           }
+                     *         ]
+                     *       }
+                     *     }
+                     */
+                    "application/json": components["schemas"]["PairOcpiResponse"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["IncorrectCode"];
+            405: components["responses"]["MethodNotAllowed"];
+            409: components["responses"]["StationAlreadyPaired"];
+            413: components["responses"]["BodyTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    pairOcpi221: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description Your own id for this request, echoed in the answer. One that is not 1 to 128 characters of
+                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike.
+                 * @example 7f3c2a10
+                 */
+                "X-Request-ID"?: components["parameters"]["RequestId"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "code": "362821",
+                 *       "evse": {
+                 *         "uid": "3256",
+                 *         "evse_id": "BE*BEC*E041503001",
+                 *         "capabilities": [
+                 *           "RESERVABLE",
+                 *           "CHARGING_PROFILE_CAPABLE"
+                 *         ],
+                 *         "connectors": [
+                 *           {
+                 *             "id": "1",
+                 *             "power_type": "AC_3_PHASE",
+                 *             "max_voltage": 220,
+                 *             "max_amperage": 16,
+                 *             "standard": "IEC_62196_T2",
+                 *             "format": "SOCKET"
+                 *           }
+                 *         ]
+                 *       }
+                 *     }
+                 */
+                "application/json": components["schemas"]["PairOcpiRequest"];
+            };
+        };
+        responses: {
+            /** @description Paired. The EVSE as stored. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "message": "Charging station successfully paired.",
+                     *       "evse": {
+                     *         "uid": "3256",
+                     *         "evse_id": "BE*BEC*E041503001",
+                     *         "capabilities": [
+                     *           "RESERVABLE",
+                     *           "CHARGING_PROFILE_CAPABLE"
+                     *         ],
+                     *         "connectors": [
+                     *           {
+                     *             "id": "1",
+                     *             "power_type": "AC_3_PHASE",
+                     *             "max_voltage": 220,
+                     *             "max_amperage": 16,
+                     *             "standard": "IEC_62196_T2",
+                     *             "format": "SOCKET"
+                     *           }
+                     *         ]
+                     *       }
+                     *     }
+                     */
+                    "application/json": components["schemas"]["PairOcpiResponse"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["IncorrectCode"];
+            405: components["responses"]["MethodNotAllowed"];
+            409: components["responses"]["StationAlreadyPaired"];
+            413: components["responses"]["BodyTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    unpairChargingStation: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description Your own id for this request, echoed in the answer. One that is not 1 to 128 characters of
+                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike.
+                 * @example 7f3c2a10
+                 */
+                "X-Request-ID"?: components["parameters"]["RequestId"];
+            };
+            path: {
+                /**
+                 * @description The station's `uid`, percent-encoded.
+                 * @example 5f69ad2c0ed5ca86d449cc93
+                 */
+                uid: components["parameters"]["Uid"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Unpaired. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "message": "Charging station successfully unpaired."
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Message"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["UnknownStation"];
+            405: components["responses"]["MethodNotAllowed"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    unpairEvse: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description Your own id for this request, echoed in the answer. One that is not 1 to 128 characters of
+                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike.
+                 * @example 7f3c2a10
+                 */
+                "X-Request-ID"?: components["parameters"]["RequestId"];
+            };
+            path: {
+                /**
+                 * @description The station's `uid`, percent-encoded.
+                 * @example 5f69ad2c0ed5ca86d449cc93
+                 */
+                uid: components["parameters"]["Uid"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Unpaired. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "message": "Charging station successfully unpaired."
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Message"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["UnknownStation"];
+            405: components["responses"]["MethodNotAllowed"];
             500: components["responses"]["InternalError"];
             503: components["responses"]["Unavailable"];
         };
@@ -1169,6 +2007,715 @@ export interface operations {
             409: components["responses"]["CodeAlreadyUsed"];
             500: components["responses"]["InternalError"];
             503: components["responses"]["Unavailable"];
+        };
+    };
+    listCpos: {
+        parameters: {
+            query?: {
+                /**
+                 * @description The `next_cursor` of the page before.
+                 * @example MDE5MzcwYTQtNWUzYi03YzMx
+                 */
+                cursor?: components["parameters"]["Cursor"];
+                /**
+                 * @description How many items a page has at most.
+                 * @example 50
+                 */
+                limit?: components["parameters"]["Limit"];
+            };
+            header?: {
+                /**
+                 * @description Your own id for this request, echoed in the answer. One that is not 1 to 128 characters of
+                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike.
+                 * @example 7f3c2a10
+                 */
+                "X-Request-ID"?: components["parameters"]["RequestId"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page of CPOs. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "items": [
+                     *         {
+                     *           "id": "019370a4-5e3b-7c31-9d2e-6f0b1c2d3e4f",
+                     *           "name": "Demo CPO",
+                     *           "payload_protocols": [
+                     *             "ocpp1.6",
+                     *             "ocpp2.0.1",
+                     *             "ocpp2.1",
+                     *             "ocpi2.2",
+                     *             "ocpi2.2.1"
+                     *           ]
+                     *         }
+                     *       ],
+                     *       "next_cursor": null
+                     *     }
+                     */
+                    "application/json": components["schemas"]["CpoPage"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            405: components["responses"]["MethodNotAllowed"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    redeemCode: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description Your own id for this request, echoed in the answer. One that is not 1 to 128 characters of
+                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike.
+                 * @example 7f3c2a10
+                 */
+                "X-Request-ID"?: components["parameters"]["RequestId"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "user_id": "user-1",
+                 *       "charging_location_id": "home",
+                 *       "cpo_id": "019370a4-5e3b-7c31-9d2e-6f0b1c2d3e4f",
+                 *       "payload_protocol": "ocpp2.0.1",
+                 *       "code": "100001"
+                 *     }
+                 */
+                "application/json": components["schemas"]["RedeemRequest"];
+            };
+        };
+        responses: {
+            /** @description Paired. */
+            201: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    /**
+                     * @description Where the station is.
+                     * @example /v1/app/charging-stations/5f69ad2c0ed5ca86d449cc93
+                     */
+                    Location: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "uid": "5f69ad2c0ed5ca86d449cc93",
+                     *       "user_id": "user-1",
+                     *       "charging_location_id": "home",
+                     *       "cpo_id": "019370a4-5e3b-7c31-9d2e-6f0b1c2d3e4f",
+                     *       "payload_protocol": "ocpp2.0.1",
+                     *       "paired_at": "2026-11-24T12:01:23.456Z",
+                     *       "charging_station": {
+                     *         "uid": "5f69ad2c0ed5ca86d449cc93",
+                     *         "evses": [
+                     *           {
+                     *             "evse_id": 1,
+                     *             "capabilities": [
+                     *               "CHARGING_PROFILE_CAPABLE"
+                     *             ],
+                     *             "connectors": [
+                     *               {
+                     *                 "id": "1",
+                     *                 "power_type": "AC_3_PHASE",
+                     *                 "max_voltage": 220,
+                     *                 "max_amperage": 16
+                     *               }
+                     *             ]
+                     *           },
+                     *           {
+                     *             "evse_id": 2,
+                     *             "capabilities": [
+                     *               "CHARGING_PROFILE_CAPABLE"
+                     *             ],
+                     *             "connectors": [
+                     *               {
+                     *                 "id": "1",
+                     *                 "power_type": "AC_3_PHASE",
+                     *                 "max_voltage": 220,
+                     *                 "max_amperage": 16
+                     *               },
+                     *               {
+                     *                 "id": "2",
+                     *                 "power_type": "AC_1_PHASE",
+                     *                 "max_voltage": 220,
+                     *                 "max_amperage": 16
+                     *               }
+                     *             ]
+                     *           }
+                     *         ]
+                     *       }
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Pairing"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["IncorrectCode"];
+            405: components["responses"]["MethodNotAllowed"];
+            409: components["responses"]["StationAlreadyPaired"];
+            413: components["responses"]["BodyTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["TooManyIncorrectCodes"];
+            500: components["responses"]["InternalError"];
+            502: components["responses"]["CpoFailed"];
+            503: components["responses"]["Unavailable"];
+            504: components["responses"]["CpoTimedOut"];
+        };
+    };
+    listStations: {
+        parameters: {
+            query: {
+                /**
+                 * @description Whose stations.
+                 * @example user-1
+                 */
+                user_id: components["schemas"]["OpaqueId"];
+                /**
+                 * @description The `next_cursor` of the page before.
+                 * @example MDE5MzcwYTQtNWUzYi03YzMx
+                 */
+                cursor?: components["parameters"]["Cursor"];
+                /**
+                 * @description How many items a page has at most.
+                 * @example 50
+                 */
+                limit?: components["parameters"]["Limit"];
+            };
+            header?: {
+                /**
+                 * @description Your own id for this request, echoed in the answer. One that is not 1 to 128 characters of
+                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike.
+                 * @example 7f3c2a10
+                 */
+                "X-Request-ID"?: components["parameters"]["RequestId"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page of stations. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "items": [
+                     *         {
+                     *           "uid": "5f69ad2c0ed5ca86d449cc93",
+                     *           "user_id": "user-1",
+                     *           "charging_location_id": "home",
+                     *           "cpo_id": "019370a4-5e3b-7c31-9d2e-6f0b1c2d3e4f",
+                     *           "payload_protocol": "ocpp2.0.1",
+                     *           "paired_at": "2026-11-24T12:01:23.456Z",
+                     *           "charging_station": {
+                     *             "uid": "5f69ad2c0ed5ca86d449cc93",
+                     *             "evses": [
+                     *               {
+                     *                 "evse_id": 1,
+                     *                 "capabilities": [
+                     *                   "CHARGING_PROFILE_CAPABLE"
+                     *                 ],
+                     *                 "connectors": [
+                     *                   {
+                     *                     "id": "1",
+                     *                     "power_type": "AC_3_PHASE",
+                     *                     "max_voltage": 220,
+                     *                     "max_amperage": 16
+                     *                   }
+                     *                 ]
+                     *               },
+                     *               {
+                     *                 "evse_id": 2,
+                     *                 "capabilities": [
+                     *                   "CHARGING_PROFILE_CAPABLE"
+                     *                 ],
+                     *                 "connectors": [
+                     *                   {
+                     *                     "id": "1",
+                     *                     "power_type": "AC_3_PHASE",
+                     *                     "max_voltage": 220,
+                     *                     "max_amperage": 16
+                     *                   },
+                     *                   {
+                     *                     "id": "2",
+                     *                     "power_type": "AC_1_PHASE",
+                     *                     "max_voltage": 220,
+                     *                     "max_amperage": 16
+                     *                   }
+                     *                 ]
+                     *               }
+                     *             ]
+                     *           }
+                     *         }
+                     *       ],
+                     *       "next_cursor": null
+                     *     }
+                     */
+                    "application/json": components["schemas"]["StationPage"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            405: components["responses"]["MethodNotAllowed"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    getStation: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description Your own id for this request, echoed in the answer. One that is not 1 to 128 characters of
+                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike.
+                 * @example 7f3c2a10
+                 */
+                "X-Request-ID"?: components["parameters"]["RequestId"];
+            };
+            path: {
+                /**
+                 * @description The station's `uid`, percent-encoded.
+                 * @example 5f69ad2c0ed5ca86d449cc93
+                 */
+                uid: components["parameters"]["Uid"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It is paired. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "uid": "5f69ad2c0ed5ca86d449cc93",
+                     *       "user_id": "user-1",
+                     *       "charging_location_id": "home",
+                     *       "cpo_id": "019370a4-5e3b-7c31-9d2e-6f0b1c2d3e4f",
+                     *       "payload_protocol": "ocpp2.0.1",
+                     *       "paired_at": "2026-11-24T12:01:23.456Z",
+                     *       "charging_station": {
+                     *         "uid": "5f69ad2c0ed5ca86d449cc93",
+                     *         "evses": [
+                     *           {
+                     *             "evse_id": 1,
+                     *             "capabilities": [
+                     *               "CHARGING_PROFILE_CAPABLE"
+                     *             ],
+                     *             "connectors": [
+                     *               {
+                     *                 "id": "1",
+                     *                 "power_type": "AC_3_PHASE",
+                     *                 "max_voltage": 220,
+                     *                 "max_amperage": 16
+                     *               }
+                     *             ]
+                     *           },
+                     *           {
+                     *             "evse_id": 2,
+                     *             "capabilities": [
+                     *               "CHARGING_PROFILE_CAPABLE"
+                     *             ],
+                     *             "connectors": [
+                     *               {
+                     *                 "id": "1",
+                     *                 "power_type": "AC_3_PHASE",
+                     *                 "max_voltage": 220,
+                     *                 "max_amperage": 16
+                     *               },
+                     *               {
+                     *                 "id": "2",
+                     *                 "power_type": "AC_1_PHASE",
+                     *                 "max_voltage": 220,
+                     *                 "max_amperage": 16
+                     *               }
+                     *             ]
+                     *           }
+                     *         ]
+                     *       }
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Pairing"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["UnknownStation"];
+            405: components["responses"]["MethodNotAllowed"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    unpairForCustomer: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description Your own id for this request, echoed in the answer. One that is not 1 to 128 characters of
+                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike.
+                 * @example 7f3c2a10
+                 */
+                "X-Request-ID"?: components["parameters"]["RequestId"];
+            };
+            path: {
+                /**
+                 * @description The station's `uid`, percent-encoded.
+                 * @example 5f69ad2c0ed5ca86d449cc93
+                 */
+                uid: components["parameters"]["Uid"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Unpaired. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "message": "Charging station successfully unpaired."
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Message"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["UnknownStation"];
+            405: components["responses"]["MethodNotAllowed"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    forgetUser: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description Your own id for this request, echoed in the answer. One that is not 1 to 128 characters of
+                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike.
+                 * @example 7f3c2a10
+                 */
+                "X-Request-ID"?: components["parameters"]["RequestId"];
+            };
+            path: {
+                /**
+                 * @description Whom to forget.
+                 * @example user-1
+                 */
+                user_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Nothing here identifies the user any more. */
+            204: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            405: components["responses"]["MethodNotAllowed"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    cpoPairOcpp: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The protocol that the payload is written in.
+                 * @example ocpp2.0.1
+                 */
+                "payload-protocol": components["parameters"]["PayloadProtocol"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "code": "362821"
+                 *     }
+                 */
+                "application/json": components["schemas"]["CpoPairRequest"];
+            };
+        };
+        responses: {
+            /** @description The station of the code. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "charging_station": {
+                     *         "uid": "5f69ad2c0ed5ca86d449cc93",
+                     *         "evses": [
+                     *           {
+                     *             "evse_id": 1,
+                     *             "capabilities": [
+                     *               "CHARGING_PROFILE_CAPABLE"
+                     *             ],
+                     *             "connectors": [
+                     *               {
+                     *                 "id": "1",
+                     *                 "power_type": "AC_3_PHASE",
+                     *                 "max_voltage": 220,
+                     *                 "max_amperage": 16
+                     *               }
+                     *             ]
+                     *           },
+                     *           {
+                     *             "evse_id": 2,
+                     *             "capabilities": [
+                     *               "CHARGING_PROFILE_CAPABLE"
+                     *             ],
+                     *             "connectors": [
+                     *               {
+                     *                 "id": "1",
+                     *                 "power_type": "AC_3_PHASE",
+                     *                 "max_voltage": 220,
+                     *                 "max_amperage": 16
+                     *               },
+                     *               {
+                     *                 "id": "2",
+                     *                 "power_type": "AC_1_PHASE",
+                     *                 "max_voltage": 220,
+                     *                 "max_amperage": 16
+                     *               }
+                     *             ]
+                     *           }
+                     *         ]
+                     *       }
+                     *     }
+                     */
+                    "application/json": components["schemas"]["CpoPairOcppResponse"];
+                };
+            };
+            400: components["responses"]["TheirBadRequest"];
+            401: components["responses"]["TheirUnauthorized"];
+            404: components["responses"]["TheirIncorrectCode"];
+            500: components["responses"]["TheirInternalError"];
+        };
+    };
+    cpoPairOcpi22: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "code": "362821"
+                 *     }
+                 */
+                "application/json": components["schemas"]["CpoPairRequest"];
+            };
+        };
+        responses: {
+            /** @description The station of the code. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "evse": {
+                     *         "uid": "3256",
+                     *         "evse_id": "BE*BEC*E041503001",
+                     *         "capabilities": [
+                     *           "RESERVABLE",
+                     *           "CHARGING_PROFILE_CAPABLE"
+                     *         ],
+                     *         "connectors": [
+                     *           {
+                     *             "id": "1",
+                     *             "power_type": "AC_3_PHASE",
+                     *             "max_voltage": 220,
+                     *             "max_amperage": 16,
+                     *             "standard": "IEC_62196_T2",
+                     *             "format": "SOCKET"
+                     *           }
+                     *         ]
+                     *       }
+                     *     }
+                     */
+                    "application/json": components["schemas"]["CpoPairOcpiResponse"];
+                };
+            };
+            400: components["responses"]["TheirBadRequest"];
+            401: components["responses"]["TheirUnauthorized"];
+            404: components["responses"]["TheirIncorrectCode"];
+            500: components["responses"]["TheirInternalError"];
+        };
+    };
+    cpoPairOcpi221: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "code": "362821"
+                 *     }
+                 */
+                "application/json": components["schemas"]["CpoPairRequest"];
+            };
+        };
+        responses: {
+            /** @description The station of the code. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "evse": {
+                     *         "uid": "3256",
+                     *         "evse_id": "BE*BEC*E041503001",
+                     *         "capabilities": [
+                     *           "RESERVABLE",
+                     *           "CHARGING_PROFILE_CAPABLE"
+                     *         ],
+                     *         "connectors": [
+                     *           {
+                     *             "id": "1",
+                     *             "power_type": "AC_3_PHASE",
+                     *             "max_voltage": 220,
+                     *             "max_amperage": 16,
+                     *             "standard": "IEC_62196_T2",
+                     *             "format": "SOCKET"
+                     *           }
+                     *         ]
+                     *       }
+                     *     }
+                     */
+                    "application/json": components["schemas"]["CpoPairOcpiResponse"];
+                };
+            };
+            400: components["responses"]["TheirBadRequest"];
+            401: components["responses"]["TheirUnauthorized"];
+            404: components["responses"]["TheirIncorrectCode"];
+            500: components["responses"]["TheirInternalError"];
+        };
+    };
+    cpoUnpairChargingStation: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The station's `uid`, percent-encoded.
+                 * @example 5f69ad2c0ed5ca86d449cc93
+                 */
+                uid: components["parameters"]["Uid"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Noted. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "message": "Charging station successfully unpaired."
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Message"];
+                };
+            };
+            401: components["responses"]["TheirUnauthorized"];
+            404: components["responses"]["TheirUnknownStation"];
+            500: components["responses"]["TheirInternalError"];
+        };
+    };
+    cpoUnpairEvse: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The station's `uid`, percent-encoded.
+                 * @example 5f69ad2c0ed5ca86d449cc93
+                 */
+                uid: components["parameters"]["Uid"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Noted. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "message": "Charging station successfully unpaired."
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Message"];
+                };
+            };
+            401: components["responses"]["TheirUnauthorized"];
+            404: components["responses"]["TheirUnknownStation"];
+            500: components["responses"]["TheirInternalError"];
         };
     };
     specYaml: {

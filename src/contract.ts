@@ -30,8 +30,8 @@ export type Handler<Id extends OperationId> = (
   req: CheckedRequest<Id>,
   res: Response,
 ) => void | Promise<void>;
-/** One handler per operation; the compiler says which is missing. */
-export type Handlers = { [Id in OperationId]: Handler<Id> };
+/** One handler per operation that is served here; the compiler says which is missing. */
+export type Handlers = { [Id in Exclude<OperationId, `cpo${string}`>]: Handler<Id> };
 
 export type OpenApiDocument = {
   openapi: string;
@@ -48,7 +48,9 @@ export function projectFile(name: string): string {
   return join(directory, name);
 }
 
-export function readContract(): { text: string; document: OpenApiDocument } {
+export type Contract = { readonly text: string; readonly document: OpenApiDocument };
+
+export function readContract(): Contract {
   const text = readFileSync(projectFile('openapi.yaml'), 'utf8');
   return { text, document: parse(text) as OpenApiDocument };
 }
@@ -62,6 +64,14 @@ export function operationsOf(document: OpenApiDocument) {
       .filter(([method]) => METHODS.has(method))
       .map(([method, operation]) => ({ id: operation.operationId ?? '', method, path, operation })),
   );
+}
+
+/** The half of the document that the SCSP serves, or the one that a CPO serves (`x-served-by: cpo`). */
+export function servedBy(document: OpenApiDocument, party: 'scsp' | 'cpo'): OpenApiDocument {
+  const theirs = (item: OpenApiDocument['paths'][string]) =>
+    Object.values(item).some((operation) => Object(operation)['x-served-by'] === 'cpo');
+  const paths = Object.entries(document.paths).filter(([, item]) => theirs(item) === (party === 'cpo'));
+  return { ...document, paths: Object.fromEntries(paths) };
 }
 
 /**

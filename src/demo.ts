@@ -1,8 +1,9 @@
 import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Context } from './context';
-import { addCpo, listCpos } from './cpos/cpos';
+import { addCpo, listCpos, setCalling } from './cpos/cpos';
 import { rows } from './db/database';
+import { type SandboxCpo, startSandboxCpo } from './sandbox/cpo';
 import { hashToken, issueToken, type TokenOwner } from './tokens/tokens';
 
 /** What `.data/sandbox.json` says: where the sandbox is, and the tokens of its demo CPO and app. */
@@ -11,8 +12,10 @@ export type Sandbox = { url: string; cpo: { id: string; token: string }; app: { 
 const DEMO_CPO = 'Demo CPO';
 const DEMO_APP = 'Demo app';
 
-/** Makes the demo CPO and app on the first start, and gives them new tokens when theirs are lost or dead. */
-export async function openSandbox(ctx: Context, url: string): Promise<Sandbox> {
+export type OpenSandbox = { readonly credentials: Sandbox; readonly cpo: SandboxCpo };
+
+/** Makes the demo CPO and app on the first start, gives them new tokens when theirs are lost or dead, starts the CPO's backend. */
+export async function openSandbox(ctx: Context, url: string): Promise<OpenSandbox> {
   const file = join(ctx.config.dataDir, 'sandbox.json');
   const last = readLast(file);
   const cpo = (await listCpos(ctx.db)).find(({ name }) => name === DEMO_CPO) ?? (await addCpo(ctx, DEMO_CPO));
@@ -23,7 +26,22 @@ export async function openSandbox(ctx: Context, url: string): Promise<Sandbox> {
   };
   writeFileSync(`${file}.new`, `${JSON.stringify(sandbox, null, 2)}\n`, { mode: 0o600 });
   renameSync(`${file}.new`, file);
-  return sandbox;
+
+  const outboundToken = ctx.chance.bytes(32).toString('base64url');
+  const backend = await startBackend(ctx, outboundToken);
+  await setCalling(ctx, cpo.id, backend.url, outboundToken);
+  return { credentials: sandbox, cpo: backend };
+}
+
+/** On the port after ours where that is free. */
+async function startBackend(ctx: Context, token: string): Promise<SandboxCpo> {
+  const port = ctx.config.port === 0 ? 0 : ctx.config.port + 1;
+  try {
+    return await startSandboxCpo(port, token, ctx.log);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw error;
+    return startSandboxCpo(0, token, ctx.log);
+  }
 }
 
 function readLast(file: string): Partial<Sandbox> | undefined {
@@ -44,7 +62,7 @@ async function liveToken(ctx: Context, last: string | undefined, owner: TokenOwn
 }
 
 /** What a person sees at the start: where it is, and two commands that work when pasted one after the other. */
-export function startText({ url, cpo, app }: Sandbox, colours: boolean): string {
+export function startText({ credentials: { url, cpo, app }, cpo: backend }: OpenSandbox, colours: boolean): string {
   const paint = (code: number, text: string) => (colours ? `\x1b[${code}m${text}\x1b[0m` : text);
   return `
   ${paint(1, 'scsp-pairing')} ${paint(32, 'sandbox')}   ${paint(36, url)}   try it out: ${paint(36, `${url}/docs`)}
@@ -57,6 +75,7 @@ CODE=$(curl -s ${url}/v1/app/pairing-codes -H 'Authorization: Bearer ${app.token
 
 curl -s ${url}/v1/scsp/ocpp2.0.1/pair -H 'Authorization: Bearer ${cpo.token}' -H 'Content-Type: application/json' -d '{"code":"'"$CODE"'","charging_station":{"uid":"demo-'"$(date +%s)"'","evses":[{"evse_id":1,"capabilities":["CHARGING_PROFILE_CAPABLE"],"connectors":[{"id":"1","power_type":"AC_3_PHASE","max_voltage":220,"max_amperage":16}]}]}}'
 
+  ${paint(2, `Codes of the CPO to redeem in the app: 100000 to 199999, see the README. Its backend: ${backend.url}`)}
   ${paint(2, 'Tokens: .data/sandbox.json   Stop: Ctrl-C')}
 `;
 }

@@ -26,6 +26,25 @@ export function createEvents(log: Log) {
     registers: [registry],
   });
 
+  const unpairings = new Counter({
+    name: 'scsp_unpairings_total',
+    help: 'Pairings ended, by who ended them',
+    labelNames: ['by'],
+    registers: [registry],
+  });
+  const calls = new Counter({
+    name: 'scsp_cpo_calls_failed_total',
+    help: 'Calls to CPOs that failed or were answered wrongly',
+    labelNames: ['outcome'],
+    registers: [registry],
+  });
+  const tellings = new Counter({
+    name: 'scsp_tellings_total',
+    help: 'Attempts to tell a CPO of an unpairing, by outcome',
+    labelNames: ['outcome'],
+    registers: [registry],
+  });
+
   return {
     registry,
     /** Adds what every Node process has to show; once per process. */
@@ -40,13 +59,30 @@ export function createEvents(log: Log) {
       const level = fields.status >= 500 ? 'warn' : (quiet ?? 'info');
       log[level]('request', { ...fields, duration_ms: Math.round(seconds * 1e6) / 1e3 });
     },
-    stationPaired(fields: { pairing_id: string; code_id: string; cpo_id: string; payload_protocol: string }) {
+    stationPaired(fields: { pairing_id: string; code_id?: string; cpo_id: string; payload_protocol: string }) {
       pairings.inc({ outcome: 'paired' });
       log.info('station paired', fields);
     },
     pairingRefused(outcome: string, cpoId: string) {
       pairings.inc({ outcome });
       log.info('pairing refused', { outcome, cpo_id: cpoId });
+    },
+    stationUnpaired(by: 'app' | 'cpo', pairingId: string, cpoId: string) {
+      unpairings.inc({ by });
+      log.info('station unpaired', { role: by, pairing_id: pairingId, cpo_id: cpoId });
+    },
+    cpoCallFailed(cpoId: string, payloadProtocol: string, reason: string) {
+      calls.inc({ outcome: 'failed' });
+      log.warn('call to a CPO failed', { cpo_id: cpoId, payload_protocol: payloadProtocol, reason });
+    },
+    cpoTold(pairingId: string, cpoId: string, outcome: 'told' | 'paired again') {
+      tellings.inc({ outcome });
+      log.info('CPO told of an unpairing', { pairing_id: pairingId, cpo_id: cpoId, outcome });
+    },
+    cpoNotTold(pairingId: string, cpoId: string, reason: string, gaveUp: boolean) {
+      tellings.inc({ outcome: gaveUp ? 'given up' : 'failed' });
+      const message = gaveUp ? 'gave up telling a CPO of an unpairing' : 'CPO not told of an unpairing yet';
+      log[gaveUp ? 'error' : 'warn'](message, { pairing_id: pairingId, cpo_id: cpoId, reason });
     },
     codeIssued(codeId: string) {
       codes.inc({ event: 'issued' });

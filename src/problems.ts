@@ -57,6 +57,12 @@ export const problems = {
     'Incorrect Code, please check the code and try again.',
     'Ask the customer to compare the code with the one in the app, or to get a new one: a code lives for minutes and pairs once.',
   ],
+  'unknown-station': [
+    404,
+    'Unknown station',
+    'The specified charging station is not valid or does not exist.',
+    'The uid is unknown, already unpaired, or paired by another CPO. There is nothing left to unpair.',
+  ],
   'method-not-allowed': [
     405,
     'Method not allowed',
@@ -74,6 +80,12 @@ export const problems = {
     'Station already paired',
     'A charging station with this uid is already paired.',
     'If an earlier request timed out, it may have succeeded: this is then its result. Otherwise unpair the station first. The code was not used up.',
+  ],
+  'cpo-unavailable': [
+    409,
+    'CPO unavailable',
+    'This CPO is suspended or issues no codes of its own.',
+    'Let the customer choose one of GET /v1/app/cpos.',
   ],
   'code-already-used': [
     409,
@@ -99,6 +111,12 @@ export const problems = {
     'The Expect header can only be 100-continue.',
     'Leave the Expect header out.',
   ],
+  'too-many-incorrect-codes': [
+    429,
+    'Too many incorrect codes',
+    'Too many incorrect codes, please try again later.',
+    'Wait as many seconds as the Retry-After header says. Until then a right code is not accepted either.',
+  ],
   'headers-too-large': [
     431,
     'Headers too large',
@@ -110,6 +128,18 @@ export const problems = {
     'Internal error',
     'Something went wrong on our side. Please quote the request_id when you report it.',
     'Try again later. Whether the request took effect can be told by sending it again: a paired station is answered 409.',
+  ],
+  'cpo-failed': [
+    502,
+    'CPO failed',
+    'The CPO gave no useful answer.',
+    "The message says what the CPO answered and what was wrong where. Ask the customer to try a new code; tell the CPO.",
+  ],
+  'cpo-timed-out': [
+    504,
+    'CPO timed out',
+    'The CPO did not answer in time.',
+    'The code may be used up at the CPO. Ask the customer to get a new one.',
   ],
   unavailable: [
     503,

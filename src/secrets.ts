@@ -1,9 +1,9 @@
-import { hkdfSync, randomBytes, randomInt } from 'node:crypto';
+import { createCipheriv, createDecipheriv, createHash, hkdfSync, randomBytes, randomInt } from 'node:crypto';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { v7 } from 'uuid';
 import type { Config } from './config';
-import type { Chance, Keys } from './context';
+import type { Chance, Keys, SealingKey } from './context';
 
 /** Chance from the operating system's cryptographic source. */
 export const chance: Chance = {
@@ -15,7 +15,11 @@ export const chance: Chance = {
 /** One key a purpose (HKDF, RFC 5869), so that none can stand in for another. */
 export function deriveKeys(secret: string): Keys {
   const derive = (purpose: string) => Buffer.from(hkdfSync('sha256', secret, '', `scsp-pairing ${purpose}`, 32));
-  return { pairingCode: derive('pairing code') };
+  const sealing = derive('outbound token');
+  return {
+    pairingCode: derive('pairing code'),
+    sealing: [{ id: createHash('sha256').update(sealing).digest('hex').slice(0, 16), key: sealing }],
+  };
 }
 
 /** SECRET_KEY, or outside production the one kept in `DATA_DIR/secret-key`, made on first use. */
@@ -29,4 +33,28 @@ export function secretKey(config: Config): string {
     if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
   }
   return readFileSync(file, 'utf8');
+}
+
+export type Sealed = { readonly bytes: Buffer; readonly keyId: string };
+
+/** Encrypts (AES-256-GCM: nonce, tag, text) under the current key; `owner` keeps it from being moved to another row. */
+export function seal(keys: Keys, text: string, owner: string): Sealed {
+  const [current] = keys.sealing;
+  if (current === undefined) throw new TypeError('no sealing key');
+  const nonce = randomBytes(12);
+  const cipher = createCipheriv('aes-256-gcm', current.key, nonce).setAAD(Buffer.from(owner));
+  const body = Buffer.concat([cipher.update(text, 'utf8'), cipher.final()]);
+  return { bytes: Buffer.concat([nonce, cipher.getAuthTag(), body]), keyId: current.id };
+}
+
+/**
+ * Decrypts what `seal` made, under whichever known key it was.
+ * @throws Error when its key is not known any more, or it was changed
+ */
+export function unseal(keys: Keys, sealed: Sealed, owner: string): string {
+  const known: SealingKey | undefined = keys.sealing.find(({ id }) => id === sealed.keyId);
+  if (known === undefined) throw new Error(`sealed with the key ${sealed.keyId}, which is not known`);
+  const decipher = createDecipheriv('aes-256-gcm', known.key, sealed.bytes.subarray(0, 12)).setAAD(Buffer.from(owner));
+  decipher.setAuthTag(sealed.bytes.subarray(12, 28));
+  return Buffer.concat([decipher.update(sealed.bytes.subarray(28)), decipher.final()]).toString('utf8');
 }

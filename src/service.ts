@@ -7,25 +7,29 @@ import { CODES_CHANNEL } from './codes/codes';
 import { pairingCodes } from './codes/table';
 import type { Config } from './config';
 import type { Chance, Context } from './context';
+import { CpoCalls, tellUnpaired } from './cpos/client';
+import { tellableCpo } from './cpos/cpos';
 import { readContract } from './contract';
 import { cpos } from './cpos/table';
 import { Bell } from './db/bell';
 import { type DatabaseModel, migrate, openDatabase } from './db/database';
 import { attachEmbedded, startEmbedded } from './db/embedded';
-import { openSandbox, type Sandbox } from './demo';
+import { openSandbox, type OpenSandbox } from './demo';
 import { createEvents } from './events';
 import { createApp } from './http/app';
 import { refuseConnection } from './http/failure';
 import { operationHandlers } from './http/operations';
 import { createLog, type Log } from './log';
-import { events, pairings } from './pairing/table';
+import { startDelivery } from './outbox/deliver';
+import { outbox } from './outbox/table';
+import { events, pairings, redemptions } from './pairing/table';
 import { chance, deriveKeys, secretKey } from './secrets';
 import { connectors, evses, stations } from './stations/table';
 import { tokens } from './tokens/table';
 import { TOKENS_CHANNEL, TokenRegistry } from './tokens/tokens';
 
 export const model: DatabaseModel = {
-  entities: [cpos, tokens, pairingCodes, pairings, stations, evses, connectors, events],
+  entities: [cpos, tokens, pairingCodes, pairings, stations, evses, connectors, events, redemptions, outbox],
   migrations,
 };
 
@@ -50,7 +54,7 @@ export type Service = {
   readonly url: string;
   readonly metricsUrl: string | undefined;
   /** Undefined outside the sandbox, and when the database is not the embedded one. */
-  readonly sandbox: Sandbox | undefined;
+  readonly sandbox: OpenSandbox | undefined;
   stop(): Promise<void>;
 };
 
@@ -76,8 +80,13 @@ export async function startService(config: Config, overrides: Overrides = {}): P
     const bell = new Bell(databaseUrl, [CODES_CHANNEL, TOKENS_CHANNEL], log);
     await bell.start();
     parts.push(() => bell.stop());
+    const contract = readContract();
+    const calls = new CpoCalls(config.sandbox, contract.document);
+    parts.push(() => calls.close());
     const ctx: Context = {
       config,
+      contract,
+      calls,
       db,
       bell,
       log,
@@ -90,8 +99,7 @@ export async function startService(config: Config, overrides: Overrides = {}): P
     await registry.start();
     parts.push(async () => registry.stop());
 
-    const contract = readContract();
-    const app = createApp(ctx, contract.document, registry, operationHandlers(ctx, contract));
+    const app = createApp(ctx, contract.document, registry, operationHandlers(ctx));
     const server = createServer(HTTP_LIMITS, app);
     server.on('checkContinue', app).on('checkExpectation', app);
     server.on('clientError', (error, socket) => refuseConnection(ctx, error, socket));
@@ -99,9 +107,15 @@ export async function startService(config: Config, overrides: Overrides = {}): P
     parts.push(() => close(server));
     await answersItself(port, config.host);
 
+    const delivery = await startDelivery(ctx, databaseUrl, async ({ cpoId, payloadProtocol, uid }) =>
+      tellUnpaired(ctx, await tellableCpo(ctx, cpoId), payloadProtocol, uid),
+    );
+    parts.push(() => delivery.stop());
+
     const metrics = config.metricsPort === undefined ? undefined : await serveMetrics(ctx, config.metricsPort, parts);
     const url = config.publicUrl ?? `http://localhost:${port}`;
     const sandbox = config.sandbox && config.databaseUrl === undefined ? await openSandbox(ctx, url) : undefined;
+    if (sandbox) parts.push(() => sandbox.cpo.stop());
     log.info('listening', { url, port });
     return { url, metricsUrl: metrics === undefined ? undefined : `http://localhost:${metrics}`, sandbox, stop };
   } catch (error) {

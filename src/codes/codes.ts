@@ -17,6 +17,8 @@ export type Code = {
 };
 export type IssuedCode = Code & { readonly code: string };
 
+type Issuing = Pick<Context, 'config' | 'db' | 'events' | 'chance' | 'keys'>;
+
 /** The channel on which the id of a code rings when it is used or cancelled. */
 export const CODES_CHANNEL = 'scsp_codes';
 
@@ -74,7 +76,7 @@ select * from issued`;
  * @throws Problem `invalid-request` for an unknown CPO
  */
 export async function issueCode(
-  ctx: Context,
+  ctx: Issuing,
   request: { userId: string; chargingLocationId: string; cpoId?: string | undefined },
 ): Promise<IssuedCode> {
   let length = ctx.config.codeLength;
@@ -108,7 +110,7 @@ async function shortestWithRoom(tx: EntityManager, from: number): Promise<number
 
 /** Undefined when the candidate was issued in the last 24 hours, is near an active code, or another issue came first. */
 async function insertCandidate(
-  ctx: Context,
+  ctx: Issuing,
   tx: EntityManager,
   code: string,
   request: { userId: string; chargingLocationId: string; cpoId?: string | undefined },
@@ -143,7 +145,7 @@ export async function readCode(ctx: Context, id: string): Promise<{ code: Code; 
   const [found] = await rows<Code & { expiresInMs: number }>(
     ctx.db,
     `select ${COLUMNS}, extract(epoch from expires_at - now())::float8 * 1000 as "expiresInMs"
-     from pairing_codes where id = $1`,
+     from pairing_codes where id = $1 and user_id is not null`,
     [id],
   );
   if (found === undefined) throw new Problem('not-found');

@@ -6,8 +6,8 @@ export type CodeRow = {
   id: string;
   hash: Buffer;
   length: number;
-  userId: string;
-  chargingLocationId: string;
+  userId: string | null;
+  chargingLocationId: string | null;
   cpoId: string | null;
   status: CodeStatus;
   createdAt: Date;
@@ -23,8 +23,8 @@ export const pairingCodes = new EntitySchema<CodeRow>({
     id: { type: 'uuid', primary: true, primaryKeyConstraintName: 'pairing_codes_pkey' },
     hash: { type: 'bytea' },
     length: { type: 'smallint' },
-    userId: { name: 'user_id', type: 'text' },
-    chargingLocationId: { name: 'charging_location_id', type: 'text' },
+    userId: { name: 'user_id', type: 'text', nullable: true },
+    chargingLocationId: { name: 'charging_location_id', type: 'text', nullable: true },
     cpoId: { name: 'cpo_id', type: 'uuid', nullable: true },
     status: { type: 'text', default: 'active' },
     createdAt: { name: 'created_at', type: 'timestamptz', precision: 3, default: () => 'now()' },
@@ -41,6 +41,7 @@ export const pairingCodes = new EntitySchema<CodeRow>({
     },
     { name: 'pairing_codes_active_expiry_idx', columns: ['expiresAt'], where: active },
     { name: 'pairing_codes_hash_idx', columns: ['hash'] },
+    { name: 'pairing_codes_user_idx', columns: ['userId'] },
   ],
   checks: [
     {

@@ -4,6 +4,8 @@ export type CpoRow = {
   id: string;
   name: string;
   baseUrl: string | null;
+  outboundToken: Buffer | null;
+  outboundKeyId: string | null;
   createdAt: Date;
   suspendedAt: Date | null;
 };
@@ -14,6 +16,8 @@ export const cpos = new EntitySchema<CpoRow>({
     id: { type: 'uuid', primary: true, primaryKeyConstraintName: 'cpos_pkey' },
     name: { type: 'text' },
     baseUrl: { name: 'base_url', type: 'text', nullable: true },
+    outboundToken: { name: 'outbound_token', type: 'bytea', nullable: true },
+    outboundKeyId: { name: 'outbound_key_id', type: 'text', nullable: true },
     createdAt: { name: 'created_at', type: 'timestamptz', precision: 3, default: () => 'now()' },
     suspendedAt: { name: 'suspended_at', type: 'timestamptz', precision: 3, nullable: true },
   },

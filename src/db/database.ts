@@ -1,3 +1,4 @@
+import { runMigrations as migrateJobs } from 'graphile-worker';
 import { DataSource, type EntityManager, type EntitySchema, type MigrationInterface, QueryFailedError } from 'typeorm';
 import { Problem } from '../problems';
 
@@ -51,7 +52,10 @@ export async function migrate(url: string, model: DatabaseModel): Promise<number
   const lock = db.createQueryRunner();
   try {
     await lock.query('select pg_advisory_lock($1)', [MIGRATION_LOCK]);
-    return (await db.runMigrations()).length;
+    const done = (await db.runMigrations()).length;
+    // The job queue of the outbox keeps its own tables, in a schema of its own.
+    await migrateJobs({ connectionString: url });
+    return done;
   } finally {
     await lock.release();
     await db.destroy();

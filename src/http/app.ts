@@ -1,19 +1,22 @@
 import express, { type Express, type RequestHandler } from 'express';
 import { middleware as validator } from 'express-openapi-validator';
 import type { Context } from '../context';
-import { type Handlers, type OpenApiDocument, type OperationId, operationsOf, routable } from '../contract';
+import { type Handlers, type OpenApiDocument, type OperationId, operationsOf, routable, servedBy } from '../contract';
 import { Problem } from '../problems';
-import { protocols } from '../protocols';
+import { ocpi } from '../protocols/ocpi';
+import { ocpp } from '../protocols/ocpp';
 import type { TokenRegistry } from '../tokens/tokens';
 import { access } from './access';
 import { bearer } from './auth';
 import { readBody } from './body';
 import { failure } from './failure';
-import { checkRequest, type Rules } from './faults';
+import { checkRequest, type Rules } from './check';
 import { pageAssets } from './pages';
 
 const rules: Rules = {
-  pairOcpp: (body) => protocols['ocpp2.0.1'].faults(Object(body).charging_station),
+  pairOcpp: ocpp.faults,
+  pairOcpi22: ocpi.faults,
+  pairOcpi221: ocpi.faults,
 };
 
 /** The way of a request, in order; the order of its checks is part of the contract (section 3). */
@@ -23,11 +26,12 @@ export function createApp(
   registry: TokenRegistry,
   handlers: Handlers,
 ): Express {
+  const ours = servedBy(document, 'scsp');
   const app = express();
   app.disable('x-powered-by').disable('etag');
   app.enable('case sensitive routing');
   const contract = validator({
-    apiSpec: routable(document) as never,
+    apiSpec: routable(ours) as never,
     validateApiSpec: true,
     validateRequests: { allErrors: true, allowUnknownQueryParameters: true },
     validateResponses: !ctx.config.production,
@@ -43,9 +47,9 @@ export function createApp(
   app.use(named('pathParamsMiddleware'), named('metadataMiddleware'));
   app.use(named('securityMiddleware'));
   app.use(readBody);
-  app.use(named('requestMiddleware').map((step) => checkRequest(step, document, rules)));
+  app.use(named('requestMiddleware').map((step) => checkRequest(step, ours, rules)));
   app.use(named('responseMiddleware'));
-  app.use(dispatch(document, handlers));
+  app.use(dispatch(ours, handlers));
   app.use(failure(ctx));
   return app;
 }

@@ -1,26 +1,21 @@
 import { codeHandlers } from '../codes/http';
 import type { Context } from '../context';
-import type { Handlers, OpenApiDocument } from '../contract';
+import type { Handlers } from '../contract';
 import { rows } from '../db/database';
 import { pairingHandlers } from '../pairing/http';
+import { cpoHandlers } from '../cpos/http';
 import { Problem } from '../problems';
-import { callerOf, cpoOf } from '../tokens/caller';
+import { stationHandlers } from '../stations/http';
 import { pageHandlers } from './pages';
 
 /** A handler for every operation of openapi.yaml. */
-export function operationHandlers(
-  ctx: Context,
-  contract: { text: string; document: OpenApiDocument },
-): Handlers {
+export function operationHandlers(ctx: Context): Handlers {
   return {
     ...pairingHandlers(ctx),
     ...codeHandlers(ctx),
-    ...pageHandlers(ctx, contract),
-
-    whoAmI(_req, res) {
-      const { id, name } = cpoOf(res);
-      res.json({ cpo: { id, name }, token: { expires_at: callerOf(res).expiresAt.toISOString() }, limits: [] });
-    },
+    ...stationHandlers(ctx),
+    ...cpoHandlers(ctx),
+    ...pageHandlers(ctx, ctx.contract),
 
     live(_req, res) {
       res.json({ status: 'ok' });

@@ -1,25 +1,164 @@
-import { dirname, join } from 'node:path';
-import express, { type RequestHandler, Router } from 'express';
+import { type IncomingMessage, STATUS_CODES } from 'node:http';
+import { dirname } from 'node:path';
+import { type RequestHandler, type Response, Router } from 'express';
 import helmet from 'helmet';
 import type { Context } from '../context';
-import type { Handlers, OpenApiDocument } from '../contract';
-import { Problem, problems } from '../problems';
+import { type Handlers, type OpenApiDocument, projectFile } from '../contract';
+import { Problem, type ProblemType, problems } from '../problems';
+import { type Html, html } from './pages/html';
 
-export const pageAssets: RequestHandler = Router();
+const OWN = projectFile('src/http/pages');
+// The package's entry would load the whole browser bundle into this process.
+const SWAGGER = dirname(require.resolve('swagger-ui-dist/package.json'));
+const ASSETS = {
+  'page.css': OWN,
+  'docs.js': OWN,
+  'swagger-ui.css': SWAGGER,
+  'swagger-ui-bundle.js': SWAGGER,
+  'favicon-32x32.png': SWAGGER,
+};
+const CACHED = 'public, max-age=3600';
 
+/** What the pages load, under `/docs/`; everything else there is left to the next step. */
+export const pageAssets: RequestHandler = assets();
+
+function assets() {
+  const router = Router({ strict: true, caseSensitive: true });
+  for (const [file, root] of Object.entries(ASSETS))
+    router.get(`/${file}`, (_req, res) => res.sendFile(file, { root, headers: { 'Cache-Control': CACHED } }));
+  router.get('/', (req, res, next) => {
+    const [path = '', ...query] = req.originalUrl.split('?');
+    if (path === '/docs') return next();
+    res.redirect(308, ['../docs', ...query].join('?'));
+  });
+  return router;
+}
+
+/** For the pages alone; the answers of the API are not rendered by anyone. */
+const protect = helmet({
+  contentSecurityPolicy: {
+    useDefaults: false,
+    directives: {
+      defaultSrc: ["'none'"],
+      scriptSrc: ["'self'"],
+      styleSrc: ["'self'"],
+      imgSrc: ["'self'", 'data:'],
+      connectSrc: ["'self'"],
+      baseUri: ["'none'"],
+      formAction: ["'none'"],
+      frameAncestors: ["'none'"],
+    },
+  },
+  xFrameOptions: { action: 'deny' },
+  // Whether a whole domain is HTTPS only is not a page's to decide.
+  strictTransportSecurity: false,
+});
+
+/** The spec and the pages for people; made once, they change with the process only. */
 export function pageHandlers(
   ctx: Context,
   contract: { text: string; document: OpenApiDocument },
 ): Pick<Handlers, 'specYaml' | 'specJson' | 'home' | 'docs' | 'problem'> {
-  void ctx; void express; void dirname; void join; void helmet;
+  const { publicUrl } = ctx.config;
+  const servers = publicUrl === undefined ? contract.document.servers : [{ url: publicUrl }];
+  const json = JSON.stringify({ ...contract.document, servers });
+  const home = homePage();
+  const docs = docsPage();
   return {
     specYaml: (_req, res) => void res.type('application/yaml').send(contract.text),
-    specJson: (_req, res) => void res.json(contract.document),
-    home: (_req, res) => void res.type('html').send('home'),
-    docs: (_req, res) => void res.type('html').send('docs'),
-    problem: (req, res) => {
-      if (!(req.params.type in problems)) throw new Problem('not-found');
-      res.type('html').send('x');
+    specJson: (_req, res) => void res.type('json').send(json),
+    home: (req, res) => sendPage(req, res, home),
+    docs: (req, res) => sendPage(req, res, docs),
+    problem(req, res) {
+      if (!isProblemType(req.params.type)) throw new Problem('not-found');
+      sendPage(req, res, problemPage(req.params.type));
     },
   };
+}
+
+function sendPage(req: Pick<IncomingMessage, keyof IncomingMessage>, res: Response, page: Html): void {
+  protect(req, res, () => res.type('html').send(page.html));
+}
+
+function isProblemType(type: string): type is ProblemType {
+  return Object.hasOwn(problems, type);
+}
+
+/** `root`: from the page to `/`, relative, so that a proxy may serve all of it under a prefix. */
+function layout(root: './' | '../', title: string, body: Html, head: Html = html``): Html {
+  return html`<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>${title}</title>
+<link rel="icon" href="${root}docs/favicon-32x32.png">
+${head}
+<link rel="stylesheet" href="${root}docs/page.css">
+</head>
+<body>
+<header class="page-header">
+<a class="home" href="${root}">SCSP pairing</a>
+<a href="${root}docs">Docs</a>
+<a href="${root}openapi.yaml">YAML</a>
+<a href="${root}openapi.json">JSON</a>
+</header>
+${body}
+</body>
+</html>
+`;
+}
+
+function homePage(): Html {
+  const entries = Object.entries(problems).map(
+    ([type, [status, title, message]]) => html`
+<li><span class="status">${status}</span> <a href="problems/${type}">${title}</a> <span class="quiet">${message}</span></li>`,
+  );
+  return layout(
+    './',
+    'SCSP pairing',
+    html`<main class="page">
+<h1>SCSP pairing</h1>
+<p>This service links charging stations to the customers of a Smart Charging Service Provider (SCSP; here Jedlix), so that it may steer how they charge.
+A person types a short code, and the SCSP and the Charge Point Operator (CPO) know whose station it is.</p>
+<h2>Begin here</h2>
+<ul class="links">
+<li><a href="docs">Documentation</a>: every operation, to read and to try out</li>
+<li><a href="openapi.yaml">openapi.yaml</a> and <a href="openapi.json">openapi.json</a>: the contract, for tools</li>
+</ul>
+<h2>Problems</h2>
+<p>Every error names its <code>type</code>, which is one of these pages.</p>
+<ul class="problems">${entries}
+</ul>
+</main>`,
+  );
+}
+
+function problemPage(type: ProblemType): Html {
+  const [status, title, message, remedy] = problems[type];
+  return layout(
+    '../',
+    `${title} · SCSP pairing`,
+    html`<main class="page">
+<h1>${title}</h1>
+<p><span class="status">${status} ${STATUS_CODES[status] ?? ''}</span> <code>/problems/${type}</code></p>
+<h2>What it means</h2>
+<p>${message}</p>
+<h2>What to do</h2>
+<p>${remedy}</p>
+<h2>More</h2>
+<p><a href="../">All problems</a>, <a href="../docs">documentation</a></p>
+</main>`,
+  );
+}
+
+function docsPage(): Html {
+  return layout(
+    './',
+    'SCSP pairing: documentation',
+    html`<main id="swagger-ui"><noscript>This page needs JavaScript; <a href="openapi.yaml">openapi.yaml</a> does not.</noscript></main>
+<script src="docs/swagger-ui-bundle.js"></script>
+<script src="docs/docs.js"></script>`,
+    html`<link rel="stylesheet" href="docs/swagger-ui.css">`,
+  );
 }

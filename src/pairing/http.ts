@@ -1,17 +1,67 @@
+import type { Response } from 'express';
 import type { Context } from '../context';
 import type { Handlers } from '../contract';
-import { protocols } from '../protocols';
+import { type PayloadProtocol, protocolOf, type StationBody } from '../protocols';
+import { writePairing } from '../stations/http';
 import { cpoOf } from '../tokens/caller';
 import { pair } from './pair';
+import { redeem } from './redeem';
+import { forgetUser, unpairByCpo, unpairForCustomer } from './unpair';
 
-export function pairingHandlers(ctx: Context): Pick<Handlers, 'pairOcpp'> {
+const UNPAIRED = { message: 'Charging station successfully unpaired.' };
+
+export function pairingHandlers(
+  ctx: Context,
+): Pick<
+  Handlers,
+  | 'pairOcpp'
+  | 'pairOcpi22'
+  | 'pairOcpi221'
+  | 'redeemCode'
+  | 'unpairChargingStation'
+  | 'unpairEvse'
+  | 'unpairForCustomer'
+  | 'forgetUser'
+> {
+  const pairIn = async (payloadProtocol: PayloadProtocol, body: StationBody & { code: string }, res: Response) => {
+    const protocol = protocolOf(payloadProtocol);
+    const station = protocol.read(body);
+    await pair(ctx, { cpoId: cpoOf(res).id, payloadProtocol, code: body.code, station });
+    res.json({ message: 'Charging station successfully paired.', ...protocol.write(station) });
+  };
+  const unpair = async (req: { params: { uid: string } }, res: Response) => {
+    await unpairByCpo(ctx, cpoOf(res).id, req.params.uid);
+    res.json(UNPAIRED);
+  };
+
   return {
-    async pairOcpp(req, res) {
-      const payloadProtocol = req.params['payload-protocol'];
-      const protocol = protocols[payloadProtocol];
-      const station = protocol.read(req.body.charging_station);
-      await pair(ctx, { cpoId: cpoOf(res).id, payloadProtocol, code: req.body.code, station });
-      res.json({ message: 'Charging station successfully paired.', charging_station: protocol.write(station) });
+    pairOcpp: (req, res) => pairIn(req.params['payload-protocol'], req.body, res),
+    pairOcpi22: (req, res) => pairIn('ocpi2.2', req.body, res),
+    pairOcpi221: (req, res) => pairIn('ocpi2.2.1', req.body, res),
+
+    async redeemCode({ body }, res) {
+      const paired = await redeem(ctx, {
+        userId: body.user_id,
+        chargingLocationId: body.charging_location_id,
+        cpoId: body.cpo_id,
+        payloadProtocol: body.payload_protocol,
+        code: body.code,
+      });
+      const location = `/v1/app/charging-stations/${encodeURIComponent(paired.station.uid)}`;
+      res.status(201).location(location).json(writePairing(paired));
+    },
+
+    unpairChargingStation: unpair,
+    unpairEvse: unpair,
+
+    async unpairForCustomer(req, res) {
+      await unpairForCustomer(ctx, req.params.uid);
+      res.json(UNPAIRED);
+    },
+
+    async forgetUser(req, res) {
+      await forgetUser(ctx, req.params.user_id);
+      res.status(204).end();
     },
   };
 }

@@ -4,11 +4,12 @@ export type PairingRow = {
   id: string;
   codeId: string | null;
   cpoId: string;
-  stationUid: string;
-  userId: string;
-  chargingLocationId: string;
+  stationUid: string | null;
+  userId: string | null;
+  chargingLocationId: string | null;
   pairedAt: Date;
   endedAt: Date | null;
+  endedBy: 'app' | 'cpo' | null;
 };
 
 export const pairings = new EntitySchema<PairingRow>({
@@ -17,11 +18,12 @@ export const pairings = new EntitySchema<PairingRow>({
     id: { type: 'uuid', primary: true, primaryKeyConstraintName: 'pairings_pkey' },
     codeId: { name: 'code_id', type: 'uuid', nullable: true },
     cpoId: { name: 'cpo_id', type: 'uuid' },
-    stationUid: { name: 'station_uid', type: 'text' },
-    userId: { name: 'user_id', type: 'text' },
-    chargingLocationId: { name: 'charging_location_id', type: 'text' },
+    stationUid: { name: 'station_uid', type: 'text', nullable: true },
+    userId: { name: 'user_id', type: 'text', nullable: true },
+    chargingLocationId: { name: 'charging_location_id', type: 'text', nullable: true },
     pairedAt: { name: 'paired_at', type: 'timestamptz', precision: 3, default: () => 'now()' },
     endedAt: { name: 'ended_at', type: 'timestamptz', precision: 3, nullable: true },
+    endedBy: { name: 'ended_by', type: 'text', nullable: true },
   },
   uniques: [{ name: 'pairings_code_id_key', columns: ['codeId'] }],
   indices: [
@@ -31,7 +33,10 @@ export const pairings = new EntitySchema<PairingRow>({
       unique: true,
       where: 'ended_at is null',
     },
+    { name: 'pairings_active_user_idx', columns: ['userId', 'id'], where: 'ended_at is null' },
+    { name: 'pairings_user_idx', columns: ['userId'] },
   ],
+  checks: [{ name: 'pairings_ended_by_check', expression: `ended_by in ('app', 'cpo')` }],
   foreignKeys: [
     {
       name: 'pairings_code_id_fkey',
@@ -62,4 +67,16 @@ export const events = new EntitySchema<EventRow>({
     pairingId: { name: 'pairing_id', type: 'uuid', nullable: true },
     cpoId: { name: 'cpo_id', type: 'uuid', nullable: true },
   },
+});
+
+export type RedemptionRow = { id: string; userId: string; triedAt: Date };
+
+export const redemptions = new EntitySchema<RedemptionRow>({
+  name: 'redemptions',
+  columns: {
+    id: { type: 'uuid', primary: true, primaryKeyConstraintName: 'redemptions_pkey' },
+    userId: { name: 'user_id', type: 'text' },
+    triedAt: { name: 'tried_at', type: 'timestamptz', precision: 3, default: () => 'now()' },
+  },
+  indices: [{ name: 'redemptions_user_idx', columns: ['userId', 'triedAt'] }],
 });

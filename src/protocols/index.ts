@@ -1,19 +1,24 @@
 import type { Schemas } from '../contract';
 import type { Fault } from '../problems';
 import type { Station } from '../stations/station';
+import { ocpi } from './ocpi';
 import { ocpp } from './ocpp';
 
-/** What each payload calls the station, and its shape on the wire. */
-export type WireStation = { charging_station: Schemas['ChargingStation'] };
+export type OcppBody = { charging_station: Schemas['ChargingStation'] };
+export type OcpiBody = { evse: Schemas['OcpiEvse'] };
+/** The member of a request, answer or pairing that describes the station. */
+export type StationBody = OcppBody | OcpiBody;
 
 /** A pure translator between one payload format and the core. */
-export type Protocol<Member extends keyof WireStation> = {
-  /** The member of a body that holds the station. */
-  readonly member: Member;
-  read(wire: WireStation[Member]): Station;
-  write(station: Station): WireStation[Member];
+export type Protocol<Body extends StationBody = StationBody> = {
+  read(body: Body): Station;
+  write(station: Station): Body;
   /** What the contract forbids and a JSON Schema cannot state, in JSON of any shape. */
-  faults(wire: unknown): Fault[];
+  readonly faults: (body: unknown) => Fault[];
+  /** The schema of a CPO's answer to a code of its own. */
+  readonly answerSchema: string;
+  /** The segment before `{uid}/unpair`. */
+  readonly unpairSegment: 'chargingstations' | 'evse';
 };
 
 /** Every payload protocol that is spoken here, by its name in the path. */
@@ -21,6 +26,13 @@ export const protocols = {
   'ocpp1.6': ocpp,
   'ocpp2.0.1': ocpp,
   'ocpp2.1': ocpp,
-} as const;
+  'ocpi2.2': ocpi,
+  'ocpi2.2.1': ocpi,
+} satisfies Record<string, Protocol>;
 
 export type PayloadProtocol = keyof typeof protocols;
+
+/** The translator of a stored protocol name. */
+export function protocolOf(name: string): Protocol {
+  return protocols[name as PayloadProtocol];
+}

@@ -1,16 +1,16 @@
-import type { Schemas } from '../contract';
-import { repeated, type Station } from '../stations/station';
+import { repeated } from '../stations/station';
 import { connectorFaults, listIn, member, readConnector, writeConnector } from './connectors';
-import type { Protocol } from './index';
+import type { OcppBody, Protocol } from './index';
 
 /** OCPP 1.6, 2.0.1 and 2.1: a charging station with EVSEs. For 1.6, which has no EVSE tier, `evse_id` is the connector id. */
-export const ocpp: Protocol<'charging_station'> = {
-  member: 'charging_station',
+export const ocpp: Protocol<OcppBody> = {
+  answerSchema: 'CpoPairOcppResponse',
+  unpairSegment: 'chargingstations',
 
-  read(wire: Schemas['ChargingStation']): Station {
+  read({ charging_station: { uid, evses } }) {
     return {
-      uid: wire.uid,
-      evses: wire.evses.map((evse) => ({
+      uid,
+      evses: evses.map((evse) => ({
         evseId: String(evse.evse_id),
         capabilities: evse.capabilities,
         connectors: evse.connectors.map(readConnector),
@@ -18,19 +18,21 @@ export const ocpp: Protocol<'charging_station'> = {
     };
   },
 
-  write(station: Station): Schemas['ChargingStation'] {
+  write(station) {
     return {
-      uid: station.uid,
-      evses: station.evses.map((evse) => ({
-        evse_id: Number(evse.evseId),
-        capabilities: evse.capabilities && [...evse.capabilities],
-        connectors: evse.connectors.map(writeConnector),
-      })),
+      charging_station: {
+        uid: station.uid,
+        evses: station.evses.map((evse) => ({
+          evse_id: Number(evse.evseId),
+          capabilities: evse.capabilities && [...evse.capabilities],
+          connectors: evse.connectors.map(writeConnector),
+        })),
+      },
     };
   },
 
-  faults(wire: unknown) {
-    const evses = listIn(wire, 'evses');
+  faults(body) {
+    const evses = listIn(member(body, 'charging_station'), 'evses');
     return [
       ...repeated(evses.map((evse) => member(evse, 'evse_id'))).map((position) => ({
         pointer: `/charging_station/evses/${position}/evse_id`,

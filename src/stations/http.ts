@@ -1,10 +1,42 @@
-import type { Schemas } from '../contract';
-import { protocols } from '../protocols';
-import type { PairedStation } from './stations';
+import { validate as isUuid } from 'uuid';
+import type { Context } from '../context';
+import type { Handlers, Schemas } from '../contract';
+import { readPage } from '../page';
+import { Problem } from '../problems';
+import { protocolOf } from '../protocols';
+import { listStations, type PairedStation, stationOfUid } from './stations';
+
+/** Before every id: the latest come first. */
+const LAST_ID = 'ffffffff-ffff-ffff-ffff-ffffffffffff';
+
+export function stationHandlers(ctx: Context): Pick<Handlers, 'listStations' | 'getStation'> {
+  return {
+    async listStations(req, res) {
+      const page = await readPage(
+        req.query,
+        LAST_ID,
+        ({ pairingId }) => pairingId,
+        (before, limit) => listStations(ctx.db, req.query.user_id, checkedId(before), limit),
+        writePairing,
+      );
+      res.json(page);
+    },
+
+    async getStation(req, res) {
+      res.json(writePairing(await stationOfUid(ctx.db, req.params.uid)));
+    },
+  };
+}
+
+function checkedId(id: string): string {
+  if (isUuid(id)) return id;
+  throw new Problem('invalid-request', {
+    errors: [{ pointer: '/cursor', message: 'must be a next_cursor of this list' }],
+  });
+}
 
 /** A pairing as the app sees it. */
 export function writePairing(paired: PairedStation): Schemas['Pairing'] {
-  const protocol = protocols[paired.payloadProtocol as keyof typeof protocols];
   return {
     uid: paired.station.uid,
     user_id: paired.userId,
@@ -12,6 +44,6 @@ export function writePairing(paired: PairedStation): Schemas['Pairing'] {
     cpo_id: paired.cpoId,
     payload_protocol: paired.payloadProtocol,
     paired_at: paired.pairedAt.toISOString(),
-    [protocol.member]: protocol.write(paired.station),
+    ...protocolOf(paired.payloadProtocol).write(paired.station),
   };
 }

@@ -1,5 +1,6 @@
 import { type Database, rows } from '../db/database';
-import type { Station } from './station';
+import { Problem } from '../problems';
+import { type Station, stationKey } from './station';
 
 /** A station with the link that it hangs on. */
 export type PairedStation = {
@@ -36,6 +37,48 @@ from pairings p join stations s on s.pairing_id = p.id`;
 export async function stationOfCode(db: Database, codeId: string): Promise<PairedStation | undefined> {
   const [found] = await rows<PairedStation>(db, `${SELECT} where p.code_id = $1`, [codeId]);
   return found && { ...found, station: withoutNulls(found.station) };
+}
+
+/**
+ * The station that is paired under a uid, in any spelling.
+ * @throws Problem `unknown-station`
+ */
+export async function stationOfUid(db: Database, uid: string): Promise<PairedStation> {
+  const [found] = await rows<PairedStation>(db, `${SELECT} where p.station_uid = $1 and p.ended_at is null`, [
+    stationKey(uid),
+  ]);
+  if (found === undefined) throw new Problem('unknown-station');
+  return { ...found, station: withoutNulls(found.station) };
+}
+
+/** A user's paired stations, the latest first, from before a pairing's id (a UUIDv7, so ids are in the order of time). */
+export async function listStations(
+  db: Database,
+  userId: string,
+  before: string,
+  limit: number,
+): Promise<PairedStation[]> {
+  const found = await rows<PairedStation>(
+    db,
+    `${SELECT} where p.user_id = $1 and p.ended_at is null and p.id < $2 order by p.id desc limit $3`,
+    [userId, before, limit],
+  );
+  return found.map((paired) => ({ ...paired, station: withoutNulls(paired.station) }));
+}
+
+/** The pairings that last, the latest first: their ids are UUIDv7, so the primary key finds them. */
+export function listPairings(
+  db: Database,
+  limit: number,
+): Promise<(Omit<PairedStation, 'pairingId' | 'station'> & { readonly uid: string })[]> {
+  return rows(
+    db,
+    `select s.uid, p.cpo_id as "cpoId", p.user_id as "userId", p.charging_location_id as "chargingLocationId",
+       s.payload_protocol as "payloadProtocol", p.paired_at as "pairedAt"
+     from (select * from pairings where ended_at is null order by id desc limit $1) p
+     join stations s on s.pairing_id = p.id order by p.paired_at desc, p.id desc`,
+    [limit],
+  );
 }
 
 /** SQL says null where the core and the wire leave a member out. */

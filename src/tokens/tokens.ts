@@ -10,11 +10,15 @@ export const TOKENS_CHANNEL = 'scsp_tokens';
 const LIFE_DAYS = 365;
 
 export type IssuedToken = { readonly id: string; readonly token: string; readonly expiresAt: Date };
-export type TokenOwner = { readonly role: 'cpo'; readonly cpoId: string } | { readonly role: 'app'; readonly appName: string };
+export type TokenOwner =
+  | { readonly role: 'cpo'; readonly cpoId: string }
+  | { readonly role: 'app'; readonly appName: string };
 /** What an operator sees of a token. */
 export type TokenSummary = {
   id: string;
   role: Role;
+  cpoId: string | null;
+  /** The name of the CPO or app. */
   owner: string;
   createdAt: Date;
   expiresAt: Date;
@@ -71,7 +75,7 @@ export async function revokeToken(db: Database, id: string): Promise<{ id: strin
 export function listTokens(db: Database): Promise<TokenSummary[]> {
   return rows(
     db,
-    `select t.id, t.role, coalesce(c.name, t.app_name) as owner, t.created_at as "createdAt",
+    `select t.id, t.role, t.cpo_id as "cpoId", coalesce(c.name, t.app_name) as owner, t.created_at as "createdAt",
        t.expires_at as "expiresAt", t.revoked_at as "revokedAt"
      from tokens t left join cpos c on c.id = t.cpo_id order by t.id`,
   );

@@ -1,0 +1,39 @@
+import { Problem } from './problems';
+
+/** A page of a list: its items and where the next one begins (contract, section 2). */
+export type Page<Item> = { items: Item[]; next_cursor: string | null };
+
+const DEFAULT_LIMIT = 50;
+
+/**
+ * One page of a list that is read from behind a key, so that pages stay as they are when items are added.
+ * @param first the key before everything
+ * @param read as many items as asked for, from behind a key, in the order of their keys
+ * @throws Problem `invalid-request` for a cursor that is none of ours
+ */
+export async function readPage<Item, Written>(
+  query: { cursor?: string | undefined; limit?: number | undefined },
+  first: string,
+  keyOf: (item: Item) => string,
+  read: (after: string, limit: number) => Promise<Item[]>,
+  write: (item: Item) => Written,
+): Promise<Page<Written>> {
+  const limit = query.limit ?? DEFAULT_LIMIT;
+  const after = query.cursor === undefined ? first : readCursor(query.cursor);
+  // One more than asked for tells whether there is a next page.
+  const found = await read(after, limit + 1);
+  const items = found.slice(0, limit);
+  const last = items.at(-1);
+  const next = found.length > limit && last !== undefined ? writeCursor(keyOf(last)) : null;
+  return { items: items.map(write), next_cursor: next };
+}
+
+const writeCursor = (key: string) => Buffer.from(key).toString('base64url');
+
+function readCursor(cursor: string): string {
+  const key = Buffer.from(cursor, 'base64url').toString('utf8');
+  if (writeCursor(key) === cursor && !key.includes('\0')) return key;
+  throw new Problem('invalid-request', {
+    errors: [{ pointer: '/cursor', message: 'must be a next_cursor of this list' }],
+  });
+}

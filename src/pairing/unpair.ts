@@ -1,0 +1,91 @@
+import type { Context } from '../context';
+import { rows, transaction } from '../db/database';
+import { enqueue, type Telling } from '../outbox/outbox';
+import { Problem } from '../problems';
+import { stationKey } from '../stations/station';
+
+type Ended = { pairingId: string; cpoId: string };
+
+const BY_CPO = `
+with ended as (
+  update pairings set ended_at = now(), ended_by = 'cpo'
+  where station_uid = $1 and ended_at is null and cpo_id = $3
+  returning id, cpo_id
+), event as (
+  insert into events (id, type, pairing_id, cpo_id) select $2, 'station.unpaired', id, cpo_id from ended
+)
+select id as "pairingId", cpo_id as "cpoId" from ended`;
+
+/**
+ * A CPO unpairs a station of its own; afterwards the uid can be paired again (contract, section 6).
+ * @throws Problem `unknown-station`, the same for unknown, unpaired and foreign ones
+ */
+export async function unpairByCpo(ctx: Context, cpoId: string, uid: string): Promise<void> {
+  const [ended] = await rows<Ended>(ctx.db, BY_CPO, [stationKey(uid), ctx.chance.uuid(), cpoId]);
+  if (ended === undefined) throw new Problem('unknown-station');
+  ctx.events.stationUnpaired('cpo', ended.pairingId, cpoId);
+}
+
+const BY_APP = `
+with ended as (
+  update pairings set ended_at = now(), ended_by = 'app'
+  where station_uid = $1 and ended_at is null
+  returning id, cpo_id
+), event as (
+  insert into events (id, type, pairing_id, cpo_id) select $2, 'station.unpaired', id, cpo_id from ended
+)
+select e.id as "pairingId", e.cpo_id as "cpoId", s.uid, s.payload_protocol as "payloadProtocol"
+from ended e join stations s on s.pairing_id = e.id`;
+
+/**
+ * Unpairs a station for its customer at once, and has the CPO told: both are committed together.
+ * @throws Problem `unknown-station`
+ */
+export async function unpairForCustomer(ctx: Context, uid: string): Promise<void> {
+  const [ended] = await transaction(ctx.db, async (tx) => {
+    const found = await rows<Telling>(tx, BY_APP, [stationKey(uid), ctx.chance.uuid()]);
+    await enqueue(tx, found);
+    return found;
+  });
+  if (ended === undefined) throw new Problem('unknown-station');
+  ctx.events.stationUnpaired('app', ended.pairingId, ended.cpoId);
+}
+
+const FORGET_CODES = `
+update pairing_codes
+set user_id = null, charging_location_id = null,
+  status = case when status = 'active' then 'cancelled' else status end, ended_at = coalesce(ended_at, now())
+where user_id = $1`;
+
+const FORGET_PAIRINGS = `
+with theirs as (
+  select p.id, p.cpo_id, p.ended_at is null as active, s.uid, s.payload_protocol
+  from pairings p left join stations s on s.pairing_id = p.id
+  where p.user_id = $1 for update of p
+), forgotten as (
+  update pairings p
+  set user_id = null, charging_location_id = null, station_uid = null,
+    ended_at = coalesce(p.ended_at, now()), ended_by = coalesce(p.ended_by, 'app')
+  from theirs where theirs.id = p.id
+), erased as (
+  delete from stations where pairing_id in (select id from theirs)
+), event as (
+  insert into events (id, type, pairing_id, cpo_id)
+  select gen_random_uuid(), 'station.unpaired', id, cpo_id from theirs where active
+)
+select id as "pairingId", cpo_id as "cpoId", uid, payload_protocol as "payloadProtocol" from theirs where active`;
+
+/**
+ * Erases what identifies a user and frees their stations; the CPOs are told. That there were pairings stays known.
+ * A pairing under way with one of their codes is waited for, and forgotten as well.
+ */
+export async function forgetUser(ctx: Context, userId: string): Promise<void> {
+  const ended = await transaction(ctx.db, async (tx) => {
+    await rows(tx, FORGET_CODES, [userId]);
+    const freed = await rows<Telling>(tx, FORGET_PAIRINGS, [userId]);
+    await rows(tx, 'delete from redemptions where user_id = $1', [userId]);
+    await enqueue(tx, freed);
+    return freed;
+  });
+  for (const { pairingId, cpoId } of ended) ctx.events.stationUnpaired('app', pairingId, cpoId);
+}

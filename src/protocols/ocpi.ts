@@ -1,0 +1,25 @@
+import { connectorFaults, member, readConnector, writeConnector } from './connectors';
+import type { OcpiBody, Protocol } from './index';
+
+/** OCPI 2.2 and 2.2.1 (8.3.2): a single EVSE, a station of its own; its `evse_id` is the eMI3 id. */
+export const ocpi: Protocol<OcpiBody> = {
+  answerSchema: 'CpoPairOcpiResponse',
+  unpairSegment: 'evse',
+
+  read({ evse: { uid, evse_id, capabilities, connectors } }) {
+    return { uid, evses: [{ evseId: evse_id, capabilities, connectors: connectors.map(readConnector) }] };
+  },
+
+  write({ uid, evses: [evse] }) {
+    return {
+      evse: {
+        uid,
+        evse_id: evse?.evseId,
+        capabilities: evse?.capabilities && [...evse.capabilities],
+        connectors: evse?.connectors.map(writeConnector) ?? [],
+      },
+    };
+  },
+
+  faults: (body) => connectorFaults(member(body, 'evse'), '/evse'),
+};
