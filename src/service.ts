@@ -2,36 +2,25 @@ import { once } from 'node:events';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { migrations } from '../migrations';
 import { CODES_CHANNEL } from './codes/codes';
-import { pairingCodes } from './codes/table';
 import type { Config } from './config';
 import type { Chance, Context } from './context';
 import { CpoCalls, tellUnpaired } from './cpos/client';
 import { tellableCpo } from './cpos/cpos';
 import { readContract } from './contract';
-import { cpos } from './cpos/table';
 import { Bell } from './db/bell';
-import { type DatabaseModel, migrate, openDatabase } from './db/database';
-import { attachEmbedded, startEmbedded } from './db/embedded';
+import { migrate, openDatabase } from './db/database';
+import { startEmbedded } from './db/embedded';
 import { openSandbox, type OpenSandbox } from './demo';
 import { createEvents } from './events';
 import { createApp } from './http/app';
 import { refuseConnection } from './http/failure';
 import { operationHandlers } from './http/operations';
 import { createLog, type Log } from './log';
+import { model } from './model';
 import { startDelivery } from './outbox/deliver';
-import { outbox } from './outbox/table';
-import { events, pairings, redemptions } from './pairing/table';
 import { chance, deriveKeys, secretKey } from './secrets';
-import { connectors, evses, stations } from './stations/table';
-import { tokens } from './tokens/table';
 import { TOKENS_CHANNEL, TokenRegistry } from './tokens/tokens';
-
-export const model: DatabaseModel = {
-  entities: [cpos, tokens, pairingCodes, pairings, stations, evses, connectors, events, redemptions, outbox],
-  migrations,
-};
 
 /** Requests in flight get so long to finish when the service stops. */
 const GRACE_MS = 10_000;
@@ -131,14 +120,6 @@ async function embedded(config: Config, log: Log, parts: (() => Promise<unknown>
   });
   parts.push(() => postgres.stop());
   return postgres.url;
-}
-
-/** The database of these settings for a command: the configured one, or the embedded one, running or not. */
-export async function borrowDatabase(config: Config): Promise<{ url: string; giveBack(): Promise<void> }> {
-  const running = config.databaseUrl ?? (await attachEmbedded(config.dataDir));
-  if (running !== undefined) return { url: running, giveBack: async () => {} };
-  const postgres = await startEmbedded({ dir: config.dataDir });
-  return { url: postgres.url, giveBack: () => postgres.stop() };
 }
 
 async function listen(server: Server, port: number, host: string): Promise<number> {

@@ -132,9 +132,9 @@ describe('scsp cpo', () => {
       'http://cpo.example': 'must begin with https://',
       'ftp://cpo.example': 'must begin with https://',
       'cpo.example': 'must begin with https://',
-      'https://localhost:8080': 'must not be a loopback address',
-      'https://127.1/': 'must not be a loopback address',
-      'https://[::1]/': 'must not be a loopback address',
+      'https://localhost:8080': 'must not be at a private, loopback or otherwise special address',
+      'https://127.1/': 'must not be at a private, loopback or otherwise special address',
+      'https://[::1]/': 'must not be at a private, loopback or otherwise special address',
       'https://user:secret@cpo.example': 'must have no user, password, query or fragment',
       'https://cpo.example?token=secret': 'must have no user, password, query or fragment',
     };

@@ -1,11 +1,13 @@
 import { createConnection } from 'node:net';
 import Ajv from 'ajv/dist/2020';
 import addFormats from 'ajv-formats';
-import { operationsOf, readContract } from '../src/contract';
+import { operationsOf, readContract, servedBy } from '../src/contract';
 import { type Harness, startHarness, type TestCpo } from './harness';
 
 const { document } = readContract();
-const operations = operationsOf(document);
+const all = operationsOf(document);
+const operations = operationsOf(servedBy(document, 'scsp'));
+const theirs = operationsOf(servedBy(document, 'cpo'));
 
 let service: Harness;
 let cpo: TestCpo;
@@ -34,7 +36,7 @@ const resolveRef = (node: any): any =>
     ? resolveRef(node.$ref.slice(2).split('/').reduce((at: any, name: string) => at[name], document))
     : node;
 
-const media = operations.flatMap(({ id, operation }: any) => [
+const media = all.flatMap(({ id, operation }: any) => [
   ...Object.entries(resolveRef(operation.requestBody)?.content ?? {}).map(([type, it]) => [`${id} request ${type}`, it]),
   ...Object.entries(operation.responses).flatMap(([status, response]) =>
     Object.entries(resolveRef(response).content ?? {}).map(([type, it]) => [`${id} ${status} ${type}`, it]),
@@ -53,7 +55,7 @@ describe('openapi.yaml', () => {
     for (const value of values) expect(ajv.validate(absolute, value) || ajv.errors).toBe(true);
   });
 
-  test.each(operations.map(({ id, operation }) => [id, operation] as const))('%s is described', (_id, operation) => {
+  test.each(all.map(({ id, operation }) => [id, operation] as const))('%s is described', (_id, operation) => {
     expect(String(operation.description).length).toBeGreaterThan(20);
     expect(String(operation.summary).length).toBeGreaterThan(3);
   });
@@ -83,7 +85,7 @@ describe('every operation', () => {
           ...(operation.requestBody !== undefined && { body: {} }),
         });
         const mayCall = roles === undefined || (token === cpo.token ? roles.includes('cpo') : roles.includes('app'));
-        const expected = roles === undefined ? [200, 404] : token === undefined ? [401] : mayCall ? [200, 400, 404] : [403];
+        const expected = roles === undefined ? [200, 404] : token === undefined ? [401] : mayCall ? [200, 204, 400, 404] : [403];
         expect(expected).toContain(answer.status);
         expect(Object.keys(operation.responses as object)).toContain(String(answer.status));
         expect(answer.headers.get('X-Request-ID')).toMatch(/^[0-9a-f-]{36}$/);
@@ -97,6 +99,11 @@ describe('every operation', () => {
     const methods = operations.filter((operation) => operation.path === path).map(({ method }) => method.toUpperCase());
     expect(answer.headers.get('Allow')?.split(', ').sort()).toEqual(methods.sort());
   });
+});
+
+test.each(theirs.map(({ id, method, path }) => [id, method, path] as const))('%s is served by the CPO, and not found here', async (_id, method, path) => {
+  const answer = await service.request(method.toUpperCase(), path.replace(/[{}]/g, ''), { token: cpo.token, body: {} });
+  expect([answer.status, answer.body.type]).toEqual([404, '/problems/not-found']);
 });
 
 describe('problems', () => {
@@ -143,7 +150,7 @@ describe('problems', () => {
   ])('what the HTTP parser refuses has the shape too: %s', async (_name, bytes, status, type) => {
     const answer = await raw(bytes);
     expect(answer).toMatch(new RegExp(`HTTP/1.1 ${status} `));
-    expect(bodyOf(answer.slice(answer.lastIndexOf('HTTP/1.1')))).toMatchObject({ status, type: `/problems/${type}`, message: expect.any(String) });
+    expect(bodyOf(answer.slice(answer.search(/HTTP\/1.1 [45]/)))).toMatchObject({ status, type: `/problems/${type}`, message: expect.any(String) });
     expect(answer).toMatch(/X-Request-ID: \S+/);
   });
 

@@ -9,7 +9,8 @@ import { addCpo } from '../src/cpos/cpos';
 import { openDatabase } from '../src/db/database';
 import { createLog } from '../src/log';
 import { chance } from '../src/secrets';
-import { model, type Overrides, type Service, startService } from '../src/service';
+import { model } from '../src/model';
+import { type Overrides, type Service, startService } from '../src/service';
 import { issueToken } from '../src/tokens/tokens';
 import stationFixture from './fixtures/ocpp/station.json';
 

@@ -1,7 +1,7 @@
 import { Client } from 'pg';
 import { DataSource } from 'typeorm';
 import { migrate } from '../src/db/database';
-import { model } from '../src/service';
+import { model } from '../src/model';
 import { createTestDatabase } from './harness';
 
 let database: Awaited<ReturnType<typeof createTestDatabase>>;
@@ -41,7 +41,7 @@ test('the tables are what the entities say, to the last index and constraint', a
 });
 
 test('drift is noticed', async () => {
-  await source.query('alter table pairings alter column user_id drop not null');
+  await source.query('alter table pairings alter column cpo_id drop not null');
   const { upQueries } = await source.driver.createSchemaBuilder().log();
   expect(upQueries.length).toBeGreaterThan(0);
 });

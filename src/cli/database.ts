@@ -8,7 +8,7 @@ import { releaseLock, takeLock } from '../db/embedded-lock';
 import { createEvents } from '../events';
 import { createLog } from '../log';
 import { chance, deriveKeys, secretKey } from '../secrets';
-import { borrowDatabase, model } from '../service';
+import { borrowDatabase, model } from '../model';
 import { refuseAsAway } from './reason';
 
 /** What the verbs of commands need. */

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { migrate } from '../db/database';
-import { model } from '../service';
+import { model } from '../model';
 import { withDatabaseUrl } from './database';
 import { refuseAsAway } from './reason';
 import { answering, verb } from './verb';

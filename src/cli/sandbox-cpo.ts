@@ -1,8 +1,6 @@
 import { randomBytes } from 'node:crypto';
-import { once } from 'node:events';
 import type { Command } from 'commander';
 import { createLog } from '../log';
-import { startSandboxCpo } from '../sandbox/cpo';
 import { tokenFromStdin, whole } from './values';
 import { answering, verb } from './verb';
 
@@ -18,6 +16,8 @@ export function sandboxCpoCommand(program: Command): void {
     .option('--token-stdin', 'reads the token that it takes from standard input; else it makes one')
     .action(
       answering(async (config, options: { port: number; tokenStdin?: true }) => {
+        // Loaded when asked for: other commands need not wait for a web server.
+        const { startSandboxCpo } = await import('../sandbox/cpo.js');
         const token = options.tokenStdin ? await tokenFromStdin() : randomBytes(32).toString('base64url');
         const { url } = await startSandboxCpo(options.port, token, createLog(config.logLevel, process.stderr));
         return { row: { url, token: options.tokenStdin ? undefined : token } };
@@ -25,7 +25,5 @@ export function sandboxCpoCommand(program: Command): void {
     );
 }
 
-/** Whoever asked goes on when it has read where the backend is; the backend goes on until a signal. */
-async function untilStopped(): Promise<void> {
-  await Promise.race([once(process, 'SIGINT'), once(process, 'SIGTERM')]);
-}
+/** Whoever asked goes on when it has read where the backend is; the backend goes on until a signal ends the process. */
+const untilStopped = () => new Promise<void>(() => {});

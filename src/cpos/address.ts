@@ -27,7 +27,7 @@ export function checkedLookup(sandbox: boolean): LookupFunction {
       const [first] = addresses ?? [];
       if (error || first === undefined) return callback(error, '', 0);
       const forbidden = addresses.find(({ address }) => !mayCall(address, sandbox));
-      if (forbidden !== undefined) return callback(new ForbiddenAddress(refusal(hostname)), '', 0);
+      if (forbidden !== undefined) return callback(new ForbiddenAddress(`${hostname} is at a special address`), '', 0);
       return options.all ? callback(null, addresses) : callback(null, first.address, first.family);
     });
   };
@@ -47,9 +47,7 @@ export async function readBaseUrl(text: string, sandbox: boolean): Promise<strin
   const literal = literalAddress(url);
   const addresses =
     literal === undefined ? await resolve(url.hostname, { all: true }).catch(() => []) : [{ address: literal }];
-  if (addresses.some(({ address }) => !mayCall(address, sandbox))) throw new RangeError(refusal(url.hostname));
+  if (addresses.some(({ address }) => !mayCall(address, sandbox))) 
+    throw new RangeError('the base URL must not be at a private, loopback or otherwise special address');
   return url.origin + url.pathname.replace(/\/+$/, '');
 }
-
-const refusal = (host: string) =>
-  `${host} is a private, loopback, link-local, metadata or otherwise special address, which is not called`;

@@ -2,16 +2,10 @@ import type { Context } from '../context';
 import type { Handlers } from '../contract';
 import { readPage } from '../page';
 import { protocols } from '../protocols';
-import { callerOf, cpoOf } from '../tokens/caller';
 import { listCallableCpos } from './cpos';
 
-export function cpoHandlers(ctx: Context): Pick<Handlers, 'whoAmI' | 'listCpos'> {
+export function cpoHandlers(ctx: Context): Pick<Handlers, 'listCpos'> {
   return {
-    whoAmI(_req, res) {
-      const { id, name } = cpoOf(res);
-      res.json({ cpo: { id, name }, token: { expires_at: callerOf(res).expiresAt.toISOString() }, limits: [] });
-    },
-
     async listCpos(req, res) {
       const page = await readPage(
         req.query,

@@ -1,4 +1,3 @@
-import { runMigrations as migrateJobs } from 'graphile-worker';
 import { DataSource, type EntityManager, type EntitySchema, type MigrationInterface, QueryFailedError } from 'typeorm';
 import { Problem } from '../problems';
 
@@ -54,7 +53,8 @@ export async function migrate(url: string, model: DatabaseModel): Promise<number
     await lock.query('select pg_advisory_lock($1)', [MIGRATION_LOCK]);
     const done = (await db.runMigrations()).length;
     // The job queue of the outbox keeps its own tables, in a schema of its own.
-    await migrateJobs({ connectionString: url });
+    const jobs = await import('graphile-worker');
+    await jobs.runMigrations({ connectionString: url });
     return done;
   } finally {
     await lock.release();

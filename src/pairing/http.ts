@@ -3,7 +3,7 @@ import type { Context } from '../context';
 import type { Handlers } from '../contract';
 import { type PayloadProtocol, protocolOf, type StationBody } from '../protocols';
 import { writePairing } from '../stations/http';
-import { cpoOf } from '../tokens/caller';
+import { callerOf, cpoOf } from '../tokens/caller';
 import { pair } from './pair';
 import { redeem } from './redeem';
 import { forgetUser, unpairByCpo, unpairForCustomer } from './unpair';
@@ -14,6 +14,7 @@ export function pairingHandlers(
   ctx: Context,
 ): Pick<
   Handlers,
+  | 'whoAmI'
   | 'pairOcpp'
   | 'pairOcpi22'
   | 'pairOcpi221'
@@ -35,6 +36,11 @@ export function pairingHandlers(
   };
 
   return {
+    whoAmI(_req, res) {
+      const { id, name } = cpoOf(res);
+      res.json({ cpo: { id, name }, token: { expires_at: callerOf(res).expiresAt.toISOString() }, limits: [] });
+    },
+
     pairOcpp: (req, res) => pairIn(req.params['payload-protocol'], req.body, res),
     pairOcpi22: (req, res) => pairIn('ocpi2.2', req.body, res),
     pairOcpi221: (req, res) => pairIn('ocpi2.2.1', req.body, res),

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { Client } from 'pg';
 import { migrate } from '../../src/db/database';
 import { type Embedded, startEmbedded } from '../../src/db/embedded';
-import { model } from '../../src/service';
+import { model } from '../../src/model';
 
 declare global {
   var testDatabase: { embedded: Embedded | undefined; folder: string; template: string };

@@ -1,0 +1,24 @@
+import { migrations } from '../migrations';
+import { pairingCodes } from './codes/table';
+import type { Config } from './config';
+import { cpos } from './cpos/table';
+import type { DatabaseModel } from './db/database';
+import { attachEmbedded, startEmbedded } from './db/embedded';
+import { outbox } from './outbox/table';
+import { events, pairings, redemptions } from './pairing/table';
+import { connectors, evses, stations } from './stations/table';
+import { tokens } from './tokens/table';
+
+/** Every table and migration of the service. */
+export const model: DatabaseModel = {
+  entities: [cpos, tokens, pairingCodes, pairings, stations, evses, connectors, events, redemptions, outbox],
+  migrations,
+};
+
+/** The database of these settings for a command: the configured one, or the embedded one, running or not. */
+export async function borrowDatabase(config: Config): Promise<{ url: string; giveBack(): Promise<void> }> {
+  const running = config.databaseUrl ?? (await attachEmbedded(config.dataDir));
+  if (running !== undefined) return { url: running, giveBack: async () => {} };
+  const postgres = await startEmbedded({ dir: config.dataDir });
+  return { url: postgres.url, giveBack: () => postgres.stop() };
+}
