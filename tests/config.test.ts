@@ -23,7 +23,7 @@ function refusal(env: NodeJS.ProcessEnv): string[] {
 
 describe('.env.example', () => {
   const text = readFileSync(join(__dirname, '../.env.example'), 'utf8');
-  const written = [...text.matchAll(/^# ([A-Z_]+)=(.*)$/gm)].map(([, name, value]) => [name, value]);
+  const written = [...text.matchAll(/^# ([A-Z0-9_]+)=(.*)$/gm)].map(([, name, value]) => [name, value]);
 
   test('has every setting once, with its default', () => {
     const defaults = Object.entries(settings).map(([name, setting]: [string, any]) => [
@@ -35,7 +35,7 @@ describe('.env.example', () => {
 
   test('sets nothing and explains each setting in one line', () => {
     expect(text).not.toMatch(/^\s*[^#\s]/m);
-    expect(text.match(/(?<=\n\n)# \S.*\n# [A-Z_]+=.*\n/g)).toHaveLength(written.length);
+    expect(text.match(/(?<=\n\n)# \S.*\n# [A-Z0-9_]+=.*\n/g)).toHaveLength(written.length);
   });
 });
 
@@ -50,6 +50,7 @@ test('an empty environment is the sandbox on loopback', () => {
     metricsPort: undefined,
     codeLength: 6,
     codeTtlSeconds: 600,
+    limits: { user10Min: 5 },
     publicUrl: undefined,
     sandbox: true,
     production: false,
@@ -66,6 +67,7 @@ test('every setting is read', () => {
     METRICS_PORT: '9464',
     CODE_LENGTH: '8',
     CODE_TTL_SECONDS: '60',
+    LIMIT_USER_10MIN: '7',
     PUBLIC_URL: 'https://pairing.example/',
     SANDBOX: 'false',
   };
@@ -79,6 +81,7 @@ test('every setting is read', () => {
     metricsPort: 9464,
     codeLength: 8,
     codeTtlSeconds: 60,
+    limits: { user10Min: 7 },
     publicUrl: 'https://pairing.example',
     sandbox: false,
     production: true,
@@ -119,6 +122,7 @@ describe('bounds', () => {
     ['METRICS_PORT', '0', '65535'],
     ['CODE_LENGTH', '4', '12'],
     ['CODE_TTL_SECONDS', '1', '86400'],
+    ['LIMIT_USER_10MIN', '1', '1000'],
   ])('%s is a whole number from %s to %s', (name, least, most) => {
     for (const value of [least, most]) expect(blamed({ [name]: value })).toEqual([]);
     const outside = [String(Number(least) - 1), String(Number(most) + 1), `${least}.5`, '1e1', '0x5', ' 5', 'five'];

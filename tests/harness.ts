@@ -14,6 +14,8 @@ import { type Overrides, type Service, startService } from '../src/service';
 import { issueToken } from '../src/tokens/tokens';
 import stationFixture from './fixtures/ocpp/station.json';
 
+export const SECRET_KEY = 'a secret key that only the tests know, 32+ characters';
+
 export type Answer = { status: number; headers: Headers; body: any };
 export type LogLine = { level: string; message: string; [field: string]: unknown };
 export type TestCpo = { id: string; name: string; token: string };
@@ -74,7 +76,7 @@ export async function startHarness(
     HOST: '127.0.0.1',
     DATABASE_URL: databaseUrl,
     DATA_DIR: dataDir,
-    SECRET_KEY: 'a secret key that only the tests know, 32+ characters',
+    SECRET_KEY,
     ...settings,
   });
   const service: Service = await startService(config, { log: recorded.log, ...overrides });
@@ -129,6 +131,26 @@ export async function startHarness(
 
     pair: (cpo: TestCpo, code: string, station: unknown = aStation(), protocol = 'ocpp2.0.1') =>
       request('POST', `/v1/scsp/${protocol}/pair`, { token: cpo.token, body: { code, charging_station: station } }),
+
+    /** Redeems a code of a CPO's for a user of its own unless told whose. */
+    redeem: (cpo: { id: string }, code: string, body: object = {}) =>
+      request('POST', '/v1/app/pairings', {
+        token: appToken,
+        body: {
+          user_id: randomUUID(),
+          charging_location_id: 'home',
+          cpo_id: cpo.id,
+          payload_protocol: 'ocpp2.0.1',
+          code,
+          ...body,
+        },
+      }),
+
+    unpairAsApp: (uid: string) =>
+      request('POST', `/v1/app/charging-stations/${encodeURIComponent(uid)}/unpair`, { token: appToken }),
+
+    unpairAsCpo: (cpo: TestCpo, uid: string, segment = 'chargingstations') =>
+      request('POST', `/v1/scsp/${segment}/${encodeURIComponent(uid)}/unpair`, { token: cpo.token }),
 
     async stop() {
       await Promise.all([service.stop(), sql.end(), db.destroy()]);

@@ -101,7 +101,7 @@ async function findCpo(ctx: Context, id: string): Promise<(Cpo & { token: string
 }
 
 /** Sets where a CPO is called and with which token. */
-export async function setCalling(ctx: Context, id: string, baseUrl: string, outboundToken: string): Promise<void> {
+export async function setCalling(ctx: Pick<Context, 'db' | 'keys'>, id: string, baseUrl: string, outboundToken: string): Promise<void> {
   const sealed = seal(ctx.keys, outboundToken, id);
   await rows(ctx.db, 'update cpos set base_url = $2, outbound_token = $3, outbound_key_id = $4 where id = $1', [
     id,

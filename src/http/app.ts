@@ -54,7 +54,7 @@ export function createApp(
   return app;
 }
 
-/** What HTTP allows and the validator does not: HEAD where there is GET, and percent signs that encode nothing. */
+/** What HTTP allows and those behind do not: HEAD where there is GET, percent signs that encode nothing, or NUL. */
 const oddities: RequestHandler = (req, _res, next) => {
   const { expect, host } = req.headers;
   if (host === undefined && req.httpVersion === '1.1')
@@ -63,8 +63,9 @@ const oddities: RequestHandler = (req, _res, next) => {
   // Node knows by the original method that the answer has no body.
   if (req.method === 'HEAD') req.method = 'GET';
   const [path = '', ...query] = req.url.split('?');
-  if (!decodable(path)) {
-    req.url = [path.replaceAll('%', '%25'), ...query].join('?');
+  const literal = decodable(path) ? path.replaceAll('%00', '%2500') : path.replaceAll('%', '%25');
+  if (literal !== path) {
+    req.url = [literal, ...query].join('?');
     req.originalUrl = req.url;
   }
   next();

@@ -1,0 +1,228 @@
+import { randomUUID } from 'node:crypto';
+import { answerStation, sendJson, startCpo } from './a-cpo';
+import { aStation, type Harness, startHarness } from './harness';
+
+const SANDBOX = { SANDBOX: 'true' };
+let service: Harness;
+beforeAll(async () => {
+  service = await startHarness(SANDBOX);
+});
+afterAll(() => service.stop());
+
+const evse = {
+  uid: '3256',
+  evse_id: 'BE*BEC*E041503001',
+  capabilities: ['RESERVABLE'],
+  connectors: [{ id: '1', power_type: 'AC_3_PHASE', max_voltage: 220, max_amperage: 16 }],
+};
+
+test("the CPO is asked once, with its token and the code as typed, and its station is the user's", async () => {
+  const station = aStation();
+  const cpo = await startCpo(service, answerStation(station.uid));
+  const user_id = randomUUID();
+  const paired = await service.redeem(cpo, ' AB-12 cd ', { user_id });
+
+  expect(paired.status).toBe(201);
+  expect(paired.headers.get('Location')).toBe(`/v1/app/charging-stations/${station.uid}`);
+  expect(paired.body).toMatchObject({
+    uid: station.uid,
+    user_id,
+    charging_location_id: 'home',
+    cpo_id: cpo.id,
+    payload_protocol: 'ocpp2.0.1',
+    charging_station: station,
+  });
+  expect(cpo.received).toHaveLength(1);
+  expect(cpo.received[0]).toMatchObject({
+    method: 'POST',
+    path: '/v1/cpo/ocpp2.0.1/pair',
+    headers: { authorization: `Bearer ${cpo.outboundToken}`, 'content-type': 'application/json' },
+    body: '{"code":"AB-12 cd"}',
+  });
+  const found = await service.request('GET', paired.headers.get('Location') ?? '', { token: service.appToken });
+  expect(found.body).toEqual(paired.body);
+  await cpo.down();
+});
+
+test.each(['ocpi2.2', 'ocpi2.2.1'])('a CPO that speaks %s answers an EVSE', async (payload_protocol) => {
+  const uid = randomUUID();
+  const cpo = await startCpo(service, (res) => sendJson(res, 200, { evse: { ...evse, uid } }));
+  const paired = await service.redeem(cpo, '1', { payload_protocol });
+  expect(paired.status).toBe(201);
+  expect(paired.body).toMatchObject({ uid, payload_protocol, evse: { ...evse, uid } });
+  expect(paired.body.charging_station).toBeUndefined();
+  expect(cpo.received[0]?.path).toBe(`/v1/cpo/${payload_protocol}/pair`);
+  await cpo.down();
+});
+
+const station = (part: object) => ({ charging_station: { ...aStation(), ...part } });
+
+test.each<[string, Parameters<typeof startCpo>[1], number, string, RegExp]>([
+  ['404', (res) => sendJson(res, 404, { message: 'no' }), 404, 'incorrect-code', /^Incorrect Code, please check the code and try again\.$/],
+  ['400', (res) => sendJson(res, 400, {}), 502, 'cpo-failed', /answered 400/],
+  ['401', (res) => sendJson(res, 401, {}), 502, 'cpo-failed', /answered 401/],
+  ['500', (res) => sendJson(res, 500, {}), 502, 'cpo-failed', /answered 500/],
+  ['a redirect', (res) => void res.writeHead(302, { location: 'https://elsewhere.example' }).end(), 502, 'cpo-failed', /answered 302/],
+  ['204', (res) => void res.writeHead(204).end(), 502, 'cpo-failed', /answered 204/],
+  ['broken JSON', (res) => void res.writeHead(200, { 'content-type': 'application/json' }).end('{"charging_station":'), 502, 'cpo-failed', /not valid JSON at line 1, column 21/],
+  ['HTML', (res) => void res.writeHead(200, { 'content-type': 'text/html' }).end('<h1>'), 502, 'cpo-failed', /not application\/json/],
+  ['no uid', (res) => sendJson(res, 200, station({ uid: undefined })), 502, 'cpo-failed', /\/charging_station\/uid is required/],
+  ['no EVSEs', (res) => sendJson(res, 200, station({ evses: [] })), 502, 'cpo-failed', /\/charging_station\/evses must have at least 1 item/],
+  ['a repeated EVSE', (res) => sendJson(res, 200, station({ evses: [aStation().evses[0], aStation().evses[0]] })), 502, 'cpo-failed', /evses\/1\/evse_id is used by another/],
+  ['an evse', (res) => sendJson(res, 200, { evse }), 502, 'cpo-failed', /\/charging_station is required/],
+  ['a NUL', (res) => sendJson(res, 200, station({ uid: 'a\0' })), 502, 'cpo-failed', /NUL/],
+  ['too much', (res) => void res.writeHead(200, { 'content-type': 'application/json' }).end(`"${'x'.repeat(70_000)}"`), 502, 'cpo-failed', /larger than 65536/],
+  ['nothing, and hangs up', (res) => void res.destroy(), 502, 'cpo-failed', /could not be reached/],
+])('when the CPO answers %s, the app is told and nothing is stored', async (_name, answer, status, type, message) => {
+  const cpo = await startCpo(service, answer);
+  const refused = await service.redeem(cpo, '918273');
+  expect([refused.status, refused.body.type]).toEqual([status, `/problems/${type}`]);
+  expect(refused.body.message).toMatch(message);
+  expect(cpo.received).toHaveLength(1);
+  const { rows } = await service.sql.query('select count(*)::int as n from pairings where cpo_id = $1', [cpo.id]);
+  expect(rows).toEqual([{ n: 0 }]);
+  const logged = service.log.lines.filter((line) => line.message === 'call to a CPO failed' && line.cpo_id === cpo.id);
+  expect(logged).toHaveLength(status === 404 ? 0 : 1);
+  await cpo.down();
+});
+
+test('no connection is a 502', async () => {
+  const cpo = await startCpo(service, answerStation());
+  await cpo.down();
+  expect((await service.redeem(cpo, '1')).status).toBe(502);
+});
+
+test('a CPO that does not answer in 10 s is a 504, and is not asked again; a slow one is waited for', async () => {
+  const hanging = await startCpo(service, () => {});
+  const slow = await startCpo(service, (res, request) => void setTimeout(() => answerStation()(res, request), 1_500));
+  const dripping = await startCpo(service, (res) => {
+    res.writeHead(200, { 'content-type': 'application/json' });
+    const drip = setInterval(() => res.write(' '), 100);
+    res.on('close', () => clearInterval(drip));
+  });
+  const answers = await Promise.all([
+    service.redeem(hanging, '1'),
+    service.redeem(slow, '1'),
+    service.redeem(dripping, '1'),
+  ]);
+  expect(answers.map(({ status }) => status)).toEqual([504, 201, 504]);
+  expect(answers[0]?.body.type).toBe('/problems/cpo-timed-out');
+  expect(hanging.received).toHaveLength(1);
+  await Promise.all([hanging.down(), slow.down(), dripping.down()]);
+});
+
+test('no connection of the database is held while CPOs think', async () => {
+  const held: (() => void)[] = [];
+  const cpo = await startCpo(service, (res, request) => void held.push(() => answerStation()(res, request)));
+  const waiting = Array.from({ length: 30 }, () => service.redeem(cpo, '1'));
+  await cpo.asked(30);
+  expect((await service.request('GET', '/ready')).status).toBe(200);
+  expect((await service.code()).status).toBe('active');
+  for (const answer of held) answer();
+  for (const { status } of await Promise.all(waiting)) expect(status).toBe(201);
+  await cpo.down();
+});
+
+test('a station that is paired already is a 409, and of two customers with one code exactly one gets it', async () => {
+  const uid = `Twice-${randomUUID()}`;
+  const cpo = await startCpo(service, answerStation(uid));
+  const answers = await Promise.all([service.redeem(cpo, '1'), service.redeem(cpo, '1')]);
+  expect(answers.map(({ status }) => status).sort()).toEqual([201, 409]);
+  cpo.answer = answerStation(uid.toUpperCase());
+  const again = await service.redeem(cpo, '1');
+  expect([again.status, again.body.type]).toEqual([409, '/problems/station-already-paired']);
+  await cpo.down();
+});
+
+test('an unknown CPO is a fault, one that is suspended or has no address is unavailable', async () => {
+  const unknown = await service.redeem({ id: randomUUID() }, '1');
+  expect(unknown.status).toBe(400);
+  expect(unknown.body.errors).toEqual([{ pointer: '/cpo_id', message: 'is not the id of a known CPO' }]);
+  const noAddress = await service.redeem(await service.cpo(), '1');
+  expect([noAddress.status, noAddress.body.type]).toEqual([409, '/problems/cpo-unavailable']);
+  const cpo = await startCpo(service, answerStation());
+  await service.sql.query('update cpos set suspended_at = now() where id = $1', [cpo.id]);
+  expect((await service.redeem(cpo, '1')).status).toBe(409);
+  expect(cpo.received).toHaveLength(0);
+  await cpo.down();
+});
+
+test.each([
+  [{ payload_protocol: 'ocpp9' }, '/payload_protocol'],
+  [{ cpo_id: 'x' }, '/cpo_id'],
+  [{ code: '' }, '/code'],
+  [{ user_id: undefined }, '/user_id'],
+])('%j is a fault', async (body, pointer) => {
+  const answer = await service.redeem({ id: randomUUID() }, '1', body);
+  expect(answer.status).toBe(400);
+  expect(answer.body.errors[0].pointer).toBe(pointer);
+});
+
+test('five wrong codes in ten minutes are a user’s limit, also all at once, and a right one is then refused too', async () => {
+  const user_id = randomUUID();
+  const cpo = await startCpo(service, (res) => sendJson(res, 404, {}));
+  const answers = await Promise.all(Array.from({ length: 12 }, () => service.redeem(cpo, '1', { user_id })));
+  const statuses = answers.map(({ status }) => status).sort();
+  expect(statuses).toEqual([...Array(5).fill(404), ...Array(7).fill(429)]);
+  expect(cpo.received).toHaveLength(5);
+  cpo.answer = answerStation();
+  const refused = await service.redeem(cpo, '1', { user_id });
+  expect([refused.status, refused.body.type]).toEqual([429, '/problems/too-many-incorrect-codes']);
+  expect(Number(refused.headers.get('Retry-After'))).toBeGreaterThan(590);
+  expect((await service.redeem(cpo, '1')).status).toBe(201);
+
+  await service.sql.query(`update redemptions set tried_at = tried_at - interval '10 minutes' where user_id = $1`, [user_id]);
+  expect((await service.redeem(cpo, '1', { user_id })).status).toBe(201);
+  await cpo.down();
+});
+
+test('failures of a CPO are not counted against the user', async () => {
+  const user_id = randomUUID();
+  const cpo = await startCpo(service, (res) => sendJson(res, 400, {}));
+  for (let i = 0; i < 7; i++) expect((await service.redeem(cpo, '1', { user_id })).status).toBe(502);
+  await cpo.down();
+});
+
+test('after ten failures in a row a CPO is left alone, others are not, and a wrong code is no failure', async () => {
+  const cpo = await startCpo(service, (res) => sendJson(res, 500, {}));
+  for (let i = 0; i < 9; i++) expect((await service.redeem(cpo, '1')).status).toBe(502);
+  cpo.answer = (res) => sendJson(res, 404, {});
+  expect((await service.redeem(cpo, '1')).status).toBe(404);
+  cpo.answer = (res) => sendJson(res, 503, {});
+  for (let i = 0; i < 10; i++) expect((await service.redeem(cpo, '1')).status).toBe(502);
+  const asked = cpo.received.length;
+  const refused = await service.redeem(cpo, '1');
+  expect([refused.status, refused.body.type]).toEqual([503, '/problems/unavailable']);
+  expect(Number(refused.headers.get('Retry-After'))).toBeGreaterThan(20);
+  expect(cpo.received).toHaveLength(asked);
+  const other = await startCpo(service, answerStation());
+  expect((await service.redeem(other, '1')).status).toBe(201);
+  await Promise.all([cpo.down(), other.down()]);
+});
+
+test('the token that a CPO gave us is stored sealed, and only its own row opens it', async () => {
+  const cpo = await startCpo(service, answerStation());
+  const other = await startCpo(service, answerStation());
+  const { rows } = await service.sql.query('select to_jsonb(c)::text as row, encode(outbound_token, \'escape\') as bytes from cpos c where id = $1', [cpo.id]);
+  expect(rows[0].row + rows[0].bytes).not.toContain(cpo.outboundToken);
+  await service.sql.query(
+    'update cpos c set outbound_token = o.outbound_token from cpos o where c.id = $1 and o.id = $2',
+    [other.id, cpo.id],
+  );
+  expect((await service.redeem(other, '1')).status).toBe(500);
+  expect(other.received).toHaveLength(0);
+  await Promise.all([cpo.down(), other.down()]);
+});
+
+test('outside the sandbox no private address is called, whatever the database says', async () => {
+  const strict = await startHarness({ SANDBOX: 'false' }, { databaseUrl: service.databaseUrl });
+  const cpo = await startCpo(strict, answerStation());
+  const port = new URL(cpo.url).port;
+  for (const host of ['127.0.0.1', 'localhost', '[::1]', '[::ffff:127.0.0.1]', '2130706433', '0x7f.1']) {
+    await strict.sql.query('update cpos set base_url = $2 where id = $1', [cpo.id, `http://${host}:${port}`]);
+    const refused = await strict.redeem(cpo, '1');
+    expect([refused.status, refused.body.message]).toEqual([502, expect.stringContaining('private or special')]);
+  }
+  expect(cpo.received).toHaveLength(0);
+  await Promise.all([cpo.down(), strict.stop()]);
+});
