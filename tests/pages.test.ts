@@ -24,11 +24,10 @@ let service: Harness;
 let elsewhere: Harness;
 let chromium: Awaited<ReturnType<typeof startBrowser>>;
 beforeAll(async () => {
-  [service, elsewhere, chromium] = await Promise.all([
-    startHarness(),
-    startHarness({ PUBLIC_URL: 'https://pairing.example/scsp' }),
-    startBrowser(),
-  ]);
+  const starting = startBrowser();
+  service = await startHarness();
+  elsewhere = await startHarness({ PUBLIC_URL: 'https://pairing.example/scsp' });
+  chromium = await starting;
 });
 afterAll(() => Promise.all([service?.stop(), elsewhere?.stop(), chromium?.stop()]));
 
