@@ -44,6 +44,8 @@ export type Service = {
   readonly metricsUrl: string | undefined;
   /** Undefined outside the sandbox, and when the database is not the embedded one. */
   readonly sandbox: OpenSandbox | undefined;
+  /** Ends telling CPOs of unpairings here; other replicas go on. */
+  stopDelivery(): Promise<void>;
   stop(): Promise<void>;
 };
 
@@ -106,7 +108,7 @@ export async function startService(config: Config, overrides: Overrides = {}): P
     const sandbox = config.sandbox && config.databaseUrl === undefined ? await openSandbox(ctx, url) : undefined;
     if (sandbox) parts.push(() => sandbox.cpo.stop());
     log.info('listening', { url, port });
-    return { url, metricsUrl: metrics === undefined ? undefined : `http://localhost:${metrics}`, sandbox, stop };
+    return { url, metricsUrl: metrics === undefined ? undefined : `http://localhost:${metrics}`, sandbox, stopDelivery: delivery.stop, stop };
   } catch (error) {
     await stop();
     throw error;

@@ -152,6 +152,8 @@ export async function startHarness(
     unpairAsCpo: (cpo: TestCpo, uid: string, segment = 'chargingstations') =>
       request('POST', `/v1/scsp/${segment}/${encodeURIComponent(uid)}/unpair`, { token: cpo.token }),
 
+    stopDelivery: () => service.stopDelivery(),
+
     async stop() {
       await Promise.all([service.stop(), sql.end(), db.destroy()]);
       await database?.drop();

@@ -1,49 +1,11 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { projectFile } from '../src/contract';
+import { launch } from './a-process';
 import { createTestDatabase } from './harness';
-
-/** The built service as a process of its own. */
-function launch(env: Record<string, string>) {
-  const child: ChildProcess = spawn(process.execPath, [projectFile('dist/src/main.js')], {
-    env: { PATH: process.env.PATH ?? '', PORT: '0', ...env },
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
-  let stdout = '';
-  let stderr = '';
-  const listeners = new Set<() => void>();
-  child.stdout?.on('data', (chunk) => {
-    stdout += chunk;
-    for (const listener of listeners) listener();
-  });
-  child.stderr?.on('data', (chunk) => {
-    stderr += chunk;
-  });
-  const exited = once(child, 'close').then(([code]) => code as number | null);
-  const said = (wanted: RegExp) =>
-    new Promise<RegExpExecArray>((resolve, reject) => {
-      const look = () => {
-        const found = wanted.exec(stdout);
-        if (found === null) return;
-        listeners.delete(look);
-        resolve(found);
-      };
-      listeners.add(look);
-      void exited.then(() => reject(new Error(`ended without saying ${wanted}: ${stdout}${stderr}`)));
-      look();
-    });
-  return {
-    child,
-    exited,
-    said,
-    output: () => ({ stdout, stderr }),
-    url: async () => (await said(/"message":"listening".*"url":"([^"]+)"/))[1] ?? '',
-  };
-}
 
 let dataDir: string;
 beforeEach(() => {

@@ -4,11 +4,11 @@ import { type IssuedCode, issueCode } from '../codes/codes';
 import { withContext } from './database';
 import type { Row } from './text';
 import { printable } from './values';
-import { answering, noun, verb } from './verb';
+import { answering, noun, type Shell, verb } from './verb';
 
 type Options = { user: string; location: string; cpo?: string };
 
-export function codeCommands(program: Command): void {
+export function codeCommands(program: Command, shell: Shell): void {
   const code = noun(program, 'code', 'the codes that customers type at their CPO');
 
   verb(
@@ -22,9 +22,9 @@ export function codeCommands(program: Command): void {
     .requiredOption('--location <ID>', "the charging location, by the app's id", printable('--location'))
     .option('--cpo <ID>', 'the only CPO that may use the code')
     .action(
-      answering(async (config, options: Options) => {
+      answering(shell, async (given, options: Options) => {
         if (options.cpo !== undefined && !isUuid(options.cpo)) throw new RangeError(`no CPO has the id ${options.cpo}`);
-        return withContext(config, async (ctx) => ({
+        return withContext(given, async (ctx) => ({
           row: writeCode(
             await issueCode(ctx, { userId: options.user, chargingLocationId: options.location, cpoId: options.cpo }),
           ),

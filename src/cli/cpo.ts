@@ -3,36 +3,39 @@ import { readBaseUrl } from '../cpos/address';
 import { addCpo, type Cpo, listCpos, setSuspended } from '../cpos/cpos';
 import { withContext } from './database';
 import type { Row } from './text';
-import { name, tokenFromStdin } from './values';
-import { answering, noun, verb } from './verb';
+import { name, readToken } from './values';
+import { answering, noun, type Shell, verb } from './verb';
 
-export function cpoCommands(program: Command): void {
+export function cpoCommands(program: Command, shell: Shell): void {
   const cpo = noun(program, 'cpo', 'the Charge Point Operators that may pair stations');
 
-  verb(
+  const add = verb(
     cpo,
     'add',
     'registers a CPO',
     'scsp cpo add "Station Works"',
-    'scsp cpo add Volt --base-url https://volt.example/scsp',
+    'echo "$TOKEN" | scsp cpo add Volt --base-url https://volt.example/scsp --outbound-token-stdin',
   )
     .argument('<NAME>', 'what people call it, unique', name)
     .option('--base-url <URL>', 'where its half of the contract is served')
-    .option('--outbound-token-stdin', 'reads the token that it gave us from standard input')
-    .action(
-      answering(async (config, NAME: string, options: { baseUrl?: string; outboundTokenStdin?: true }) => {
-        const baseUrl = options.baseUrl === undefined ? undefined : await readBaseUrl(options.baseUrl, config.sandbox);
-        const outboundToken = options.outboundTokenStdin ? await tokenFromStdin() : undefined;
-        return withContext(config, async (ctx) => {
-          const added = await addCpo(ctx, NAME, { baseUrl, outboundToken });
-          return { row: { id: added.id, name: added.name, base_url: added.baseUrl ?? undefined } };
-        });
-      }),
-    );
+    .option('--outbound-token-stdin', 'reads the token that it gave us from standard input');
+  add.action(
+    answering(shell, async (given, NAME: string, options: { baseUrl?: string; outboundTokenStdin?: true }) => {
+      if (options.outboundTokenStdin && options.baseUrl === undefined)
+        add.error("error: option '--outbound-token-stdin' needs option '--base-url <URL>'");
+      const sandbox = given.config.sandbox;
+      const baseUrl = options.baseUrl === undefined ? undefined : await readBaseUrl(options.baseUrl, sandbox);
+      const outboundToken = options.outboundTokenStdin ? await readToken(given.stdin) : undefined;
+      return withContext(given, async (ctx) => {
+        const added = await addCpo(ctx, NAME, { baseUrl, outboundToken });
+        return { row: { id: added.id, name: added.name, base_url: added.baseUrl ?? undefined } };
+      });
+    }),
+  );
 
   verb(cpo, 'list', 'lists all CPOs, the oldest first', 'scsp cpo list').action(
-    answering((config) =>
-      withContext(config, async ({ db }) => ({
+    answering(shell, (given) =>
+      withContext(given, async ({ db }) => ({
         rows: (await listCpos(db)).map(writeCpo),
         columns: ['id', 'name', 'base_url', 'created_at', 'suspended_at'],
       })),
@@ -40,8 +43,8 @@ export function cpoCommands(program: Command): void {
   );
 
   const suspension = (suspended: boolean) =>
-    answering((config, id: string) =>
-      withContext(config, async ({ db }) => ({ row: writeCpo(await setSuspended(db, id, suspended)) })),
+    answering(shell, (given, id: string) =>
+      withContext(given, async ({ db }) => ({ row: writeCpo(await setSuspended(db, id, suspended)) })),
     );
   verb(cpo, 'suspend', "refuses a CPO's calls within a second; its stations stay paired", 'scsp cpo suspend ID')
     .argument('<ID>', 'its id')

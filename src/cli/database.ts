@@ -1,4 +1,4 @@
-import { mkdirSync } from 'node:fs';
+import { existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Config } from '../config';
@@ -7,9 +7,10 @@ import { type Database, migrate, openDatabase, rows } from '../db/database';
 import { releaseLock, takeLock } from '../db/embedded-lock';
 import { createEvents } from '../events';
 import { createLog } from '../log';
-import { chance, deriveKeys, secretKey } from '../secrets';
 import { borrowDatabase, model } from '../model';
+import { chance, deriveKeys, secretKey } from '../secrets';
 import { refuseAsAway } from './reason';
+import type { Given } from './verb';
 
 /** What the verbs of commands need. */
 export type CommandContext = Pick<Context, 'config' | 'db' | 'log' | 'events' | 'chance' | 'keys'>;
@@ -33,7 +34,7 @@ export async function withDatabaseUrl<T>(config: Config, work: (url: string) => 
  * Works with what every verb needs, on a database that has all migrations.
  * @throws RangeError when the database is away or lacks migrations
  */
-export function withContext<T>(config: Config, work: (ctx: CommandContext) => Promise<T>): Promise<T> {
+export function withContext<T>({ config, stderr }: Given, work: (ctx: CommandContext) => Promise<T>): Promise<T> {
   return withDatabaseUrl(config, async (url) => {
     const db = await openDatabase(url, model, 2).catch(refuseAsAway);
     try {
@@ -42,7 +43,7 @@ export function withContext<T>(config: Config, work: (ctx: CommandContext) => Pr
           throw new RangeError('the database has not been migrated to this version: run scsp migrate');
         await migrate(url, model).catch(refuseAsAway);
       }
-      return await work(contextOf(config, db));
+      return await work(contextOf(config, db, stderr));
     } finally {
       // A database that fell silent does not say goodbye either.
       await Promise.race([db.destroy().catch(() => undefined), sleep(CLOSE_MS, undefined, { ref: false })]);
@@ -73,8 +74,8 @@ async function lacksMigrations(db: Database): Promise<boolean> {
 }
 
 /** A command waits for nothing and calls nobody. */
-function contextOf(config: Config, db: Database): CommandContext {
-  const log = createLog('error', process.stderr);
+function contextOf(config: Config, db: Database, stderr: NodeJS.WritableStream): CommandContext {
+  const log = createLog('error', stderr);
   return {
     config,
     db,
@@ -83,6 +84,9 @@ function contextOf(config: Config, db: Database): CommandContext {
     chance,
     /** Only when asked for: this may make `DATA_DIR/secret-key`. */
     get keys() {
+      const given = config.secretKey !== undefined || existsSync(join(config.dataDir, 'secret-key'));
+      // What is hashed or sealed with a key of its own would be of no use to a service elsewhere.
+      if (config.databaseUrl !== undefined && !given) throw new RangeError("SECRET_KEY must be set, to the service's");
       return deriveKeys(secretKey(config));
     },
   };

@@ -3,11 +3,11 @@ import { migrate } from '../db/database';
 import { model } from '../model';
 import { withDatabaseUrl } from './database';
 import { refuseAsAway } from './reason';
-import { answering, verb } from './verb';
+import { answering, type Shell, verb } from './verb';
 
-export function migrateCommand(program: Command): void {
+export function migrateCommand(program: Command, shell: Shell): void {
   verb(program, 'migrate', 'brings the database to this version; again is the same', 'scsp migrate').action(
-    answering((config) =>
+    answering(shell, ({ config }) =>
       withDatabaseUrl(config, async (url) => ({ row: { migrated: await migrate(url, model).catch(refuseAsAway) } })),
     ),
   );

@@ -1,14 +1,14 @@
 import type { Command } from 'commander';
 import { listOutbox, retryTelling } from '../outbox/outbox';
 import { withContext } from './database';
-import { answering, noun, verb } from './verb';
+import { answering, noun, type Shell, verb } from './verb';
 
-export function outboxCommands(program: Command): void {
+export function outboxCommands(program: Command, shell: Shell): void {
   const outbox = noun(program, 'outbox', 'what CPOs have not been told yet');
 
   verb(outbox, 'list', 'lists unpairings that a CPO has not been told, the oldest first', 'scsp outbox list').action(
-    answering((config) =>
-      withContext(config, async ({ db }) => ({
+    answering(shell, (given) =>
+      withContext(given, async ({ db }) => ({
         rows: (await listOutbox(db)).map((entry) => ({
           id: entry.pairingId,
           cpo_id: entry.cpoId,
@@ -28,8 +28,8 @@ export function outboxCommands(program: Command): void {
   verb(outbox, 'retry', 'tells again now, for seven more days', 'scsp outbox retry ID')
     .argument('<ID>', 'of `scsp outbox list`')
     .action(
-      answering((config, id: string) =>
-        withContext(config, async ({ db }) => ({ row: { id: (await retryTelling(db, id)).pairingId } })),
+      answering(shell, (given, id: string) =>
+        withContext(given, async ({ db }) => ({ row: { id: (await retryTelling(db, id)).pairingId } })),
       ),
     );
 }

@@ -1,10 +1,10 @@
 import { randomBytes } from 'node:crypto';
 import type { Command } from 'commander';
 import { createLog } from '../log';
-import { tokenFromStdin, whole } from './values';
-import { answering, verb } from './verb';
+import { readToken, whole } from './values';
+import { answering, type Shell, verb } from './verb';
 
-export function sandboxCpoCommand(program: Command): void {
+export function sandboxCpoCommand(program: Command, shell: Shell): void {
   verb(
     program,
     'sandbox-cpo',
@@ -15,13 +15,17 @@ export function sandboxCpoCommand(program: Command): void {
     .option('--port <N>', 'where it listens, on loopback only', whole(0, 65_535), 3001)
     .option('--token-stdin', 'reads the token that it takes from standard input; else it makes one')
     .action(
-      answering(async (config, options: { port: number; tokenStdin?: true }) => {
-        // Loaded when asked for: other commands need not wait for a web server.
-        const { startSandboxCpo } = await import('../sandbox/cpo.js');
-        const token = options.tokenStdin ? await tokenFromStdin() : randomBytes(32).toString('base64url');
-        const { url } = await startSandboxCpo(options.port, token, createLog(config.logLevel, process.stderr));
-        return { row: { url, token: options.tokenStdin ? undefined : token } };
-      }, untilStopped),
+      answering(
+        shell,
+        async ({ config, stdin, stderr }, options: { port: number; tokenStdin?: true }) => {
+          const token = options.tokenStdin ? await readToken(stdin) : randomBytes(32).toString('base64url');
+          // Loaded when asked for: other commands need not wait for a web server.
+          const { startSandboxCpo } = await import('../sandbox/cpo.js');
+          const { url } = await startSandboxCpo(options.port, token, createLog(config.logLevel, stderr));
+          return { row: { url, token: options.tokenStdin ? undefined : token } };
+        },
+        untilStopped,
+      ),
     );
 }
 

@@ -2,9 +2,9 @@ import type { Command } from 'commander';
 import { listPairings } from '../stations/stations';
 import { withContext } from './database';
 import { whole } from './values';
-import { answering, noun, verb } from './verb';
+import { answering, noun, type Shell, verb } from './verb';
 
-export function stationCommands(program: Command): void {
+export function stationCommands(program: Command, shell: Shell): void {
   const station = noun(program, 'station', 'the stations that are paired');
 
   verb(
@@ -16,8 +16,8 @@ export function stationCommands(program: Command): void {
   )
     .option('--limit <N>', 'so many at most', whole(1, 1_000_000), 100)
     .action(
-      answering((config, { limit }: { limit: number }) =>
-        withContext(config, async ({ db }) => ({
+      answering(shell, (given, { limit }: { limit: number }) =>
+        withContext(given, async ({ db }) => ({
           rows: (await listPairings(db, limit)).map((paired) => ({
             uid: paired.uid,
             cpo_id: paired.cpoId,

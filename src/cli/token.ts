@@ -3,9 +3,9 @@ import { issueToken, listTokens, revokeToken, type TokenOwner, type TokenSummary
 import { withContext } from './database';
 import type { Row } from './text';
 import { name } from './values';
-import { answering, noun, verb } from './verb';
+import { answering, noun, type Shell, verb } from './verb';
 
-export function tokenCommands(program: Command): void {
+export function tokenCommands(program: Command, shell: Shell): void {
   const token = noun(program, 'token', 'the bearer tokens of CPOs and apps');
 
   const issue = verb(
@@ -18,9 +18,9 @@ export function tokenCommands(program: Command): void {
     .addOption(new Option('--cpo <ID>', 'for the CPO with this id').conflicts('app'))
     .addOption(new Option('--app <NAME>', 'for the app of this name').argParser(name));
   issue.action(
-    answering(async (config, options: { cpo?: string; app?: string }) => {
+    answering(shell, async (given, options: { cpo?: string; app?: string }) => {
       const owner = ownerOf(options) ?? issue.error("error: one of '--cpo <ID>' and '--app <NAME>' is required");
-      return withContext(config, async (ctx) => {
+      return withContext(given, async (ctx) => {
         const issued = await issueToken(ctx, owner);
         const row = { id: issued.id, token: issued.token, expires_at: issued.expiresAt.toISOString() };
         return { row, note: 'Keep the token now: it is not shown again.' };
@@ -29,8 +29,8 @@ export function tokenCommands(program: Command): void {
   );
 
   verb(token, 'list', 'lists all tokens, without what is secret in them', 'scsp token list').action(
-    answering((config) =>
-      withContext(config, async ({ db }) => ({
+    answering(shell, (given) =>
+      withContext(given, async ({ db }) => ({
         rows: (await listTokens(db)).map(writeToken),
         columns: ['id', 'role', 'owner', 'created_at', 'expires_at', 'revoked_at'],
       })),
@@ -40,8 +40,8 @@ export function tokenCommands(program: Command): void {
   verb(token, 'revoke', 'ends a token within a second; again is the same', 'scsp token revoke ID')
     .argument('<ID>', 'its id, as token list shows it')
     .action(
-      answering((config, ID: string) =>
-        withContext(config, async ({ db }) => {
+      answering(shell, (given, ID: string) =>
+        withContext(given, async ({ db }) => {
           const { id, revokedAt } = await revokeToken(db, ID);
           return { row: { id, revoked_at: revokedAt.toISOString() } };
         }),

@@ -24,11 +24,20 @@ export const whole = (min: number, max: number) => (text: string) => {
   return Number(text);
 };
 
-/** The one bearer token on standard input (RFC 6750, 2.1 says what a token may be). */
-export async function tokenFromStdin(): Promise<string> {
+const LONGEST_TOKEN = 4_096;
+
+/**
+ * Reads the one bearer token on standard input (RFC 6750, 2.1 says what a token may be).
+ * @throws RangeError
+ */
+export async function readToken(stdin: NodeJS.ReadableStream): Promise<string> {
   let text = '';
-  for await (const chunk of process.stdin) text += chunk;
+  for await (const chunk of stdin) {
+    text += chunk;
+    if (text.length > LONGEST_TOKEN) break;
+  }
   const token = text.trim();
-  if (!/^[\w.~+/-]+=*$/.test(token)) throw new RangeError('standard input must hold one bearer token');
+  if (text.length > LONGEST_TOKEN || !/^[\w.~+/-]+=*$/.test(token))
+    throw new RangeError('standard input must hold one bearer token');
   return token;
 }

@@ -2,6 +2,20 @@ import type { Command } from 'commander';
 import { type Config, readConfig } from '../config';
 import { columns, fields, type Row } from './text';
 
+type Output = NodeJS.WritableStream & { readonly columns?: number };
+
+/** What a shell gives a command beside its arguments. */
+export type Shell = {
+  /** The environment of this process unless given. */
+  readonly env?: NodeJS.ProcessEnv;
+  readonly stdin: NodeJS.ReadableStream;
+  readonly stdout: Output;
+  readonly stderr: Output;
+};
+
+/** What the work of a verb is given before its arguments. */
+export type Given = Shell & { readonly config: Config };
+
 /** One answer for people and programs: a row, or a list of rows with the columns that people see. */
 export type Answer = { row: Row; note?: string } | { rows: readonly Row[]; columns: readonly string[] };
 
@@ -30,13 +44,14 @@ export function examples(...lines: string[]): string {
 
 /** The action of a verb: reads the settings, does the work, prints its answer. */
 export function answering<Args extends unknown[]>(
-  work: (config: Config, ...args: Args) => Promise<Answer>,
+  shell: Shell,
+  work: (given: Given, ...args: Args) => Promise<Answer>,
   afterwards: () => Promise<void> = async () => {},
 ) {
   return async function (this: Command, ...args: Args): Promise<void> {
-    const answer = await work(readConfig(), ...args);
+    const answer = await work({ ...shell, config: readConfig(shell.env) }, ...args);
     const { json } = this.optsWithGlobals<{ json?: true }>();
-    await print(json ? jsonOf(answer) : textOf(answer));
+    await print(shell.stdout, json ? jsonOf(answer) : textOf(answer));
     await afterwards();
   };
 }
@@ -50,8 +65,8 @@ function textOf(answer: Answer): string {
   return answer.note === undefined ? fields(answer.row) : `${fields(answer.row)}\n\n${answer.note}`;
 }
 
-function print(text: string): Promise<void> {
+function print(stdout: Output, text: string): Promise<void> {
   return new Promise((resolve, reject) => {
-    process.stdout.write(`${text}\n`, (error) => (error ? reject(error) : resolve()));
+    stdout.write(`${text}\n`, (error) => (error ? reject(error) : resolve()));
   });
 }

@@ -70,10 +70,15 @@ export async function startDelivery(
     taskList: { [TELL_CPO]: (payload) => tell(ctx, call, Object(payload).pairingId) },
   });
   runner.promise.catch((error) => ctx.log.error('outbox stopped', { reason: String(error) }));
+  let stopped: Promise<void> | undefined;
+  const stop = async () => {
+    await runner.stop().catch(() => undefined);
+    await pool.end();
+  };
   return {
-    async stop() {
-      await runner.stop().catch(() => undefined);
-      await pool.end();
+    stop() {
+      stopped ??= stop();
+      return stopped;
     },
   };
 }
