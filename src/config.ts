@@ -12,6 +12,13 @@ const whole = (min: number, max: number) =>
     return Number(input);
   });
 
+const decimal = (min: number, max: number) =>
+  makeValidator((input: string) => {
+    if (!/^\d+(\.\d+)?$/.test(input) || Number(input) < min || Number(input) > max)
+      throw new Error(`must be a number from ${min} to ${max}`);
+    return Number(input);
+  });
+
 const url = (...schemes: string[]) =>
   makeValidator((input: string) => {
     const beginnings = schemes.map((scheme) => `${scheme}//`);
@@ -32,11 +39,16 @@ export const settings = {
   DATABASE_URL: url('postgres:', 'postgresql:')({ default: undefined }),
   DATA_DIR: str({ default: '.data' }),
   SECRET_KEY: str({ default: undefined }),
+  SECRET_KEY_PREVIOUS: str({ default: undefined }),
   LOG_LEVEL: str({ choices: ['error', 'warn', 'info', 'debug'], default: 'info' }),
   METRICS_PORT: whole(0, 65_535)({ default: undefined }),
   CODE_LENGTH: whole(4, 12)({ default: 6 }),
   CODE_TTL_SECONDS: whole(1, 86_400)({ default: 600 }),
-  LIMIT_USER_10MIN: whole(1, 1_000)({ default: 5 }),
+  LIMIT_CPO_UID_10MIN: whole(1, 1_000_000)({ default: 5 }),
+  LIMIT_CPO_10MIN: whole(1, 1_000_000)({ default: 20 }),
+  LIMIT_CPO_24H: whole(1, 1_000_000)({ default: 50 }),
+  LIMIT_PER_SUCCESS: decimal(0, 100)({ default: 0.5 }),
+  LIMIT_USER_10MIN: whole(1, 1_000_000)({ default: 5 }),
   PUBLIC_URL: url('http:', 'https:')({ default: undefined }),
   SANDBOX: flag({ default: undefined }),
   NODE_ENV: str({ default: 'development' }),
@@ -50,12 +62,21 @@ export type Config = Readonly<{
   dataDir: string;
   /** Undefined: one made on first start and kept in `dataDir`. */
   secretKey: string | undefined;
+  /** The one before a rotation. */
+  previousSecretKey: string | undefined;
   logLevel: string;
   metricsPort: number | undefined;
   codeLength: number;
   codeTtlSeconds: number;
   /** How many incorrect codes are allowed. */
-  limits: Readonly<{ user10Min: number }>;
+  limits: Readonly<{
+    cpoUid10Min: number;
+    cpo10Min: number;
+    cpo24H: number;
+    /** So many more for each successful pairing in the same window. */
+    perSuccess: number;
+    user10Min: number;
+  }>;
   publicUrl: string | undefined;
   sandbox: boolean;
   production: boolean;
@@ -95,11 +116,18 @@ export function readConfig(env: NodeJS.ProcessEnv = process.env): Config {
     databaseUrl: read.DATABASE_URL,
     dataDir: resolve(read.DATA_DIR),
     secretKey: read.SECRET_KEY,
+    previousSecretKey: read.SECRET_KEY_PREVIOUS,
     logLevel: read.LOG_LEVEL,
     metricsPort: read.METRICS_PORT,
     codeLength: read.CODE_LENGTH,
     codeTtlSeconds: read.CODE_TTL_SECONDS,
-    limits: Object.freeze({ user10Min: read.LIMIT_USER_10MIN }),
+    limits: Object.freeze({
+      cpoUid10Min: read.LIMIT_CPO_UID_10MIN,
+      cpo10Min: read.LIMIT_CPO_10MIN,
+      cpo24H: read.LIMIT_CPO_24H,
+      perSuccess: read.LIMIT_PER_SUCCESS,
+      user10Min: read.LIMIT_USER_10MIN,
+    }),
     publicUrl: read.PUBLIC_URL,
     sandbox,
     production,

@@ -18,7 +18,9 @@ export type Chance = {
 /** Keys derived from SECRET_KEY, one for each purpose. */
 export type SealingKey = { readonly id: string; readonly key: Buffer };
 export type Keys = {
-  readonly pairingCode: Buffer;
+  /** The current one first, then those that codes still alive may be hashed with. */
+  readonly pairingCode: readonly Buffer[];
+  readonly idempotency: Buffer;
   /** The current one first, then those that older secrets were sealed with. */
   readonly sealing: readonly SealingKey[];
 };

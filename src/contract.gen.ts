@@ -16,7 +16,8 @@ export interface paths {
         /**
          * Pair a charging station with a Jedlix-issued code
          * @description Checks, in this order, each of which stops the request: token (401), role (403), media type,
-         *     size and JSON (415, 413, 400), this contract (400 with every fault), the code (404, the same
+         *     size and JSON (415, 413, 400), this contract (400 with every fault), too many
+         *     incorrect codes (429), the code (404, the same
          *     answer for unknown, expired, cancelled, used and foreign codes), the `uid` (409, the code is
          *     **not** used up), then everything is stored in one atomic step.
          *
@@ -164,7 +165,6 @@ export interface paths {
                 /**
                  * @description Your own id for this request, echoed in the answer. One that is not 1 to 128 characters of
                  *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike.
-                 * @example 7f3c2a10
                  */
                 "X-Request-ID"?: components["parameters"]["RequestId"];
             };
@@ -875,6 +875,8 @@ export interface components {
         IncorrectCode: {
             headers: {
                 "X-Request-ID": components["headers"]["X-Request-ID"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                RateLimit: components["headers"]["RateLimit"];
                 [name: string]: unknown;
             };
             content: {
@@ -930,7 +932,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description The `uid` is paired already; the code is not used up. */
+        /** @description The `uid` is paired already and the code not used up; or a request with this Idempotency-Key is in flight, then with Retry-After. */
         StationAlreadyPaired: {
             headers: {
                 "X-Request-ID": components["headers"]["X-Request-ID"];
@@ -1138,6 +1140,8 @@ export interface components {
         TooManyIncorrectCodes: {
             headers: {
                 "X-Request-ID": components["headers"]["X-Request-ID"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                RateLimit: components["headers"]["RateLimit"];
                 "Retry-After": components["headers"]["Retry-After"];
                 [name: string]: unknown;
             };
@@ -1292,6 +1296,35 @@ export interface components {
                 "application/json": components["schemas"]["Message"];
             };
         };
+        /** @description The Idempotency-Key came with another body before. */
+        IdempotencyKeyReused: {
+            headers: {
+                "X-Request-ID": components["headers"]["X-Request-ID"];
+                [name: string]: unknown;
+            };
+            content: {
+                /**
+                 * @example {
+                 *       "message": "This Idempotency-Key was sent before with another body.",
+                 *       "type": "/problems/idempotency-key-reused",
+                 *       "title": "Idempotency key reused",
+                 *       "status": 422,
+                 *       "request_id": "019370a4-7b2d-7e63-a1b2-c3d4e5f60718"
+                 *     }
+                 */
+                "application/json": components["schemas"]["Problem"];
+                /**
+                 * @example {
+                 *       "message": "This Idempotency-Key was sent before with another body.",
+                 *       "type": "/problems/idempotency-key-reused",
+                 *       "title": "Idempotency key reused",
+                 *       "status": 422,
+                 *       "request_id": "019370a4-7b2d-7e63-a1b2-c3d4e5f60718"
+                 *     }
+                 */
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
     };
     parameters: {
         /**
@@ -1320,9 +1353,15 @@ export interface components {
          */
         CodeId: string;
         /**
+         * @description Makes a retry safe (draft-ietf-httpapi-idempotency-key-header): for 24 h the same request under the same key
+         *     gets the same answer, without being done again. 1 to 255 characters, with or without the draft's quotes.
+         *     200, 404 and 409 are kept. Another body under the key is 422; one still in flight is 409 with `Retry-After`.
+         * @example "8e03978e-40d5-43e8-bc93-6894a57f9324"
+         */
+        IdempotencyKey: string;
+        /**
          * @description Your own id for this request, echoed in the answer. One that is not 1 to 128 characters of
          *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike.
-         * @example 7f3c2a10
          */
         RequestId: string;
     };
@@ -1344,6 +1383,16 @@ export interface components {
          */
         Allow: string;
         /**
+         * @description The limits on incorrect codes (draft-ietf-httpapi-ratelimit-headers), `q` in a window of `w` seconds.
+         * @example "incorrect-codes-uid-10min";q=5;w=600, "incorrect-codes-cpo-10min";q=20;w=600, "incorrect-codes-cpo-24h";q=50;w=86400
+         */
+        "RateLimit-Policy": string;
+        /**
+         * @description What is left of each limit, `r`, and in how many seconds there is more, `t`.
+         * @example "incorrect-codes-uid-10min";r=4, "incorrect-codes-cpo-10min";r=19, "incorrect-codes-cpo-24h";r=49
+         */
+        RateLimit: string;
+        /**
          * @description Seconds to wait before the next try.
          * @example 1
          */
@@ -1358,9 +1407,15 @@ export interface operations {
             query?: never;
             header?: {
                 /**
+                 * @description Makes a retry safe (draft-ietf-httpapi-idempotency-key-header): for 24 h the same request under the same key
+                 *     gets the same answer, without being done again. 1 to 255 characters, with or without the draft's quotes.
+                 *     200, 404 and 409 are kept. Another body under the key is 422; one still in flight is 409 with `Retry-After`.
+                 * @example "8e03978e-40d5-43e8-bc93-6894a57f9324"
+                 */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+                /**
                  * @description Your own id for this request, echoed in the answer. One that is not 1 to 128 characters of
                  *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike.
-                 * @example 7f3c2a10
                  */
                 "X-Request-ID"?: components["parameters"]["RequestId"];
             };
@@ -1485,6 +1540,8 @@ export interface operations {
             409: components["responses"]["StationAlreadyPaired"];
             413: components["responses"]["BodyTooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
+            422: components["responses"]["IdempotencyKeyReused"];
+            429: components["responses"]["TooManyIncorrectCodes"];
             500: components["responses"]["InternalError"];
             503: components["responses"]["Unavailable"];
         };
@@ -1494,9 +1551,15 @@ export interface operations {
             query?: never;
             header?: {
                 /**
+                 * @description Makes a retry safe (draft-ietf-httpapi-idempotency-key-header): for 24 h the same request under the same key
+                 *     gets the same answer, without being done again. 1 to 255 characters, with or without the draft's quotes.
+                 *     200, 404 and 409 are kept. Another body under the key is 422; one still in flight is 409 with `Retry-After`.
+                 * @example "8e03978e-40d5-43e8-bc93-6894a57f9324"
+                 */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+                /**
                  * @description Your own id for this request, echoed in the answer. One that is not 1 to 128 characters of
                  *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike.
-                 * @example 7f3c2a10
                  */
                 "X-Request-ID"?: components["parameters"]["RequestId"];
             };
@@ -1573,6 +1636,8 @@ export interface operations {
             409: components["responses"]["StationAlreadyPaired"];
             413: components["responses"]["BodyTooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
+            422: components["responses"]["IdempotencyKeyReused"];
+            429: components["responses"]["TooManyIncorrectCodes"];
             500: components["responses"]["InternalError"];
             503: components["responses"]["Unavailable"];
         };
@@ -1582,9 +1647,15 @@ export interface operations {
             query?: never;
             header?: {
                 /**
+                 * @description Makes a retry safe (draft-ietf-httpapi-idempotency-key-header): for 24 h the same request under the same key
+                 *     gets the same answer, without being done again. 1 to 255 characters, with or without the draft's quotes.
+                 *     200, 404 and 409 are kept. Another body under the key is 422; one still in flight is 409 with `Retry-After`.
+                 * @example "8e03978e-40d5-43e8-bc93-6894a57f9324"
+                 */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+                /**
                  * @description Your own id for this request, echoed in the answer. One that is not 1 to 128 characters of
                  *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike.
-                 * @example 7f3c2a10
                  */
                 "X-Request-ID"?: components["parameters"]["RequestId"];
             };
@@ -1661,6 +1732,8 @@ export interface operations {
             409: components["responses"]["StationAlreadyPaired"];
             413: components["responses"]["BodyTooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
+            422: components["responses"]["IdempotencyKeyReused"];
+            429: components["responses"]["TooManyIncorrectCodes"];
             500: components["responses"]["InternalError"];
             503: components["responses"]["Unavailable"];
         };
@@ -1672,7 +1745,6 @@ export interface operations {
                 /**
                  * @description Your own id for this request, echoed in the answer. One that is not 1 to 128 characters of
                  *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike.
-                 * @example 7f3c2a10
                  */
                 "X-Request-ID"?: components["parameters"]["RequestId"];
             };
@@ -1718,7 +1790,6 @@ export interface operations {
                 /**
                  * @description Your own id for this request, echoed in the answer. One that is not 1 to 128 characters of
                  *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike.
-                 * @example 7f3c2a10
                  */
                 "X-Request-ID"?: components["parameters"]["RequestId"];
             };
@@ -1764,7 +1835,6 @@ export interface operations {
                 /**
                  * @description Your own id for this request, echoed in the answer. One that is not 1 to 128 characters of
                  *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike.
-                 * @example 7f3c2a10
                  */
                 "X-Request-ID"?: components["parameters"]["RequestId"];
             };
@@ -1789,7 +1859,26 @@ export interface operations {
                      *       "token": {
                      *         "expires_at": "2027-11-24T12:00:00.000Z"
                      *       },
-                     *       "limits": []
+                     *       "limits": [
+                     *         {
+                     *           "name": "incorrect-codes-uid-10min",
+                     *           "limit": 5,
+                     *           "left": 5,
+                     *           "window_seconds": 600
+                     *         },
+                     *         {
+                     *           "name": "incorrect-codes-cpo-10min",
+                     *           "limit": 20,
+                     *           "left": 19,
+                     *           "window_seconds": 600
+                     *         },
+                     *         {
+                     *           "name": "incorrect-codes-cpo-24h",
+                     *           "limit": 50,
+                     *           "left": 49,
+                     *           "window_seconds": 86400
+                     *         }
+                     *       ]
                      *     }
                      */
                     "application/json": components["schemas"]["Me"];
@@ -1810,7 +1899,6 @@ export interface operations {
                 /**
                  * @description Your own id for this request, echoed in the answer. One that is not 1 to 128 characters of
                  *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike.
-                 * @example 7f3c2a10
                  */
                 "X-Request-ID"?: components["parameters"]["RequestId"];
             };
@@ -1878,7 +1966,6 @@ export interface operations {
                 /**
                  * @description Your own id for this request, echoed in the answer. One that is not 1 to 128 characters of
                  *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike.
-                 * @example 7f3c2a10
                  */
                 "X-Request-ID"?: components["parameters"]["RequestId"];
             };
@@ -1976,7 +2063,6 @@ export interface operations {
                 /**
                  * @description Your own id for this request, echoed in the answer. One that is not 1 to 128 characters of
                  *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike.
-                 * @example 7f3c2a10
                  */
                 "X-Request-ID"?: components["parameters"]["RequestId"];
             };
@@ -2027,7 +2113,6 @@ export interface operations {
                 /**
                  * @description Your own id for this request, echoed in the answer. One that is not 1 to 128 characters of
                  *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike.
-                 * @example 7f3c2a10
                  */
                 "X-Request-ID"?: components["parameters"]["RequestId"];
             };
@@ -2079,7 +2164,6 @@ export interface operations {
                 /**
                  * @description Your own id for this request, echoed in the answer. One that is not 1 to 128 characters of
                  *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike.
-                 * @example 7f3c2a10
                  */
                 "X-Request-ID"?: components["parameters"]["RequestId"];
             };
@@ -2203,7 +2287,6 @@ export interface operations {
                 /**
                  * @description Your own id for this request, echoed in the answer. One that is not 1 to 128 characters of
                  *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike.
-                 * @example 7f3c2a10
                  */
                 "X-Request-ID"?: components["parameters"]["RequestId"];
             };
@@ -2291,7 +2374,6 @@ export interface operations {
                 /**
                  * @description Your own id for this request, echoed in the answer. One that is not 1 to 128 characters of
                  *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike.
-                 * @example 7f3c2a10
                  */
                 "X-Request-ID"?: components["parameters"]["RequestId"];
             };
@@ -2381,7 +2463,6 @@ export interface operations {
                 /**
                  * @description Your own id for this request, echoed in the answer. One that is not 1 to 128 characters of
                  *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike.
-                 * @example 7f3c2a10
                  */
                 "X-Request-ID"?: components["parameters"]["RequestId"];
             };
@@ -2427,7 +2508,6 @@ export interface operations {
                 /**
                  * @description Your own id for this request, echoed in the answer. One that is not 1 to 128 characters of
                  *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike.
-                 * @example 7f3c2a10
                  */
                 "X-Request-ID"?: components["parameters"]["RequestId"];
             };

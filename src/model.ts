@@ -2,16 +2,17 @@ import { migrations } from '../migrations';
 import { pairingCodes } from './codes/table';
 import type { Config } from './config';
 import { cpos } from './cpos/table';
+import { audit } from './db/audit';
 import type { DatabaseModel } from './db/database';
 import { attachEmbedded, startEmbedded } from './db/embedded';
 import { outbox } from './outbox/table';
-import { events, pairings, redemptions } from './pairing/table';
+import { attempts, cpoTries, events, idempotencyKeys, pairings, redemptions } from './pairing/table';
 import { connectors, evses, stations } from './stations/table';
 import { tokens } from './tokens/table';
 
 /** Every table and migration of the service. */
 export const model: DatabaseModel = {
-  entities: [cpos, tokens, pairingCodes, pairings, stations, evses, connectors, events, redemptions, outbox],
+  entities: [cpos, tokens, pairingCodes, pairings, stations, evses, connectors, events, redemptions, outbox, cpoTries, attempts, idempotencyKeys, audit],
   migrations,
 };
 

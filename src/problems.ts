@@ -93,6 +93,12 @@ export const problems = {
     'The code has been used to pair a station and can no longer be cancelled.',
     'Read the code to see its pairing; unpair the station instead.',
   ],
+  'idempotency-in-progress': [
+    409,
+    'Request in progress',
+    'A request with this Idempotency-Key is still in progress.',
+    'Wait as many seconds as the Retry-After header says, then send the same request again: it gets the answer of the first.',
+  ],
   'body-too-large': [
     413,
     'Body too large',
@@ -110,6 +116,12 @@ export const problems = {
     'Expectation failed',
     'The Expect header can only be 100-continue.',
     'Leave the Expect header out.',
+  ],
+  'idempotency-key-reused': [
+    422,
+    'Idempotency key reused',
+    'This Idempotency-Key was sent before with another body.',
+    'Use a new key for each new request, and the same key and body for a retry.',
   ],
   'too-many-incorrect-codes': [
     429,

@@ -12,13 +12,21 @@ export const chance: Chance = {
   uuid: () => v7(),
 };
 
-/** One key a purpose (HKDF, RFC 5869), so that none can stand in for another. */
-export function deriveKeys(secret: string): Keys {
-  const derive = (purpose: string) => Buffer.from(hkdfSync('sha256', secret, '', `scsp-pairing ${purpose}`, 32));
-  const sealing = derive('outbound token');
+/**
+ * One key a purpose (HKDF, RFC 5869), so that none can stand in for another.
+ * @param previous the secret before a rotation: what was hashed or sealed with it still counts
+ */
+export function deriveKeys(secret: string, previous?: string): Keys {
+  const derive = (from: string, purpose: string) =>
+    Buffer.from(hkdfSync('sha256', from, '', `scsp-pairing ${purpose}`, 32));
+  const secrets = previous === undefined ? [secret] : [secret, previous];
   return {
-    pairingCode: derive('pairing code'),
-    sealing: [{ id: createHash('sha256').update(sealing).digest('hex').slice(0, 16), key: sealing }],
+    pairingCode: secrets.map((from) => derive(from, 'pairing code')),
+    idempotency: derive(secret, 'idempotency'),
+    sealing: secrets.map((from) => {
+      const key = derive(from, 'outbound token');
+      return { id: createHash('sha256').update(key).digest('hex').slice(0, 16), key };
+    }),
   };
 }
 

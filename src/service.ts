@@ -83,7 +83,7 @@ export async function startService(config: Config, overrides: Overrides = {}): P
       log,
       events: createEvents(log),
       chance: overrides.chance ?? chance,
-      keys: deriveKeys(secretKey(config)),
+      keys: deriveKeys(secretKey(config), config.previousSecretKey),
       stopping: stopping.signal,
     };
     const registry = new TokenRegistry(ctx);

@@ -23,7 +23,7 @@ const BAD_TOKEN = [401, 'Bearer realm="scsp-pairing", error="invalid_token"'];
 test('a CPO sees who it is and when its token expires', async () => {
   const answer = await me({ Authorization: `bearer ${cpo.token}` });
   expect(answer.status).toBe(200);
-  expect(answer.body).toMatchObject({ cpo: { id: cpo.id, name: cpo.name }, limits: [] });
+  expect(answer.body).toMatchObject({ cpo: { id: cpo.id, name: cpo.name }, limits: [{ left: 5 }, { left: 20 }, { left: 50 }] });
   expect(Date.parse(answer.body.token.expires_at)).toBeGreaterThan(Date.now());
 });
 

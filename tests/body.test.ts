@@ -1,10 +1,12 @@
 import fc from 'fast-check';
 import { aStation, type Harness, startHarness, type TestCpo } from './harness';
 
+const NO_LIMITS = { LIMIT_CPO_UID_10MIN: '100000', LIMIT_CPO_10MIN: '100000', LIMIT_CPO_24H: '100000' };
+
 let service: Harness;
 let cpo: TestCpo;
 beforeAll(async () => {
-  service = await startHarness();
+  service = await startHarness(NO_LIMITS);
   cpo = await service.cpo();
 });
 afterAll(() => service.stop());

@@ -1,22 +1,22 @@
-import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { type AddressInfo, createServer, type Socket } from 'node:net';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
-import { promisify } from 'node:util';
+import { Readable, Writable } from 'node:stream';
 import { Client } from 'pg';
+import { run } from '../src/cli';
+import { createLog } from '../src/log';
+import { startSandboxCpo } from '../src/sandbox/cpo';
 import { type Answer, aStation, createTestDatabase, type Harness, startHarness } from './harness';
 
-jest.setTimeout(60_000);
+// Commands run in this process, which is quick; cli-process.test.ts runs the program.
 
-const DIST = join(__dirname, '..', 'dist', 'src');
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
 const RFC_3339 = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/;
 /** The time in which a change of tokens and CPOs is in force. */
 const IN_FORCE_MS = 1_000;
+/** Nobody listens there. */
+const CLOSED = 'http://127.0.0.1:1';
 
 type Ended = { code: number; stdout: string; stderr: string };
 type Settings = Record<string, string>;
@@ -24,28 +24,36 @@ type Settings = Record<string, string>;
 let service: Harness;
 let home: string;
 beforeAll(async () => {
-  service = await startHarness();
+  service = await startHarness({ SANDBOX: 'true' });
   home = mkdtempSync(join(tmpdir(), 'scsp-cli-'));
 });
 afterAll(async () => {
   await service.stop();
-  rmSync(home, { recursive: true, force: true, maxRetries: 5 });
+  rmSync(home, { recursive: true, force: true });
 });
 
-/** Runs the built CLI with these settings and no others. */
-function run(settings: Settings, ...args: string[]): Promise<Ended> {
-  const env = { PATH: process.env.PATH, DATA_DIR: join(home, 'unused'), ...settings };
-  return new Promise((resolve) => {
-    execFile(process.execPath, [join(DIST, 'cli.js'), ...args], { env, cwd: home }, (error, stdout, stderr) =>
-      resolve({ code: error === null ? 0 : Number(error.code), stdout, stderr }),
-    );
-  });
+const unused = () => join(home, 'unused');
+
+/** Runs a command with these settings and no others, and this on standard input. */
+async function runWith(settings: Settings, args: readonly string[], input = ''): Promise<Ended> {
+  const said = { stdout: '', stderr: '' };
+  const into = (name: keyof typeof said) =>
+    new Writable({
+      write(chunk, _encoding, done) {
+        said[name] += chunk;
+        done();
+      },
+    });
+  const env = { DATA_DIR: unused(), ...settings };
+  const shell = { env, stdin: Readable.from([input]), stdout: into('stdout'), stderr: into('stderr') };
+  return { code: await run(args, shell), ...said };
 }
 
-/** With the settings of the running service. */
-function scsp(...args: string[]): Promise<Ended> {
-  return run({ DATABASE_URL: service.databaseUrl, SECRET_KEY: service.config.secretKey ?? '' }, ...args);
-}
+/** The settings of the running service, but for the sandbox. */
+const settings = (): Settings => ({ DATABASE_URL: service.databaseUrl, SECRET_KEY: service.config.secretKey ?? '' });
+const inSandbox = (): Settings => ({ ...settings(), SANDBOX: 'true' });
+
+const scsp = (...args: string[]) => runWith(settings(), args);
 
 /** What a program reads: one JSON document, and nothing on standard error. */
 function document({ code, stdout, stderr }: Ended): any {
@@ -66,13 +74,9 @@ async function text(...args: string[]): Promise<string[][]> {
 }
 
 const refusal = (reason: string): Ended => ({ code: 1, stdout: '', stderr: `scsp: ${reason}\n` });
+const wrongUsage = (words: string): Ended => ({ code: 2, stdout: '', stderr: expect.stringContaining(words) });
 
-/** All of them, four at a time: each is a process. */
-async function each<T>(items: readonly T[], start: (item: T) => Promise<Ended>): Promise<Ended[]> {
-  const ended: Ended[] = [];
-  for (let i = 0; i < items.length; i += 4) ended.push(...(await Promise.all(items.slice(i, i + 4).map(start))));
-  return ended;
-}
+const each = <T>(items: readonly T[], start: (item: T) => Promise<Ended>) => Promise.all(items.map(start));
 
 const addCpo = (): Promise<{ id: string; name: string }> => json('cpo', 'add', `CPO ${randomUUID()}`);
 
@@ -83,13 +87,6 @@ async function statusWhenInForce(ask: () => Promise<Answer>, wanted: number): Pr
   while (status !== wanted && performance.now() < deadline) ({ status } = await ask());
   return status;
 }
-
-const issueOverHttp = (token: string, url = service.url) =>
-  fetch(`${url}/v1/app/pairing-codes`, {
-    method: 'POST',
-    headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
-    body: JSON.stringify({ user_id: randomUUID(), charging_location_id: 'home' }),
-  });
 
 describe('scsp cpo', () => {
   test('adding a CPO tells a program its id and name, and its base URL when it has one', async () => {
@@ -115,13 +112,10 @@ describe('scsp cpo', () => {
     expect(await scsp('cpo', 'add', name, '--json')).toEqual(refusal(`a CPO with the name ${name} exists`));
   });
 
-  test('a name that is empty, too long, of several lines or an escape sequence is refused', async () => {
+  test('a name has 1 to 128 printable characters of any script, and may begin with a dash after --', async () => {
     const refused = await each([' ', 'x'.repeat(129), 'a\nb', 'a\u001b[31mb'], (name) => scsp('cpo', 'add', name));
     for (const end of refused) expect(end).toEqual(refusal('NAME must have 1 to 128 printable characters'));
-  });
-
-  test('a name may have 128 characters of any script, and begin with a dash after --', async () => {
-    const long = `${'🔌'.repeat(90)} ${randomUUID()}`;
+    const long = `${'🔌'.repeat(91)} ${randomUUID()}`;
     expect(await json('cpo', 'add', long)).toMatchObject({ name: long });
     const dashed = `--${randomUUID()}`;
     expect(document(await scsp('cpo', 'add', '--json', '--', dashed))).toMatchObject({ name: dashed });
@@ -138,20 +132,64 @@ describe('scsp cpo', () => {
       'https://user:secret@cpo.example': 'must have no user, password, query or fragment',
       'https://cpo.example?token=secret': 'must have no user, password, query or fragment',
     };
-    const refused = await each(Object.keys(reasons), (url) =>
-      scsp('cpo', 'add', `CPO ${randomUUID()}`, '--base-url', url),
-    );
+    const refused = await each(Object.keys(reasons), (url) => scsp('cpo', 'add', 'CPO', '--base-url', url));
     expect(refused).toEqual(Object.values(reasons).map((reason) => refusal(`the base URL ${reason}`)));
   });
 
   test('the sandbox takes a base URL with http on a loopback address', async () => {
-    const settings = { DATABASE_URL: service.databaseUrl, SANDBOX: 'true' };
     const name = `CPO ${randomUUID()}`;
-    const added = await run(settings, 'cpo', 'add', name, '--base-url', 'http://localhost:4000', '--json');
+    const added = await runWith(inSandbox(), ['cpo', 'add', name, '--base-url', 'http://localhost:4000', '--json']);
     expect(document(added)).toMatchObject({ base_url: 'http://localhost:4000' });
   });
 
-  test('the list shows every CPO and since when it is suspended', async () => {
+  test('the token that a CPO gave us is read from standard input and stored encrypted, each time differently', async () => {
+    const token = `given.${randomUUID()}~+/==`;
+    const add = async () => {
+      const args = ['cpo', 'add', `CPO ${randomUUID()}`, '--base-url', 'https://cpo.example', '--outbound-token-stdin'];
+      const added = document(await runWith(settings(), [...args, '--json'], ` ${token}\n`));
+      expect(Object.keys(added)).toEqual(['id', 'name', 'base_url']);
+      const { rows } = await service.sql.query('select *, cpos::text as whole from cpos where id = $1', [added.id]);
+      return rows[0];
+    };
+    const [one, other] = [await add(), await add()];
+    for (const { outbound_token, outbound_key_id, whole } of [one, other]) {
+      expect(outbound_key_id).toMatch(/^[0-9a-f]{16}$/);
+      expect(outbound_token.length).toBeGreaterThan(token.length);
+      expect(outbound_token.includes(token)).toBe(false);
+      expect(whole).not.toContain(token);
+      expect(whole).not.toContain(Buffer.from(token).toString('hex'));
+    }
+    expect(one.outbound_token.equals(other.outbound_token)).toBe(false);
+  });
+
+  test('what is no single token on standard input is refused, and adds no CPO', async () => {
+    const name = `CPO ${randomUUID()}`;
+    const args = ['cpo', 'add', name, '--base-url', 'https://cpo.example', '--outbound-token-stdin'];
+    const inputs = ['', '\n', 'two tokens', 'two\nlines', 'Bearer token', '=', 'geheimé', 'x'.repeat(4_097)];
+    for (const end of await each(inputs, (input) => runWith(settings(), args, input)))
+      expect(end).toEqual(refusal('standard input must hold one bearer token'));
+    expect(JSON.stringify(await json('cpo', 'list'))).not.toContain(name);
+  });
+
+  test('a token on standard input that never ends is not waited for', async () => {
+    const stdin = Readable.from(
+      (function* () {
+        for (;;) yield 'x'.repeat(1_000);
+      })(),
+    );
+    let stderr = '';
+    const output = new Writable({ write: (chunk, _encoding, done) => done(void (stderr += chunk)) });
+    const args = ['cpo', 'add', 'CPO', '--base-url', 'https://cpo.example', '--outbound-token-stdin'];
+    expect(await run(args, { env: settings(), stdin, stdout: output, stderr: output })).toBe(1);
+    expect(stderr).toBe('scsp: standard input must hold one bearer token\n');
+  });
+
+  test('a token without a base URL to send it to is wrong usage', async () => {
+    const end = await runWith(settings(), ['cpo', 'add', `CPO ${randomUUID()}`, '--outbound-token-stdin'], 'token');
+    expect(end).toEqual(wrongUsage("needs option '--base-url <URL>'"));
+  });
+
+  test('the list shows every CPO and since when it is suspended, in columns', async () => {
     const { id, name } = await addCpo();
     await json('cpo', 'suspend', id);
     const listed = (await json('cpo', 'list')).find((cpo: { id: string }) => cpo.id === id);
@@ -164,15 +202,10 @@ describe('scsp cpo', () => {
     const [heading, ...rows] = await text('cpo', 'list');
     expect(heading).toEqual(['ID', 'NAME', 'BASE URL', 'CREATED AT', 'SUSPENDED AT']);
     expect(rows).toContainEqual([id, name, '-', listed.created_at, listed.suspended_at]);
-  });
 
-  test('the columns of a list are aligned', async () => {
-    await addCpo();
-    const { stdout } = await scsp('cpo', 'list');
-    const [heading = '', ...rows] = stdout.trimEnd().split('\n');
-    const column = heading.indexOf('CREATED AT');
-    expect(rows.length).toBeGreaterThan(0);
-    for (const row of rows) expect(row.slice(column, column + 24)).toMatch(RFC_3339);
+    const [first = '', ...lines] = (await scsp('cpo', 'list')).stdout.trimEnd().split('\n');
+    const column = first.indexOf('CREATED AT');
+    for (const line of lines) expect(line.slice(column, column + 24)).toMatch(RFC_3339);
   });
 
   test('a suspended CPO is refused by the running service within a second, and a resumed one served', async () => {
@@ -279,19 +312,14 @@ describe('scsp token', () => {
   });
 
   test('a token is for a CPO or for an app, not for both and not for neither', async () => {
-    expect(await scsp('token', 'issue')).toMatchObject({
-      code: 2,
-      stdout: '',
-      stderr: expect.stringContaining('--cpo'),
-    });
+    expect(await scsp('token', 'issue')).toEqual(wrongUsage('--cpo'));
     const both = await scsp('token', 'issue', '--cpo', randomUUID(), '--app', 'app');
-    expect(both).toMatchObject({ code: 2, stdout: '', stderr: expect.stringContaining('cannot be used with') });
+    expect(both).toEqual(wrongUsage('cannot be used with'));
   });
 });
 
 describe('scsp code', () => {
   test('a code that the CLI issues pairs a station over HTTP', async () => {
-    const cpo = await service.cpo();
     const user = randomUUID();
     const issued = await json('code', 'issue', '--user', user, '--location', 'home');
     expect(issued).toEqual({
@@ -303,7 +331,7 @@ describe('scsp code', () => {
       created_at: expect.stringMatching(RFC_3339),
       expires_at: expect.stringMatching(RFC_3339),
     });
-    expect((await service.pair(cpo, issued.code)).status).toBe(200);
+    expect((await service.pair(await service.cpo(), issued.code)).status).toBe(200);
     expect((await service.followCode(issued.id)).body).toMatchObject({ status: 'used', user_id: user });
   });
 
@@ -343,15 +371,22 @@ describe('scsp code', () => {
     expect(await issue('user', 'home')).toEqual(refusal('cpo_id is not the id of a known CPO'));
     expect(await issue('user', 'home', 'volt')).toEqual(refusal('no CPO has the id volt'));
   });
+
+  test("without the service's SECRET_KEY no code is issued, and no key made that the service does not know", async () => {
+    const issue = ['code', 'issue', '--user', 'user-1', '--location', 'home'];
+    const refused = await runWith({ DATABASE_URL: service.databaseUrl }, issue);
+    expect(refused).toEqual(refusal("SECRET_KEY must be set, to the service's"));
+    expect(existsSync(unused())).toBe(false);
+  });
 });
 
 describe('scsp station', () => {
   test('the list shows the stations of all CPOs, the latest first, and as many as wanted', async () => {
     const uids: string[] = [];
     for (const user_id of [randomUUID(), randomUUID(), randomUUID()]) {
-      const cpo = await service.cpo();
       const station = aStation();
-      expect((await service.pair(cpo, (await service.code({ user_id })).code, station)).status).toBe(200);
+      const { code } = await service.code({ user_id });
+      expect((await service.pair(await service.cpo(), code, station)).status).toBe(200);
       uids.unshift(station.uid);
     }
     const listed = await json('station', 'list');
@@ -377,33 +412,121 @@ describe('scsp station', () => {
     await service.sql.query('update pairings set ended_at = now() where station_uid = lower($1)', [station.uid]);
     expect(JSON.stringify(await json('station', 'list'))).not.toContain(station.uid);
   });
+});
 
-  test('a limit that is no whole number from 1 to a million is wrong usage', async () => {
-    const wrong = await each(['0', '-1', 'many', '1.5', '1000001'], (n) => scsp('station', 'list', '--limit', n));
-    for (const end of wrong)
-      expect(end).toMatchObject({ code: 2, stdout: '', stderr: expect.stringContaining('a whole number') });
+describe('scsp outbox', () => {
+  /** A CPO that cannot be reached, and a station of its that its customer has unpaired. */
+  async function untold(uid: string, outboundToken: string) {
+    const name = `CPO ${randomUUID()}`;
+    const add = ['cpo', 'add', name, '--base-url', CLOSED, '--outbound-token-stdin', '--json'];
+    const { id } = document(await runWith(inSandbox(), add, outboundToken));
+    const { token } = await json('token', 'issue', '--cpo', id);
+    const { code } = await service.code();
+    expect((await service.pair({ id, name, token }, code, aStation(uid))).status).toBe(200);
+    const unpaired = await service.request('POST', `/v1/app/charging-stations/${uid}/unpair`, {
+      token: service.appToken,
+    });
+    expect(unpaired.status).toBe(200);
+    const { pairing_id } = await service.log.waitFor(
+      ({ message, cpo_id }) => message === 'CPO not told of an unpairing yet' && cpo_id === id,
+    );
+    return { id: String(pairing_id), cpo: { id, name } };
+  }
+
+  const find = async (id: string) => (await json('outbox', 'list')).find((entry: { id: string }) => entry.id === id);
+
+  test('the list shows whom we have not told of what, how often we tried, when next, and why it failed', async () => {
+    const uid = `station-${randomUUID()}`;
+    const { id, cpo } = await untold(uid, 'token');
+    const listed = await find(id);
+    expect(listed).toEqual({
+      id,
+      cpo_id: cpo.id,
+      cpo: cpo.name,
+      uid,
+      created_at: expect.stringMatching(RFC_3339),
+      attempts: expect.any(Number),
+      next_attempt_at: expect.stringMatching(RFC_3339),
+      last_error: 'The CPO could not be reached.',
+    });
+    expect(listed.attempts).toBeGreaterThan(0);
+
+    const [heading, ...rows] = await text('outbox', 'list');
+    expect(heading).toEqual([
+      'ID',
+      'CPO',
+      'UID',
+      'CREATED AT',
+      'ATTEMPTS',
+      'NEXT ATTEMPT AT',
+      'GAVE UP AT',
+      'LAST ERROR',
+    ]);
+    const timed = [expect.stringMatching(/^\d+$/), expect.stringMatching(RFC_3339), '-'];
+    expect(rows).toContainEqual([id, cpo.name, uid, listed.created_at, ...timed, 'The CPO could not be reached.']);
+  });
+
+  test('a telling that was given up is told at once when it is retried, and leaves the list', async () => {
+    const token = `token-${randomUUID()}`;
+    const { id, cpo } = await untold('SANDBOX-200000', token);
+    await service.sql.query('update outbox set gave_up_at = now() where pairing_id = $1', [id]);
+    const givenUp = await find(id);
+    expect(givenUp).toMatchObject({ gave_up_at: expect.stringMatching(RFC_3339) });
+    expect(givenUp).not.toHaveProperty('next_attempt_at');
+
+    const quiet = new Writable({ write: (_chunk, _encoding, done) => done() });
+    const backend = await startSandboxCpo(0, token, createLog('error', quiet));
+    try {
+      await service.sql.query('update cpos set base_url = $2 where id = $1', [cpo.id, backend.url]);
+      expect(await text('outbox', 'retry', id)).toEqual([['id', id]]);
+      await service.log.waitFor((line) => line.message === 'CPO told of an unpairing' && line.pairing_id === id);
+      expect(backend.calls).toMatchObject([{ uid: 'SANDBOX-200000', status: 200 }]);
+      expect(await find(id)).toBeUndefined();
+      expect(await scsp('outbox', 'retry', id)).toEqual(refusal(`nothing waits to be told under the id ${id}`));
+    } finally {
+      await backend.stop();
+    }
+  });
+
+  test('a retry begins anew to count attempts', async () => {
+    const { id } = await untold(`station-${randomUUID()}`, 'token');
+    await service.sql.query('update outbox set gave_up_at = now(), attempts = 99 where pairing_id = $1', [id]);
+    expect(await json('outbox', 'retry', id)).toEqual({ id });
+    const retried = await find(id);
+    expect(retried.attempts).toBeLessThan(99);
+    expect(retried).not.toHaveProperty('gave_up_at');
+  });
+
+  test('what does not wait cannot be retried', async () => {
+    for (const id of [randomUUID(), 'no-such-entry'])
+      expect(await scsp('outbox', 'retry', id)).toEqual(refusal(`nothing waits to be told under the id ${id}`));
+  });
+});
+
+describe('scsp sandbox-cpo', () => {
+  test('a port that is none is wrong usage, and what is no token is refused', async () => {
+    for (const end of await each(['x', '-1', '65536'], (port) => scsp('sandbox-cpo', '--port', port)))
+      expect(end).toEqual(wrongUsage('a whole number from 0 to 65535'));
+    const refused = await runWith(settings(), ['sandbox-cpo', '--token-stdin'], 'two tokens');
+    expect(refused).toEqual(refusal('standard input must hold one bearer token'));
   });
 });
 
 describe('scsp migrate', () => {
   test('an empty database is asked to be migrated, and then serves', async () => {
     const database = await createTestDatabase();
-    await query(database.url, 'drop schema public cascade; create schema public');
-    const settings = { DATABASE_URL: database.url };
-    const before = await run(settings, 'cpo', 'list', '--json');
+    await query(database.url, 'drop schema public cascade; create schema public; drop schema graphile_worker cascade');
+    const empty = { DATABASE_URL: database.url };
+    const before = await runWith(empty, ['cpo', 'list', '--json']);
     expect(before).toEqual(refusal('the database has not been migrated to this version: run scsp migrate'));
-    const { migrated } = document(await run(settings, 'migrate', '--json'));
+    const { migrated } = document(await runWith(empty, ['migrate', '--json']));
     expect(migrated).toBeGreaterThan(0);
-    expect(document(await run(settings, 'cpo', 'list', '--json'))).toEqual([]);
-    expect(document(await run(settings, 'migrate', '--json'))).toEqual({ migrated: 0 });
-    await database.drop();
-  });
+    expect(document(await runWith(empty, ['cpo', 'list', '--json']))).toEqual([]);
+    expect(document(await runWith(empty, ['migrate', '--json']))).toEqual({ migrated: 0 });
 
-  test('a database of an earlier version is asked to be migrated', async () => {
-    const database = await createTestDatabase();
     await query(database.url, 'delete from migrations where id = (select max(id) from migrations)');
-    const behind = await run({ DATABASE_URL: database.url }, 'token', 'list');
-    expect(behind).toMatchObject({ code: 1, stdout: '', stderr: expect.stringMatching(/: run scsp migrate\n$/) });
+    const behind = await runWith(empty, ['token', 'list']);
+    expect(behind).toEqual(refusal('the database has not been migrated to this version: run scsp migrate'));
     await database.drop();
   });
 
@@ -438,15 +561,22 @@ describe('scsp', () => {
       ['token', 'revoke'],
       ['code', 'issue', '--user', 'user-1'],
       ['code', 'issue', '--location', 'home', '--json'],
+      ['outbox'],
+      ['outbox', 'retry'],
+      ['outbox', 'list', 'all'],
+      ['sandbox-cpo', '3001'],
       ['station', 'list', '--limit'],
     ];
     for (const end of await each(lines, (args) => scsp(...args)))
       expect(end).toEqual({ code: 2, stdout: '', stderr: expect.stringMatching(/./) });
+    const limits = ['0', '-1', 'many', '1.5', '1000001'];
+    for (const end of await each(limits, (limit) => scsp('station', 'list', '--limit', limit)))
+      expect(end).toEqual(wrongUsage('a whole number from 1 to 1000000'));
   });
 
   test('every command helps, even without a database, and every verb with examples', async () => {
-    const help = (args: string[]) => run({ DATABASE_URL: 'postgres://127.0.0.1:1/none' }, ...args);
-    const nouns = ['cpo', 'token', 'code', 'station'];
+    const help = (args: string[]) => runWith({ DATABASE_URL: 'postgres://127.0.0.1:1/none' }, args);
+    const nouns = ['cpo', 'token', 'code', 'station', 'outbox'];
     for (const end of await each([...nouns.map((noun) => [noun, '--help']), ['help', 'cpo']], help))
       expect(end).toEqual({ code: 0, stderr: '', stdout: expect.stringMatching(/^Usage: scsp \w+ /) });
     const verbs = [
@@ -460,86 +590,43 @@ describe('scsp', () => {
       'token revoke',
       'code issue',
       'station list',
+      'outbox list',
+      'outbox retry',
+      'sandbox-cpo',
     ].map((verb) => [...verb.split(' '), '--help']);
     for (const end of await each([['--help'], ['help'], ...verbs], help))
       expect(end).toEqual({
         code: 0,
         stderr: '',
-        stdout: expect.stringMatching(/^Usage: scsp .*\nExamples:\n {2}\$ scsp /s),
+        stdout: expect.stringMatching(/^Usage: scsp .*\nExamples:\n {2}\$ (echo "\$TOKEN" \| )?scsp /s),
       });
   });
 
-  test('npx runs it in the project', async () => {
-    const env = {
-      PATH: process.env.PATH,
-      HOME: home,
-      npm_config_cache: join(home, 'npm'),
-      DATABASE_URL: service.databaseUrl,
-    };
-    const npx = promisify(execFile)('npx', ['--no', 'scsp', 'cpo', 'list', '--json'], {
-      env,
-      cwd: join(__dirname, '..'),
-    });
-    expect(JSON.parse((await npx).stdout)).toEqual(await json('cpo', 'list'));
-  });
-
   test('all faults of the settings are told in one line, without what they hold', async () => {
-    const settings = { PORT: 'x', CODE_LENGTH: '99', DATABASE_URL: 'mysql://scsp:open-sesame@localhost/scsp' };
-    const refused = await run(settings, 'cpo', 'list', '--json');
-    expect(refused).toEqual({
-      code: 1,
-      stdout: '',
-      stderr: expect.stringMatching(/^scsp: the settings have faults: CODE_LENGTH .*; DATABASE_URL .*; PORT .*\n$/),
-    });
-    expect(refused.stderr).not.toContain('open-sesame');
+    const faulty = { PORT: 'x', CODE_LENGTH: '99', DATABASE_URL: 'mysql://scsp:open-sesame@localhost/scsp' };
+    for (const args of [['cpo', 'list', '--json'], ['sandbox-cpo']]) {
+      const refused = await runWith(faulty, args);
+      expect(refused).toEqual({
+        code: 1,
+        stdout: '',
+        stderr: expect.stringMatching(/^scsp: the settings have faults: CODE_LENGTH .*; DATABASE_URL .*; PORT .*\n$/),
+      });
+      expect(refused.stderr).not.toContain('open-sesame');
+    }
   });
 
-  test('a result that cannot be written is a failure', async () => {
-    const child = spawn(process.execPath, [join(DIST, 'cli.js'), 'cpo', 'list', '--json'], {
-      env: { PATH: process.env.PATH, DATABASE_URL: service.databaseUrl },
-      stdio: ['ignore', 'pipe', 'pipe'],
-    });
-    child.stdout.destroy();
-    let stderr = '';
-    child.stderr.on('data', (chunk) => {
-      stderr += chunk;
-    });
-    const [code] = await once(child, 'close');
-    expect({ code, stderr }).toEqual({ code: 1, stderr: expect.stringMatching(/^scsp: .*EPIPE\n$/) });
-  });
-
-  describe('with a database that is away', () => {
-    const sockets = new Set<Socket>();
-    const silent = createServer((socket) => sockets.add(socket));
-    beforeAll(() => once(silent.listen(0, '127.0.0.1'), 'listening'));
-    afterAll(() => {
-      for (const socket of sockets) socket.destroy();
-      silent.close();
-    });
-    const silentUrl = () => `postgres://scsp:open-sesame@127.0.0.1:${(silent.address() as AddressInfo).port}/scsp`;
+  test('a database that does not exist or refuses the password is told of, but not the password', async () => {
     const wrong = (part: 'pathname' | 'password') => {
       const url = new URL(service.databaseUrl);
       url[part] = 'open-sesame';
-      return url.href;
+      return { DATABASE_URL: url.href };
     };
-
-    test.each([
-      ['refuses connections', () => 'postgres://scsp:open-sesame@127.0.0.1:1/scsp', 'connect ECONNREFUSED 127.0.0.1:1'],
-      ['never answers', silentUrl, 'Connection terminated due to connection timeout'],
-      ['does not exist', () => wrong('pathname'), 'database "open-sesame" does not exist'],
-    ])('one that %s is told of within 10 seconds', async (_what, url, reason) => {
-      for (const args of [['cpo', 'list', '--json'], ['migrate']]) {
-        const began = performance.now();
-        const refused = await run({ DATABASE_URL: url() }, ...args);
-        expect(performance.now() - began).toBeLessThan(10_000);
-        expect(refused).toEqual(refusal(`the database does not answer: ${reason}`));
-      }
-    });
-
-    test('the password that a database refuses is not told', async () => {
-      const { stdout, stderr } = await run({ DATABASE_URL: wrong('password') }, 'cpo', 'list');
+    for (const args of [['cpo', 'list', '--json'], ['migrate']]) {
+      const missing = await runWith(wrong('pathname'), args);
+      expect(missing).toEqual(refusal('the database does not answer: database "open-sesame" does not exist'));
+      const { stdout, stderr } = await runWith(wrong('password'), args);
       expect(stdout + stderr).not.toContain('open-sesame');
-    });
+    }
   });
 
   test('a database that holds a table back is told of, too', async () => {
@@ -553,102 +640,6 @@ describe('scsp', () => {
       stdout: '',
       stderr: expect.stringMatching(/^scsp: the database does not answer: .*timeout\n$/),
     });
-  });
-});
-
-describe('without DATABASE_URL', () => {
-  let dir: string;
-  let child: ChildProcess | undefined;
-  beforeEach(() => {
-    dir = join(mkdtempSync(join(home, 'embedded-')), '.data');
-  });
-  afterEach(() => {
-    child?.kill('SIGKILL');
-    child = undefined;
-  });
-
-  const embedded = (...args: string[]) => run({ DATA_DIR: dir }, ...args);
-
-  async function startService(): Promise<{ url: string; stop(): Promise<void> }> {
-    const started = spawn(process.execPath, [join(DIST, 'main.js')], {
-      env: { PATH: process.env.PATH, DATA_DIR: dir, PORT: '0' },
-      stdio: ['ignore', 'pipe', 'inherit'],
-    });
-    child = started;
-    const ended = once(started, 'exit');
-    for await (const line of createInterface({ input: started.stdout })) {
-      const log = line.startsWith('{') ? JSON.parse(line) : {};
-      if (log.message !== 'listening') continue;
-      started.stdout.resume();
-      return {
-        url: log.url,
-        async stop() {
-          started.kill('SIGTERM');
-          await ended;
-        },
-      };
-    }
-    throw new Error('the service ended before it listened');
-  }
-
-  test('the embedded database is reached while the service runs, and changes are in force there', async () => {
-    const running = await startService();
-    expect(document(await embedded('migrate', '--json'))).toEqual({ migrated: 0 });
-
-    const app = document(await embedded('token', 'issue', '--app', 'Jedlix', '--json'));
-    const statusOf = async (token: string) => {
-      const { status } = await issueOverHttp(token, running.url);
-      return { status, headers: new Headers(), body: undefined };
-    };
-    expect(await statusWhenInForce(() => statusOf(app.token), 201)).toBe(201);
-    document(await embedded('token', 'revoke', app.id, '--json'));
-    expect(await statusWhenInForce(() => statusOf(app.token), 401)).toBe(401);
-
-    const { cpo } = JSON.parse(readFileSync(join(dir, 'sandbox.json'), 'utf8'));
-    const { code } = document(await embedded('code', 'issue', '--user', 'user-1', '--location', 'home', '--json'));
-    const paired = await fetch(`${running.url}/v1/scsp/ocpp2.0.1/pair`, {
-      method: 'POST',
-      headers: { authorization: `Bearer ${cpo.token}`, 'content-type': 'application/json' },
-      body: JSON.stringify({ code, charging_station: aStation('station-1') }),
-    });
-    expect(paired.status).toBe(200);
-    const stations = document(await embedded('station', 'list', '--json'));
-    expect(stations).toMatchObject([{ uid: 'station-1', cpo_id: cpo.id, user_id: 'user-1' }]);
-
-    await running.stop();
-    expect(document(await embedded('station', 'list', '--json'))).toEqual(stations);
-  });
-
-  test('the embedded database is made, migrated and stopped again while no service runs', async () => {
-    const { id, name } = document(
-      await embedded('cpo', 'add', 'Volt', '--base-url', 'http://localhost:4000', '--json'),
-    );
-    expect(name).toBe('Volt');
-    const { token } = document(await embedded('token', 'issue', '--cpo', id, '--json'));
-    expect(readdirSync(dir).sort()).toEqual(['postgres', 'postgres.log']);
-
-    const running = await startService();
-    const refused = await fetch(`${running.url}/v1/scsp/ocpp2.0.1/pair`, {
-      method: 'POST',
-      headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
-      body: JSON.stringify({ code: '000000', charging_station: aStation() }),
-    });
-    expect(refused.status).toBe(404);
-    await running.stop();
-  });
-
-  test('commands at the same time all succeed', async () => {
-    const names = ['one', 'two', 'three', 'four', 'five'];
-    const added = await Promise.all(names.map((name) => embedded('cpo', 'add', name, '--json')));
-    expect(added.map(document).map(({ name }) => name)).toEqual(names);
-    expect(document(await embedded('cpo', 'list', '--json'))).toHaveLength(names.length);
-  });
-
-  test('a data folder that cannot be used is told of', async () => {
-    mkdirSync(join(dir, '..'), { recursive: true });
-    writeFileSync(dir, 'a file');
-    const refused = await embedded('cpo', 'list');
-    expect(refused).toMatchObject({ code: 1, stdout: '', stderr: expect.stringMatching(/^scsp: .*\.data.*\n$/) });
   });
 });
 

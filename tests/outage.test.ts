@@ -1,6 +1,8 @@
 import { createTestDatabase, type Harness, startHarness, type TestCpo } from './harness';
 import { startProxy } from './tcp-proxy';
 
+const NO_LIMITS = { LIMIT_CPO_UID_10MIN: '100000', LIMIT_CPO_10MIN: '100000', LIMIT_CPO_24H: '100000' };
+
 let database: Awaited<ReturnType<typeof createTestDatabase>>;
 let proxy: Awaited<ReturnType<typeof startProxy>>;
 let service: Harness;
@@ -8,7 +10,7 @@ let cpo: TestCpo;
 beforeAll(async () => {
   database = await createTestDatabase();
   proxy = await startProxy(database.url);
-  service = await startHarness({}, { databaseUrl: proxy.url });
+  service = await startHarness(NO_LIMITS, { databaseUrl: proxy.url });
   cpo = await service.cpo();
   expect((await service.pair(cpo, (await service.code()).code)).status).toBe(200);
 });

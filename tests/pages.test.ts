@@ -22,14 +22,15 @@ function followed(parameter: any): any {
 
 let service: Harness;
 let elsewhere: Harness;
-let chromium: Awaited<ReturnType<typeof startBrowser>>;
+let starting: ReturnType<typeof startBrowser>;
+let browser: Browser;
 beforeAll(async () => {
-  const starting = startBrowser();
+  starting = startBrowser();
   service = await startHarness();
   elsewhere = await startHarness({ PUBLIC_URL: 'https://pairing.example/scsp' });
-  chromium = await starting;
+  ({ browser } = await starting);
 });
-afterAll(() => Promise.all([service?.stop(), elsewhere?.stop(), chromium?.stop()]));
+afterAll(() => Promise.all([service?.stop(), elsewhere?.stop(), starting.then(({ stop }) => stop())]));
 
 /** Where a service answers whose public address is another one. */
 function localUrl({ log }: Harness): string {
@@ -176,7 +177,7 @@ describe('the pages of the problems', () => {
 });
 
 /** A page under watch: what it asked for, and whatever the browser found fault with. */
-async function openPage(browser: Browser, options: Parameters<Browser['newPage']>[0] = {}) {
+async function openPage(options: Parameters<Browser['newPage']>[0] = {}) {
   const page = await browser.newPage(options);
   const complaints: string[] = [];
   const origins = new Set<string>();
@@ -190,6 +191,9 @@ async function openPage(browser: Browser, options: Parameters<Browser['newPage']
   });
   return { page, complaints, origins };
 }
+
+/** The beginning of a Markdown text, up to its first mark-up. */
+const plain = (markdown: string) => markdown.split(/[`*\n]/)[0]!.trim();
 
 const operation = (page: Page, id: string) => page.locator(`.opblock[id$="-${id}"]`);
 
@@ -221,7 +225,7 @@ async function execute(page: Page, id: string) {
 
 describe('the documentation in a browser', () => {
   test('shows every operation, all of it from this service', async () => {
-    const { page, complaints, origins } = await openPage(chromium.browser);
+    const { page, complaints, origins } = await openPage();
     await page.goto(`${service.url}/docs`);
     await page.locator('.opblock').first().waitFor();
 
@@ -232,7 +236,7 @@ describe('the documentation in a browser', () => {
     const text = await page.locator('#swagger-ui').innerText();
     for (const { name, description } of DOCUMENT.tags) {
       expect(text).toContain(name);
-      expect(text).toContain(description);
+      expect(text).toContain(plain(description));
     }
     for (const { summary } of OPERATIONS) expect(text).toContain(summary);
     expect(complaints).toEqual([]);
@@ -243,24 +247,24 @@ describe('the documentation in a browser', () => {
   // Not of every one: opening takes the browser a third of a second.
   test.each(['pairOcpp', 'followCode'])('shows the description and parameters of %s', async (id) => {
     const { description, parameters } = OPERATIONS.find(({ operationId }) => operationId === id);
-    const { page, complaints } = await openPage(chromium.browser);
+    const { page, complaints } = await openPage();
     await page.goto(`${service.url}/docs`);
     const block = operation(page, id);
     await block.locator('.opblock-summary-control').click();
     await block.locator('.responses-wrapper').waitFor();
 
-    expect(await block.innerText()).toContain(description.split(/[`*\n]/)[0].trim());
+    expect(await block.innerText()).toContain(plain(description));
     const rows = block.locator('[data-param-name]');
     const names = await rows.evaluateAll((found) => found.map((row) => row.getAttribute('data-param-name')));
     expect(names).toEqual(parameters.map(({ name }: { name: string }) => name));
     for (const { description: words } of parameters)
-      expect(await rows.allInnerTexts()).toContainEqual(expect.stringContaining(words.split(/[`*\n]/)[0].trim()));
+      expect(await rows.allInnerTexts()).toContainEqual(expect.stringContaining(plain(words)));
     expect(complaints).toEqual([]);
     await page.close();
   });
 
   test('tries operations out with a bearer token that is entered there and kept nowhere', async () => {
-    const { page, complaints, origins } = await openPage(chromium.browser);
+    const { page, complaints, origins } = await openPage();
     const cpo = await service.cpo();
     await page.goto(`${service.url}/docs`);
 
@@ -284,8 +288,20 @@ describe('the documentation in a browser', () => {
     await page.close();
   });
 
+  test('lets nobody try out what a CPO serves, nor asks for the token of a CPO', async () => {
+    const { page, complaints } = await openPage();
+    await page.goto(`${service.url}/docs#/Served by the CPO/cpoPairOcpp`);
+    const block = operation(page, 'cpoPairOcpp');
+    await block.locator('.responses-wrapper').waitFor();
+    expect(await block.getByRole('button', { name: 'Try it out' }).count()).toBe(0);
+    await page.locator('.auth-wrapper .authorize').click();
+    expect(await page.locator('.dialog-ux .auth-container h4 code').allInnerTexts()).toEqual(['bearer']);
+    expect(complaints).toEqual([]);
+    await page.close();
+  });
+
   test('leads to the operation that is named in its address', async () => {
-    const { page, complaints } = await openPage(chromium.browser);
+    const { page, complaints } = await openPage();
     await page.goto(`${service.url}/docs#/App/issueCode`);
     await operation(page, 'issueCode').locator('.opblock-body').waitFor();
     expect(await page.locator('.opblock.is-open').count()).toBe(1);
@@ -294,7 +310,7 @@ describe('the documentation in a browser', () => {
   });
 
   test('sends requests to where it came from, whatever the public address is', async () => {
-    const { page, complaints } = await openPage(chromium.browser);
+    const { page, complaints } = await openPage();
     await page.goto(`${localUrl(elsewhere)}/docs`);
     expect(await execute(page, 'live')).toMatchObject({ url: `${localUrl(elsewhere)}/live`, status: '200' });
     expect(complaints).toEqual([]);
@@ -302,7 +318,7 @@ describe('the documentation in a browser', () => {
   });
 
   test('tells when it cannot load the spec', async () => {
-    const { page } = await openPage(chromium.browser);
+    const { page } = await openPage();
     await page.route('**/openapi.json', (route) => route.abort());
     await page.goto(`${service.url}/docs`);
     await page.getByText('The spec cannot be shown').waitFor();
@@ -310,7 +326,7 @@ describe('the documentation in a browser', () => {
   });
 
   test('refuses to run a script that somebody smuggled in', async () => {
-    const { page, complaints } = await openPage(chromium.browser);
+    const { page, complaints } = await openPage();
     await page.goto(`${service.url}/docs`);
     const complaint = page.waitForEvent('console');
     await page.evaluate(
@@ -325,7 +341,7 @@ describe('the documentation in a browser', () => {
 
 describe.each(['light', 'dark'] as const)('on a %s phone', (colorScheme) => {
   test.each(PAGES)('%s fits, in the colours asked for', async (path) => {
-    const { page, complaints, origins } = await openPage(chromium.browser, {
+    const { page, complaints, origins } = await openPage({
       colorScheme,
       viewport: { width: 390, height: 844 },
     });

@@ -87,7 +87,7 @@ function contextOf(config: Config, db: Database, stderr: NodeJS.WritableStream):
       const given = config.secretKey !== undefined || existsSync(join(config.dataDir, 'secret-key'));
       // What is hashed or sealed with a key of its own would be of no use to a service elsewhere.
       if (config.databaseUrl !== undefined && !given) throw new RangeError("SECRET_KEY must be set, to the service's");
-      return deriveKeys(secretKey(config));
+      return deriveKeys(secretKey(config), config.previousSecretKey);
     },
   };
 }

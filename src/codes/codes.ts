@@ -59,7 +59,7 @@ const ISSUE = `
 with issued as (
   insert into pairing_codes (id, hash, length, user_id, charging_location_id, cpo_id, expires_at)
   select $1, $2, $3, $4, $5, $6, now() + make_interval(secs => $7)
-  where not exists (select from pairing_codes where hash = $2 and created_at > now() - interval '24 hours')
+  where not exists (select from pairing_codes where hash = any($10::bytea[]) and created_at > now() - interval '24 hours')
     and not exists (
       select from unnest($8::bytea[]) as twin (hash) join pairing_codes c using (hash)
       where c.status = 'active' and c.expires_at > now())
@@ -115,17 +115,18 @@ async function insertCandidate(
   code: string,
   request: { userId: string; chargingLocationId: string; cpoId?: string | undefined },
 ): Promise<IssuedCode | undefined> {
-  const hash = (text: string) => hashCode(ctx.keys.pairingCode, text);
+  const hashes = (text: string) => ctx.keys.pairingCode.map((key) => hashCode(key, text));
   const [issued] = await rows<Code>(tx, ISSUE, [
     ctx.chance.uuid(),
-    hash(code),
+    hashes(code)[0],
     code.length,
     request.userId,
     request.chargingLocationId,
     request.cpoId ?? null,
     ctx.config.codeTtlSeconds,
-    nearTwins(code).map(hash),
+    nearTwins(code).flatMap(hashes),
     ctx.chance.uuid(),
+    hashes(code),
   ]).catch((error: unknown) => {
     if (!violates(error, 'pairing_codes_cpo_id_fkey')) throw error;
     throw new Problem('invalid-request', {

@@ -3,7 +3,7 @@ import { dirname } from 'node:path';
 import { type RequestHandler, type Response, Router } from 'express';
 import helmet from 'helmet';
 import type { Context } from '../context';
-import { type Handlers, type OpenApiDocument, projectFile } from '../contract';
+import { type Contract, type Handlers, projectFile } from '../contract';
 import { Problem, type ProblemType, problems } from '../problems';
 import { type Html, html } from './pages/html';
 
@@ -57,7 +57,7 @@ const protect = helmet({
 /** The spec and the pages for people; made once, they change with the process only. */
 export function pageHandlers(
   ctx: Context,
-  contract: { text: string; document: OpenApiDocument },
+  contract: Contract,
 ): Pick<Handlers, 'specYaml' | 'specJson' | 'home' | 'docs' | 'problem'> {
   const { publicUrl } = ctx.config;
   const servers = publicUrl === undefined ? contract.document.servers : [{ url: publicUrl }];

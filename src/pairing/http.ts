@@ -4,7 +4,8 @@ import type { Handlers } from '../contract';
 import { type PayloadProtocol, protocolOf, type StationBody } from '../protocols';
 import { writePairing } from '../stations/http';
 import { callerOf, cpoOf } from '../tokens/caller';
-import { pair } from './pair';
+import { limitsOf } from './limits';
+import { createPair } from './pair';
 import { redeem } from './redeem';
 import { forgetUser, unpairByCpo, unpairForCustomer } from './unpair';
 
@@ -24,10 +25,17 @@ export function pairingHandlers(
   | 'unpairForCustomer'
   | 'forgetUser'
 > {
+  const pair = createPair(ctx);
   const pairIn = async (payloadProtocol: PayloadProtocol, body: StationBody & { code: string }, res: Response) => {
     const protocol = protocolOf(payloadProtocol);
     const station = protocol.read(body);
-    await pair(ctx, { cpoId: cpoOf(res).id, payloadProtocol, code: body.code, station });
+    await pair({
+      cpoId: cpoOf(res).id,
+      requestId: res.locals.requestId,
+      payloadProtocol,
+      code: body.code,
+      station,
+    });
     res.json({ message: 'Charging station successfully paired.', ...protocol.write(station) });
   };
   const unpair = async (req: { params: { uid: string } }, res: Response) => {
@@ -36,9 +44,14 @@ export function pairingHandlers(
   };
 
   return {
-    whoAmI(_req, res) {
+    async whoAmI(_req, res) {
       const { id, name } = cpoOf(res);
-      res.json({ cpo: { id, name }, token: { expires_at: callerOf(res).expiresAt.toISOString() }, limits: [] });
+      const limits = await limitsOf(ctx, id);
+      res.json({
+        cpo: { id, name },
+        token: { expires_at: callerOf(res).expiresAt.toISOString() },
+        limits: limits.map(({ windowSeconds, ...limit }) => ({ ...limit, window_seconds: windowSeconds })),
+      });
     },
 
     pairOcpp: (req, res) => pairIn(req.params['payload-protocol'], req.body, res),

@@ -1,109 +1,108 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { hashCode, normalizeCode } from '../codes/code';
-import { CODES_CHANNEL } from '../codes/codes';
 import type { Context } from '../context';
 import { rows } from '../db/database';
 import { Problem } from '../problems';
 import { type Station, stationKey } from '../stations/station';
-import { evseRows, STORE } from './store';
+import { Batches } from './batch';
+import { asLimits, type Room, rateLimitHeaders } from './limits';
+import { type PairOutcome, type PairRow, pairStatement } from './pair-statement';
+import { evseRows } from './store';
 
 export type PairRequest = {
   readonly cpoId: string;
+  readonly requestId: string;
   readonly payloadProtocol: string;
   /** As the customer typed it. */
   readonly code: string;
   readonly station: Station;
+  /** Where the outcome is kept for the same request to come, in the same commit. */
+  readonly idempotency?: { readonly path: string; readonly key: string } | undefined;
 };
+
+type Answer = Room & { n: number; outcome: PairOutcome; codeId: string | null; retryAfter: number | null };
 
 /** How long a request waits for another that holds its code. */
 const PATIENCE_MS = 2_000;
+/** So many requests of a CPO share a statement at most. */
+const LARGEST_BATCH = 64;
+
+export type Pair = (request: PairRequest) => Promise<void>;
 
 /**
- * A set of pairing requests, each answered with its outcome; steps 6 to 8 of the contract's section 3.
- *
- * `live` locks the codes that may be used and skips those that another statement is using or cancelling right now.
- * The insert into pairings decides: its unique keys allow a code once and a uid once, and what loses is not inserted.
- * A request that lost a race is told `again`: this statement's snapshot cannot see who won, the next one's can.
- * The order of rows is the same everywhere, so that two sets never wait for each other in a circle.
+ * Pairs stations with the customers who were shown the codes: all of a pairing is stored, or nothing.
+ * @returns a verb that throws Problem `incorrect-code`, `station-already-paired` (the code is not used up),
+ *   `too-many-incorrect-codes`, `unavailable`
  */
-const PAIR = `
-with request as materialized (
-  select * from jsonb_to_recordset($1::jsonb) as r (
-    n int, pairing_id uuid, event_id uuid, cpo_id uuid, code_length smallint, code_hash bytea,
-    payload_protocol text, uid text, station_uid text, evses jsonb)
-), live as (
-  select r.n, c.id, c.user_id, c.charging_location_id
-  from pairing_codes c join request r on c.length = r.code_length and c.hash = r.code_hash
-  where c.status = 'active' and c.expires_at > now() and (c.cpo_id is null or c.cpo_id = r.cpo_id)
-  order by c.id for update of c skip locked
-), paired as (
-  insert into pairings (id, code_id, cpo_id, station_uid, user_id, charging_location_id)
-  select r.pairing_id, l.id, r.cpo_id, r.station_uid, l.user_id, l.charging_location_id
-  from live l join request r using (n)
-  order by r.station_uid, r.n
-  on conflict do nothing
-  returning id, code_id, cpo_id
-), used as (
-  update pairing_codes c set status = 'used', ended_at = now() from paired p where c.id = p.code_id
-  returning pg_notify('${CODES_CHANNEL}', c.id::text)
-), ${STORE}
-select r.n, p.code_id as "codeId", case
-  when p.id is not null then 'paired'
-  when l.id is not null then
-    case when exists (select from pairings q where q.station_uid = r.station_uid and q.ended_at is null)
-      then 'station-already-paired' else 'again' end
-  when exists (
-    select from pairing_codes c
-    where c.length = r.code_length and c.hash = r.code_hash and c.status = 'active' and c.expires_at > now()
-      and (c.cpo_id is null or c.cpo_id = r.cpo_id)) then 'again'
-  when exists (
-    select from pairings q join pairing_codes c on c.id = q.code_id
-    where q.station_uid = r.station_uid and q.ended_at is null and q.cpo_id = r.cpo_id and c.hash = r.code_hash)
-    then 'station-already-paired'
-  else 'incorrect-code' end as outcome
-from request r left join live l using (n) left join paired p on p.id = r.pairing_id`;
+export function createPair(ctx: Context): Pair {
+  const statement = pairStatement(ctx.config);
+  const batches = new Batches<PairRow, Answer>(
+    async (cpoId, batch) => {
+      const requests = batch.map((row, n) => ({ ...row, n }));
+      const answers = await rows<Answer>(ctx.db, statement, [JSON.stringify(requests), cpoId]);
+      return answers.sort((a, b) => a.n - b.n);
+    },
+    LARGEST_BATCH,
+    // Whether the statement was committed is not known then: asking again one by one would tell the wrong story.
+    (error) => error instanceof Problem && error.type === 'unavailable',
+  );
 
-type Outcome = {
-  n: number;
-  codeId: string | null;
-  outcome: 'paired' | 'again' | 'station-already-paired' | 'incorrect-code';
-};
+  return async (request) => {
+    const row = rowOf(ctx, request);
+    for (const deadline = performance.now() + PATIENCE_MS; performance.now() < deadline; ) {
+      const answer = await batches.add(request.cpoId, row);
+      if (answer.outcome !== 'again') return settle(ctx, request, row, answer);
+      // No connection is held while another request has the code; jitter keeps a crowd from coming back at once.
+      await sleep(1 + Math.random() * 20);
+    }
+    throw new Problem('unavailable');
+  };
+}
 
-/**
- * Pairs a station with the customer who was shown the code: all of it is stored, or nothing.
- * @throws Problem `incorrect-code`, `station-already-paired` (the code is not used up), `unavailable`
- */
-export async function pair(ctx: Context, request: PairRequest): Promise<void> {
+function rowOf(ctx: Context, request: PairRequest): PairRow {
   const code = normalizeCode(request.code);
-  const row = {
+  return {
     n: 0,
     pairing_id: ctx.chance.uuid(),
     event_id: ctx.chance.uuid(),
-    cpo_id: request.cpoId,
+    attempt_id: ctx.chance.uuid(),
+    request_id: request.requestId,
     code_length: code.length,
-    code_hash: `\\x${hashCode(ctx.keys.pairingCode, code).toString('hex')}`,
+    code_hashes: ctx.keys.pairingCode.map((key) => `\\x${hashCode(key, code).toString('hex')}`),
     payload_protocol: request.payloadProtocol,
     uid: request.station.uid,
     station_uid: stationKey(request.station.uid),
     evses: evseRows(request.station),
+    idempotency_path: request.idempotency?.path,
+    idempotency_key: request.idempotency?.key,
   };
+}
 
-  for (const deadline = performance.now() + PATIENCE_MS; performance.now() < deadline; ) {
-    const [answer] = await rows<Outcome>(ctx.db, PAIR, [JSON.stringify([row])]);
-    if (answer?.outcome === 'paired') {
-      return ctx.events.stationPaired({
-        pairing_id: row.pairing_id,
-        code_id: answer.codeId ?? '',
-        cpo_id: request.cpoId,
-        payload_protocol: request.payloadProtocol,
-      });
-    }
-    if (answer !== undefined && answer.outcome !== 'again') {
-      ctx.events.pairingRefused(answer.outcome, request.cpoId);
-      throw new Problem(answer.outcome);
-    }
-    // No connection is held while another request has the code; jitter keeps a crowd from coming back at once.
-    await sleep(1 + Math.random() * 20);
+function settle(ctx: Context, request: PairRequest, row: PairRow, answer: Answer): void {
+  const { outcome } = answer;
+  if (outcome === 'paired') {
+    return ctx.events.stationPaired({
+      pairing_id: row.pairing_id,
+      code_id: answer.codeId ?? '',
+      cpo_id: request.cpoId,
+      payload_protocol: request.payloadProtocol,
+    });
   }
-  throw new Problem('unavailable');
+  ctx.events.pairingRefused(outcome, request.cpoId);
+  if (outcome === 'station-already-paired' || outcome === 'again') throw new Problem('station-already-paired');
+  // An incorrect code has just taken one of each.
+  const used = outcome === 'incorrect-code' ? 1 : 0;
+  const limits = asLimits(ctx.config, {
+    ...answer,
+    left10Min: answer.left10Min - used,
+    left24H: answer.left24H - used,
+    leftUid: answer.leftUid - used,
+  });
+  const retryAfter = answer.retryAfter ?? undefined;
+  throw new Problem(outcome, {
+    headers: {
+      ...rateLimitHeaders(limits, retryAfter),
+      ...(retryAfter !== undefined && { 'Retry-After': String(retryAfter) }),
+    },
+  });
 }

@@ -80,3 +80,92 @@ export const redemptions = new EntitySchema<RedemptionRow>({
   },
   indices: [{ name: 'redemptions_user_idx', columns: ['userId', 'triedAt'] }],
 });
+
+export type CpoTriesRow = {
+  cpoId: string;
+  wrongAt: Date[];
+  wrongUid: string[];
+  minute: string;
+  rightByMinute: number[];
+  halfHour: string;
+  wrongByHalfHour: number[];
+  rightByHalfHour: number[];
+};
+
+export const cpoTries = new EntitySchema<CpoTriesRow>({
+  name: 'cpo_tries',
+  columns: {
+    cpoId: { name: 'cpo_id', type: 'uuid', primary: true, primaryKeyConstraintName: 'cpo_tries_pkey' },
+    wrongAt: { name: 'wrong_at', type: 'timestamptz', array: true, default: '{}' },
+    wrongUid: { name: 'wrong_uid', type: 'text', array: true, default: '{}' },
+    minute: { type: 'bigint', default: 0 },
+    rightByMinute: { name: 'right_by_minute', type: 'integer', array: true, default: '{}' },
+    halfHour: { name: 'half_hour', type: 'bigint', default: 0 },
+    wrongByHalfHour: { name: 'wrong_by_half_hour', type: 'integer', array: true, default: '{}' },
+    rightByHalfHour: { name: 'right_by_half_hour', type: 'integer', array: true, default: '{}' },
+  },
+  foreignKeys: [
+    {
+      name: 'cpo_tries_cpo_id_fkey',
+      target: 'cpos',
+      columnNames: ['cpoId'],
+      referencedColumnNames: ['id'],
+      onDelete: 'CASCADE',
+    },
+  ],
+});
+
+export type AttemptRow = {
+  id: string;
+  cpoId: string;
+  attemptedAt: Date;
+  requestId: string;
+  payloadProtocol: string;
+  uid: string | null;
+  outcome: string;
+  detail: string | null;
+};
+
+export const attempts = new EntitySchema<AttemptRow>({
+  name: 'attempts',
+  columns: {
+    cpoId: { name: 'cpo_id', type: 'uuid', primary: true, primaryKeyConstraintName: 'attempts_pkey' },
+    id: { type: 'uuid', primary: true, primaryKeyConstraintName: 'attempts_pkey' },
+    attemptedAt: { name: 'attempted_at', type: 'timestamptz', precision: 3, default: () => 'now()' },
+    requestId: { name: 'request_id', type: 'text' },
+    payloadProtocol: { name: 'payload_protocol', type: 'text' },
+    uid: { type: 'text', nullable: true },
+    outcome: { type: 'text' },
+    detail: { type: 'text', nullable: true },
+  },
+  // lower(uid), which an entity cannot say.
+  indices: [{ name: 'attempts_uid_idx', synchronize: false }],
+});
+
+export type IdempotencyKeyRow = {
+  cpoId: string;
+  path: string;
+  key: string;
+  bodyHash: Buffer;
+  createdAt: Date;
+  leaseUntil: Date;
+  outcome: string | null;
+  requestId: string;
+};
+
+const scope = { primary: true, primaryKeyConstraintName: 'idempotency_keys_pkey' } as const;
+
+export const idempotencyKeys = new EntitySchema<IdempotencyKeyRow>({
+  name: 'idempotency_keys',
+  columns: {
+    cpoId: { name: 'cpo_id', type: 'uuid', ...scope },
+    path: { type: 'text', ...scope },
+    key: { type: 'text', ...scope },
+    bodyHash: { name: 'body_hash', type: 'bytea' },
+    createdAt: { name: 'created_at', type: 'timestamptz', precision: 3, default: () => 'now()' },
+    leaseUntil: { name: 'lease_until', type: 'timestamptz', precision: 3 },
+    outcome: { type: 'text', nullable: true },
+    requestId: { name: 'request_id', type: 'text' },
+  },
+  indices: [{ name: 'idempotency_keys_created_idx', columns: ['createdAt'] }],
+});

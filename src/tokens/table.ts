@@ -11,6 +11,9 @@ export type TokenRow = {
   createdAt: Date;
   expiresAt: Date;
   revokedAt: Date | null;
+  lastUsedAt: Date | null;
+  /** The token that this one was rotated from. */
+  replaces: string | null;
 };
 
 export const tokens = new EntitySchema<TokenRow>({
@@ -24,6 +27,8 @@ export const tokens = new EntitySchema<TokenRow>({
     createdAt: { name: 'created_at', type: 'timestamptz', precision: 3, default: () => 'now()' },
     expiresAt: { name: 'expires_at', type: 'timestamptz', precision: 3 },
     revokedAt: { name: 'revoked_at', type: 'timestamptz', precision: 3, nullable: true },
+    lastUsedAt: { name: 'last_used_at', type: 'timestamptz', precision: 3, nullable: true },
+    replaces: { type: 'uuid', nullable: true },
   },
   uniques: [{ name: 'tokens_hash_key', columns: ['hash'] }],
   checks: [

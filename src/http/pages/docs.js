@@ -15,6 +15,24 @@ function lowered({ parameters = [], ...item }) {
   return Object.fromEntries(Object.entries(item).map(lower));
 }
 
+/** What a CPO serves is there to be read: the page can send nothing to a CPO, and asks for no token of its. */
+function onlyOurs({ paths }) {
+  const ours = (operation) => operation !== undefined && operation['x-served-by'] !== 'cpo';
+  const served = Object.values(paths).flatMap((item) => METHODS.map((method) => item[method]).filter(ours));
+  const schemes = new Set(served.flatMap(({ security = [] }) => security.flatMap(Object.keys)));
+  return {
+    statePlugins: {
+      spec: { wrapSelectors: { allowTryItOutFor: () => (_state, path, method) => ours(paths[path]?.[method]) } },
+      auth: {
+        wrapSelectors: {
+          definitionsToAuthorize: (original) => (state) =>
+            original(state).filter((scheme) => scheme.keySeq().some((name) => schemes.has(name))),
+        },
+      },
+    },
+  };
+}
+
 function show(spec) {
   SwaggerUIBundle({
     spec: {
@@ -29,6 +47,7 @@ function show(spec) {
     defaultModelsExpandDepth: 0,
     persistAuthorization: false,
     validatorUrl: null,
+    plugins: [onlyOurs(spec)],
   });
 }
 
