@@ -1,0 +1,29 @@
+# The same Debian in every stage, so that what one installs runs in the next.
+FROM node:20-bookworm-slim AS source
+WORKDIR /app
+COPY package.json package-lock.json .npmrc ./
+
+FROM source AS build
+RUN npm ci --omit=optional --ignore-scripts
+COPY tsconfig.json openapi.yaml ./
+COPY migrations ./migrations
+COPY src ./src
+# The folder of the pages is copied below whether or not there are any.
+RUN npm run build && mkdir -p src/http/pages
+
+FROM source AS dependencies
+RUN npm ci --omit=dev --omit=optional --ignore-scripts && npm cache clean --force
+
+FROM node:20-bookworm-slim
+ENV NODE_ENV=production
+WORKDIR /app
+COPY --from=dependencies /app/node_modules ./node_modules
+COPY package.json openapi.yaml ./
+COPY --from=build /app/src/http/pages ./src/http/pages
+COPY --from=build /app/dist ./dist
+USER node
+EXPOSE 3000
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --retries=3 \
+  CMD ["node", "-e", "fetch('http://127.0.0.1:' + (process.env.PORT || 3000) + '/ready').then((answer) => process.exit(answer.ok ? 0 : 1), () => process.exit(1))"]
+CMD ["node", "dist/src/main.js"]
