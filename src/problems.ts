@@ -179,6 +179,8 @@ export class Problem extends Error {
   readonly title: string;
   readonly errors: readonly Fault[] | undefined;
   readonly headers: Readonly<Record<string, string>>;
+  /** Of the request that met the problem first, when its answer is given again. */
+  readonly requestId: string | undefined;
 
   constructor(
     readonly type: ProblemType,
@@ -186,6 +188,7 @@ export class Problem extends Error {
       message?: string;
       errors?: readonly Fault[];
       headers?: Record<string, string>;
+      requestId?: string;
       cause?: unknown;
     } = {},
   ) {
@@ -195,5 +198,6 @@ export class Problem extends Error {
     this.title = title;
     this.errors = details.errors?.slice(0, MAX_FAULTS);
     this.headers = details.headers ?? {};
+    this.requestId = details.requestId;
   }
 }

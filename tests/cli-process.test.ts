@@ -23,14 +23,19 @@ type Settings = Record<string, string>;
 type Running = ChildProcessByStdio<null, Readable, Readable>;
 
 let home: string;
+let embedded: Settings;
 const running: Running[] = [];
 /** Connections to it are taken, and nothing is said on them. */
 const silent = createServer((socket) => sockets.add(socket));
 const sockets = new Set<Socket>();
+/** What takes its time, while the other tests run. */
 let askedSilence: Promise<(Ended & { ms: number })[]>;
+let addedAtOnce: Promise<Ended[]>;
+const NAMES = ['one', 'two', 'three'];
 
 beforeAll(async () => {
   home = mkdtempSync(join(tmpdir(), 'scsp-cli-'));
+  embedded = { DATA_DIR: join(home, '.data') };
   await once(silent.listen(0, '127.0.0.1'), 'listening');
   const { port } = silent.address() as AddressInfo;
   const ask = async (...args: string[]) => {
@@ -38,7 +43,7 @@ beforeAll(async () => {
     const ended = await scsp({ DATABASE_URL: `postgres://scsp:open-sesame@127.0.0.1:${port}/scsp` }, args);
     return { ...ended, ms: performance.now() - began };
   };
-  // It is silent for seconds, in which the other tests run.
+  addedAtOnce = Promise.all(NAMES.map((name) => scsp(embedded, ['cpo', 'add', name, '--json'])));
   askedSilence = Promise.all([ask('cpo', 'list', '--json'), ask('migrate')]);
 });
 afterAll(async () => {
@@ -126,27 +131,30 @@ test('a data folder that cannot be used is told of', async () => {
   expect(refused).toMatchObject({ code: 1, stdout: '', stderr: expect.stringMatching(/^scsp: .*\/file.*\n$/) });
 });
 
+test('a sandbox CPO takes the token that it is given, and does not repeat it', async () => {
+  const env = environment({});
+  const child = spawn(process.execPath, [CLI, 'sandbox-cpo', '--port', '0', '--token-stdin'], { env });
+  child.stdin.end('a-token-of-mine\n');
+  const [told] = await once(child.stdout, 'data');
+  const [, url] = /^url {2}(http:\/\/localhost:\d+)\n$/.exec(String(told)) ?? [];
+  const statusOf = async (token: string) => (await post(`${url}/v1/cpo/evse/unknown/unpair`, token, {})).status;
+  expect([await statusOf('a-token-of-mine'), await statusOf('another-token')]).toEqual([404, 401]);
+  child.kill('SIGKILL');
+});
+
 describe('the embedded database', () => {
-  const names = ['one', 'two', 'three'];
-  let settings: Settings;
-  let added: Ended[];
-  const embedded = async (args: string[], input?: string) => document(await scsp(settings, [...args, '--json'], input));
-
-  beforeAll(async () => {
-    settings = { DATA_DIR: join(home, '.data') };
-    added = await Promise.all(names.map((name) => scsp(settings, ['cpo', 'add', name, '--json'])));
-  });
-
-  test('is made, migrated and stopped again by commands that start at the same time while no service runs', () => {
-    expect(added.map(document).map(({ name }) => name)).toEqual(names);
+  test('is made, migrated and stopped again by commands that start at once while no service runs', async () => {
+    expect((await addedAtOnce).map(document).map(({ name }) => name)).toEqual(NAMES);
     expect(readdirSync(join(home, '.data')).sort()).toEqual(['postgres', 'postgres.log']);
   });
 
   describe('of a running service', () => {
+    const command = async (args: string[], input?: string) =>
+      document(await scsp(embedded, [...args, '--json'], input));
     let url: string;
     let stop: () => Promise<void>;
     beforeAll(async () => {
-      const service = start(MAIN, [], { ...settings, PORT: '0' });
+      const service = start(MAIN, [], { ...embedded, PORT: '0' });
       const ended = once(service, 'exit');
       ({ url } = await said(service, ({ message }) => message === 'listening'));
       stop = async () => {
@@ -156,16 +164,16 @@ describe('the embedded database', () => {
     });
 
     test('is reached, and what a command changes is in force in the service', async () => {
-      const app = await embedded(['token', 'issue', '--app', 'Jedlix']);
+      const app = await command(['token', 'issue', '--app', 'Jedlix']);
       const issue = () => post(`${url}/v1/app/pairing-codes`, app.token, { user_id: 'u', charging_location_id: 'l' });
       expect(await statusWhenInForce(issue, 201)).toBe(201);
-      await embedded(['token', 'revoke', app.id]);
+      await command(['token', 'revoke', app.id]);
       expect(await statusWhenInForce(issue, 401)).toBe(401);
     });
 
     test('has the key of the service: a code that a command issues pairs a station', async () => {
       const { cpo } = JSON.parse(readFileSync(join(home, '.data', 'sandbox.json'), 'utf8'));
-      const { code } = await embedded(['code', 'issue', '--user', 'user-1', '--location', 'home']);
+      const { code } = await command(['code', 'issue', '--user', 'user-1', '--location', 'home']);
       const body = { code, charging_station: { ...station, uid: 'station-1' } };
       expect((await post(`${url}/v1/scsp/ocpp2.0.1/pair`, cpo.token, body)).status).toBe(200);
     });
@@ -178,7 +186,7 @@ describe('the embedded database', () => {
         token: expect.stringMatching(/^[\w-]{43}$/),
       });
       const add = ['cpo', 'add', 'Volt', '--base-url', given.url, '--outbound-token-stdin'];
-      const { id } = await embedded(add, `${given.token}\n`);
+      const { id } = await command(add, `${given.token}\n`);
 
       const { app } = JSON.parse(readFileSync(join(home, '.data', 'sandbox.json'), 'utf8'));
       const body = { user_id: 'user-1', charging_location_id: 'home', cpo_id: id, payload_protocol: 'ocpp2.0.1' };
@@ -191,7 +199,7 @@ describe('the embedded database', () => {
     });
 
     test('has a result that cannot be written: a failure', async () => {
-      const child = start(CLI, ['cpo', 'list', '--json'], settings);
+      const child = start(CLI, ['cpo', 'list', '--json'], embedded);
       child.stdout.destroy();
       let stderr = '';
       child.stderr.on('data', (chunk) => {
@@ -204,21 +212,10 @@ describe('the embedded database', () => {
     test('keeps what was done when the service has stopped, as npx in the project shows', async () => {
       await stop();
       const npm = { HOME: home, npm_config_cache: join(home, 'npm') };
-      const npx = await execute('npx', ['--no', 'scsp', 'station', 'list', '--json'], { ...settings, ...npm });
+      const npx = await execute('npx', ['--no', 'scsp', 'station', 'list', '--json'], { ...embedded, ...npm });
       expect(document(npx).map(({ uid }: { uid: string }) => uid)).toEqual(['SANDBOX-200000', 'station-1']);
     });
   });
-});
-
-test('a sandbox CPO takes the token that it is given, and does not repeat it', async () => {
-  const env = environment({});
-  const child = spawn(process.execPath, [CLI, 'sandbox-cpo', '--port', '0', '--token-stdin'], { env });
-  child.stdin.end('a-token-of-mine\n');
-  const [told] = await once(child.stdout, 'data');
-  const [, url] = /^url {2}(http:\/\/localhost:\d+)\n$/.exec(String(told)) ?? [];
-  const statusOf = async (token: string) => (await post(`${url}/v1/cpo/evse/unknown/unpair`, token, {})).status;
-  expect([await statusOf('a-token-of-mine'), await statusOf('another-token')]).toEqual([404, 401]);
-  child.kill('SIGKILL');
 });
 
 test('a database that never answers is told of within 10 seconds', async () => {

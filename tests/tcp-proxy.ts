@@ -6,14 +6,19 @@ export async function startProxy(target: string) {
   const { hostname, port } = new URL(target);
   const sockets = new Set<Socket>();
   let silent = false;
+  let unanswered: string | undefined;
   const server = createServer((inner) => {
     const outer = connect(Number(port), hostname);
+    let deaf = false;
+    inner.on('data', (chunk) => {
+      deaf ||= unanswered !== undefined && chunk.includes(unanswered);
+    });
     for (const [from, to] of [
       [inner, outer],
       [outer, inner],
     ] as const) {
       sockets.add(from);
-      from.on('data', (chunk) => silent || to.write(chunk));
+      from.on('data', (chunk) => silent || (deaf && to === inner) || to.write(chunk));
       from.on('close', () => {
         sockets.delete(from);
         if (!silent) to.destroy();
@@ -36,6 +41,10 @@ export async function startProxy(target: string) {
     swallow() {
       silent = true;
     },
+    /** What says this gets through, and nothing comes back on its connection. */
+    swallowAnswersTo(text: string) {
+      unanswered = text;
+    },
     /** Connections are cut and new ones refused. */
     async down() {
       server.close();
@@ -44,6 +53,7 @@ export async function startProxy(target: string) {
     },
     async up() {
       silent = false;
+      unanswered = undefined;
       cut();
       if (!server.listening) {
         server.listen(bound, '127.0.0.1');

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { validate as isUuid } from 'uuid';
-import { type IssuedCode, issueCode } from '../codes/codes';
+import { createIssueCode, type IssuedCode } from '../codes/issue';
 import { withContext } from './database';
 import type { Row } from './text';
 import { printable } from './values';
@@ -26,7 +26,7 @@ export function codeCommands(program: Command, shell: Shell): void {
         if (options.cpo !== undefined && !isUuid(options.cpo)) throw new RangeError(`no CPO has the id ${options.cpo}`);
         return withContext(given, async (ctx) => ({
           row: writeCode(
-            await issueCode(ctx, { userId: options.user, chargingLocationId: options.location, cpoId: options.cpo }),
+            await createIssueCode(ctx)({ userId: options.user, chargingLocationId: options.location, cpoId: options.cpo }),
           ),
         }));
       }),

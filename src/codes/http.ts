@@ -2,13 +2,15 @@ import type { Context } from '../context';
 import type { Handlers, Schemas } from '../contract';
 import { writePairing } from '../stations/http';
 import { stationOfCode } from '../stations/stations';
-import { type Code, cancelCode, issueCode } from './codes';
+import { type Code, cancelCode } from './codes';
+import { createIssueCode } from './issue';
 import { watchCode } from './watch';
 
 export function codeHandlers(ctx: Context): Pick<Handlers, 'issueCode' | 'followCode' | 'cancelCode'> {
+  const issueCode = createIssueCode(ctx);
   return {
     async issueCode(req, res) {
-      const issued = await issueCode(ctx, {
+      const issued = await issueCode({
         userId: req.body.user_id,
         chargingLocationId: req.body.charging_location_id,
         cpoId: req.body.cpo_id,

@@ -48,7 +48,7 @@ export function createApp(
   app.use(named('securityMiddleware'));
   app.use(readBody);
   app.use(named('requestMiddleware').map((step) => checkRequest(step, ours, rules)));
-  app.use(named('responseMiddleware'));
+  if (!ctx.config.production) app.use(named('responseMiddleware'));
   app.use(dispatch(ours, handlers));
   app.use(failure(ctx));
   return app;

@@ -13,6 +13,7 @@ export const readBody: RequestHandler = async (req, res, next) => {
   const bytes = await collect(req, res);
   try {
     req.body = parseJson(bytes);
+    res.locals.bodyBytes = bytes;
   } catch (error) {
     if (error instanceof JsonFault) throw new Problem('malformed-request', { errors: [error.fault], cause: error });
     throw error;

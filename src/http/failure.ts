@@ -33,7 +33,7 @@ function bodyOf(problem: Problem, requestId: string) {
     type: `/problems/${problem.type}`,
     title: problem.title,
     status: problem.status,
-    request_id: requestId,
+    request_id: problem.requestId ?? requestId,
     errors: problem.errors,
   };
 }

@@ -4,6 +4,7 @@ import type { Handlers } from '../contract';
 import { type PayloadProtocol, protocolOf, type StationBody } from '../protocols';
 import { writePairing } from '../stations/http';
 import { callerOf, cpoOf } from '../tokens/caller';
+import { doOnce, REPLAYED, readIdempotencyKey } from './idempotency';
 import { limitsOf } from './limits';
 import { createPair } from './pair';
 import { redeem } from './redeem';
@@ -29,13 +30,19 @@ export function pairingHandlers(
   const pairIn = async (payloadProtocol: PayloadProtocol, body: StationBody & { code: string }, res: Response) => {
     const protocol = protocolOf(payloadProtocol);
     const station = protocol.read(body);
-    await pair({
-      cpoId: cpoOf(res).id,
-      requestId: res.locals.requestId,
-      payloadProtocol,
-      code: body.code,
-      station,
-    });
+    const cpoId = cpoOf(res).id;
+    const requestId: string = res.locals.requestId;
+    const header = res.req.get('Idempotency-Key');
+    const scope = header && {
+      cpoId,
+      path: `/v1/scsp/${payloadProtocol}/pair`,
+      key: readIdempotencyKey(header),
+    };
+    const pairOnce = () => pair({ cpoId, requestId, payloadProtocol, code: body.code, station, idempotency: scope || undefined });
+    if (scope) {
+      const before = await doOnce(ctx, scope, res.locals.bodyBytes, requestId, pairOnce);
+      if (before) res.set(REPLAYED);
+    } else await pairOnce();
     res.json({ message: 'Charging station successfully paired.', ...protocol.write(station) });
   };
   const unpair = async (req: { params: { uid: string } }, res: Response) => {

@@ -4,7 +4,7 @@ import type { Context } from '../context';
 import { rows } from '../db/database';
 import { Problem } from '../problems';
 import { type Station, stationKey } from '../stations/station';
-import { Batches } from './batch';
+import { Batches } from '../db/batches';
 import { asLimits, type Room, rateLimitHeaders } from './limits';
 import { type PairOutcome, type PairRow, pairStatement } from './pair-statement';
 import { evseRows } from './store';

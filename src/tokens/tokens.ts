@@ -105,6 +105,7 @@ export class TokenRegistry {
   #stale = false;
   #second = 0;
   #lookUps = 0;
+  readonly #lookingUp = new Map<string, Promise<Caller | undefined>>();
 
   constructor(readonly ctx: Pick<Context, 'db' | 'bell' | 'log'>) {}
 
@@ -124,8 +125,19 @@ export class TokenRegistry {
     if (!this.#current || !this.ctx.bell.ringing) return this.#lookUp(hash);
     const found = this.#live.get(hash.toString('hex'));
     // One issued this very moment may not have rung yet.
-    if (found === undefined) return this.#mayLookUp() ? this.#lookUp(hash) : undefined;
+    if (found === undefined) return this.#lookUpNew(hash);
     return found.expiresAt.getTime() > this.ctx.bell.now() ? found : undefined;
+  }
+
+  /** Requests with one token share a look-up. */
+  #lookUpNew(hash: Buffer): undefined | Promise<Caller | undefined> {
+    const key = hash.toString('hex');
+    const under = this.#lookingUp.get(key);
+    if (under !== undefined) return under;
+    if (!this.#mayLookUp()) return undefined;
+    const found = this.#lookUp(hash).finally(() => this.#lookingUp.delete(key));
+    this.#lookingUp.set(key, found);
+    return found;
   }
 
   #mayLookUp(): boolean {
