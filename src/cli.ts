@@ -1,5 +1,7 @@
 #!/usr/bin/env node
 import { Command, CommanderError } from 'commander';
+import { attemptCommands } from './cli/attempts';
+import { auditCommands } from './cli/audit';
 import { codeCommands } from './cli/code';
 import { cpoCommands } from './cli/cpo';
 import { migrateCommand } from './cli/migrate';
@@ -43,6 +45,8 @@ function createProgram(shell: Shell): Command {
   codeCommands(program, shell);
   stationCommands(program, shell);
   outboxCommands(program, shell);
+  attemptCommands(program, shell);
+  auditCommands(program, shell);
   sandboxCpoCommand(program, shell);
   return program;
 }

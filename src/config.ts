@@ -27,6 +27,13 @@ const url = (...schemes: string[]) =>
     return input.replace(/\/$/, '');
   });
 
+/** How to reach somebody about security (RFC 9116, 2.5.3). */
+const contact = makeValidator((input: string) => {
+  if (!URL.canParse(input) || !/^(mailto:[^\s@]+@[^\s@]+|https:\/\/\S+)$/.test(input))
+    throw new Error('must be a URI that begins with mailto: or https://');
+  return input;
+});
+
 const flag = makeValidator((input: string) => {
   if (input !== 'true' && input !== 'false') throw new Error('must be true or false');
   return input === 'true';
@@ -37,6 +44,7 @@ export const settings = {
   PORT: whole(0, 65_535)({ default: 3000 }),
   HOST: str({ default: undefined }),
   DATABASE_URL: url('postgres:', 'postgresql:')({ default: undefined }),
+  MIGRATION_DATABASE_URL: url('postgres:', 'postgresql:')({ default: undefined }),
   DATA_DIR: str({ default: '.data' }),
   SECRET_KEY: str({ default: undefined }),
   SECRET_KEY_PREVIOUS: str({ default: undefined }),
@@ -49,7 +57,10 @@ export const settings = {
   LIMIT_CPO_24H: whole(1, 1_000_000)({ default: 50 }),
   LIMIT_PER_SUCCESS: decimal(0, 100)({ default: 0.5 }),
   LIMIT_USER_10MIN: whole(1, 1_000_000)({ default: 5 }),
+  ATTEMPTS_KEEP_DAYS: whole(1, 3_650)({ default: 30 }),
   PUBLIC_URL: url('http:', 'https:')({ default: undefined }),
+  // The mailbox of RFC 2142 for the party that runs this service.
+  SECURITY_CONTACT: contact({ default: 'mailto:security@jedlix.com' }),
   SANDBOX: flag({ default: undefined }),
   NODE_ENV: str({ default: 'development' }),
 };
@@ -59,6 +70,8 @@ export type Config = Readonly<{
   host: string;
   /** Undefined: the embedded PostgreSQL in `dataDir`. */
   databaseUrl: string | undefined;
+  /** The same database as the role that owns its tables. */
+  migrationDatabaseUrl: string | undefined;
   dataDir: string;
   /** Undefined: one made on first start and kept in `dataDir`. */
   secretKey: string | undefined;
@@ -77,7 +90,9 @@ export type Config = Readonly<{
     perSuccess: number;
     user10Min: number;
   }>;
+  attemptsKeepDays: number;
   publicUrl: string | undefined;
+  securityContact: string;
   sandbox: boolean;
   production: boolean;
 }>;
@@ -114,6 +129,7 @@ export function readConfig(env: NodeJS.ProcessEnv = process.env): Config {
     port: read.PORT,
     host,
     databaseUrl: read.DATABASE_URL,
+    migrationDatabaseUrl: read.MIGRATION_DATABASE_URL,
     dataDir: resolve(read.DATA_DIR),
     secretKey: read.SECRET_KEY,
     previousSecretKey: read.SECRET_KEY_PREVIOUS,
@@ -128,7 +144,9 @@ export function readConfig(env: NodeJS.ProcessEnv = process.env): Config {
       perSuccess: read.LIMIT_PER_SUCCESS,
       user10Min: read.LIMIT_USER_10MIN,
     }),
+    attemptsKeepDays: read.ATTEMPTS_KEEP_DAYS,
     publicUrl: read.PUBLIC_URL,
+    securityContact: read.SECURITY_CONTACT,
     sandbox,
     production,
   });

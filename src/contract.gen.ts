@@ -136,6 +136,28 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/scsp/attempts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Your requests to pair
+         * @description What became of each, the latest first, for a customer's question or while you integrate: those that were paired,
+         *     refused for their code or `uid`, and those that broke this contract, with what was wrong. Kept for 30 days unless
+         *     the operator says otherwise.
+         */
+        get: operations["listAttempts"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/app/pairing-codes": {
         parameters: {
             query?: never;
@@ -522,6 +544,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/.well-known/security.txt": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Whom to tell of a vulnerability
+         * @description A security.txt (RFC 9116) with `Contact`, `Expires` and `Preferred-Languages`; with `Canonical` and `Policy` where
+         *     the service knows its public HTTPS address.
+         */
+        get: operations["securityTxt"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/live": {
         parameters: {
             query?: never;
@@ -727,6 +770,27 @@ export interface components {
             items: components["schemas"]["Pairing"][];
             next_cursor: components["schemas"]["NextCursor"];
         };
+        AttemptPage: {
+            items: components["schemas"]["Attempt"][];
+            next_cursor: components["schemas"]["NextCursor"];
+        };
+        Attempt: {
+            /** Format: uuid */
+            id: string;
+            attempted_at: components["schemas"]["Timestamp"];
+            /** @description The X-Request-ID of its answer. */
+            request_id: string;
+            /** @description As in the path. */
+            payload_protocol: string;
+            /** @description As it was sent, where it could be read and its customer has not been forgotten. */
+            uid?: string;
+            /** @description `paired`, or the last segment of the `type` of the problem that it was answered with. */
+            outcome: string;
+            /** @description The HTTP status of its answer. */
+            status: number;
+            /** @description The first faults of a request that was refused before its code was looked at. */
+            detail?: string;
+        };
         /** @description Send it as `cursor` for the next page; null at the end. */
         NextCursor: string | null;
         /**
@@ -742,6 +806,8 @@ export interface components {
             };
             token: {
                 expires_at: components["schemas"]["Timestamp"];
+                /** @description While fewer than 30 days are left. */
+                warning?: string;
             };
             /** @description The limits in force on incorrect codes. */
             limits: {
@@ -1857,7 +1923,8 @@ export interface operations {
                      *         "name": "Demo CPO"
                      *       },
                      *       "token": {
-                     *         "expires_at": "2027-11-24T12:00:00.000Z"
+                     *         "expires_at": "2026-12-06T12:00:00.000Z",
+                     *         "warning": "This token expires in 12 days. Ask Jedlix for a new one: for a while both work."
                      *       },
                      *       "limits": [
                      *         {
@@ -1882,6 +1949,76 @@ export interface operations {
                      *     }
                      */
                     "application/json": components["schemas"]["Me"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            405: components["responses"]["MethodNotAllowed"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    listAttempts: {
+        parameters: {
+            query?: {
+                /**
+                 * @description The `next_cursor` of the page before.
+                 * @example MDE5MzcwYTQtNWUzYi03YzMx
+                 */
+                cursor?: components["parameters"]["Cursor"];
+                /**
+                 * @description How many items a page has at most.
+                 * @example 50
+                 */
+                limit?: components["parameters"]["Limit"];
+            };
+            header?: {
+                /**
+                 * @description Your own id for this request, echoed in the answer. One that is not 1 to 128 characters of
+                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike.
+                 */
+                "X-Request-ID"?: components["parameters"]["RequestId"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page of attempts. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "items": [
+                     *         {
+                     *           "id": "019370a4-8c3e-7f74-9b1c-5d6e7f8a9b0c",
+                     *           "attempted_at": "2026-11-24T12:01:23.456Z",
+                     *           "request_id": "019370a4-7b2d-7e63-a1b2-c3d4e5f60718",
+                     *           "payload_protocol": "ocpp2.0.1",
+                     *           "uid": "5f69ad2c0ed5ca86d449cc93",
+                     *           "outcome": "paired",
+                     *           "status": 200
+                     *         },
+                     *         {
+                     *           "id": "019370a4-8b2d-7c63-8a0b-4c5d6e7f8a9b",
+                     *           "attempted_at": "2026-11-24T12:00:58.123Z",
+                     *           "request_id": "019370a4-7a1c-7d52-90a1-b2c3d4e5f607",
+                     *           "payload_protocol": "ocpp2.0.1",
+                     *           "uid": "5f69ad2c0ed5ca86d449cc93",
+                     *           "outcome": "invalid-request",
+                     *           "status": 400,
+                     *           "detail": "/charging_station/evses/0/evse_id must be an integer, got \"1\""
+                     *         }
+                     *       ],
+                     *       "next_cursor": null
+                     *     }
+                     */
+                    "application/json": components["schemas"]["AttemptPage"];
                 };
             };
             400: components["responses"]["BadRequest"];
@@ -2931,6 +3068,37 @@ export interface operations {
             };
             400: components["responses"]["BadRequest"];
             404: components["responses"]["NotFound"];
+            405: components["responses"]["MethodNotAllowed"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    securityTxt: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The security.txt. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example Contact: mailto:security@scsp.example
+                     *     Expires: 2027-10-01T00:00:00Z
+                     *     Preferred-Languages: en
+                     *     Canonical: https://pairing.example/.well-known/security.txt
+                     *     Policy: https://pairing.example/#security
+                     */
+                    "text/plain": string;
+                };
+            };
+            400: components["responses"]["BadRequest"];
             405: components["responses"]["MethodNotAllowed"];
             500: components["responses"]["InternalError"];
             503: components["responses"]["Unavailable"];

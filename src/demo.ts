@@ -2,6 +2,7 @@ import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Context } from './context';
 import { addCpo, listCpos, setCalling } from './cpos/cpos';
+import type { Audited } from './db/audit';
 import { rows } from './db/database';
 import { type SandboxCpo, startSandboxCpo } from './sandbox/cpo';
 import { hashToken, issueToken, type TokenOwner } from './tokens/tokens';
@@ -12,10 +13,12 @@ export type Sandbox = { url: string; cpo: { id: string; token: string }; app: { 
 const DEMO_CPO = 'Demo CPO';
 const DEMO_APP = 'Demo app';
 
+type Seeding = Context & Audited;
 export type OpenSandbox = { readonly credentials: Sandbox; readonly cpo: SandboxCpo };
 
 /** Makes the demo CPO and app on the first start, gives them new tokens when theirs are lost or dead, starts the CPO's backend. */
-export async function openSandbox(ctx: Context, url: string): Promise<OpenSandbox> {
+export async function openSandbox(service: Context, url: string): Promise<OpenSandbox> {
+  const ctx: Seeding = { ...service, actor: 'sandbox' };
   const file = join(ctx.config.dataDir, 'sandbox.json');
   const last = readLast(file);
   const cpo = (await listCpos(ctx.db)).find(({ name }) => name === DEMO_CPO) ?? (await addCpo(ctx, DEMO_CPO));
@@ -52,7 +55,7 @@ function readLast(file: string): Partial<Sandbox> | undefined {
   }
 }
 
-async function liveToken(ctx: Context, last: string | undefined, owner: TokenOwner): Promise<string> {
+async function liveToken(ctx: Seeding, last: string | undefined, owner: TokenOwner): Promise<string> {
   const [live] = await rows(
     ctx.db,
     `select from tokens where hash = $1 and role = $2 and revoked_at is null and expires_at > now()`,

@@ -23,7 +23,7 @@ export function inWords(fault: SchemaFault, value: unknown, patterns: ReadonlyMa
 }
 
 function words({ pointer, message, keyword }: SchemaFault, value: unknown, patterns: ReadonlyMap<string, string>): string {
-  const got = value === undefined ? '' : `, got ${pointer === '/code' ? kindOf(value) : show(value)}`;
+  const got = value === undefined ? '' : `, got ${pointer === '/code' || pointer === '' ? kindOf(value) : show(value)}`;
   const number = /-?[\d.]+$/.exec(message)?.[0];
   switch (keyword) {
     case 'required':

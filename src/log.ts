@@ -1,3 +1,4 @@
+import { Writable } from 'node:stream';
 import { createLogger, format, type Logger, transports } from 'winston';
 
 /** What a log line may say beside level, message and time. Anything else is dropped, so that no token, code or body gets in. */
@@ -15,6 +16,7 @@ const FIELDS = [
   'code_id',
   'pairing_id',
   'token_id',
+  'expires_at',
   'payload_protocol',
   'outcome',
   'reason',
@@ -35,18 +37,44 @@ export type Log = {
   close(): Promise<void>;
 };
 
-const whitelist = format((info) => {
-  const line = { level: info.level, message: info.message, [Symbol.for('level')]: info.level };
-  for (const field of FIELDS) if (info[field] !== undefined) Object.assign(line, { [field]: info[field] });
-  return line;
+const MESSAGE = Symbol.for('message');
+
+/** One step for whitelist, time and JSON, since it runs for every request. */
+const lineOf = format((info) => {
+  const line: Record<string, unknown> = { timestamp: new Date().toISOString(), level: info.level, message: info.message };
+  for (const field of FIELDS) if (info[field] !== undefined) line[field] = info[field];
+  info[MESSAGE] = JSON.stringify(line);
+  return info;
 });
+
+/** The lines of one turn of the event loop leave together: each write to a pipe is a system call that is waited for. */
+function gathering(stream: NodeJS.WritableStream): Writable {
+  let lines = '';
+  const flush = () => {
+    if (lines !== '') stream.write(lines);
+    lines = '';
+  };
+  return new Writable({
+    decodeStrings: false,
+    write(line: string, _encoding, done) {
+      if (lines === '') setImmediate(flush);
+      lines += line;
+      done();
+    },
+    final(done) {
+      flush();
+      stream.write('', () => done());
+    },
+  });
+}
 
 /** @param stream where the lines go, standard output unless given */
 export function createLog(level: string, stream: NodeJS.WritableStream = process.stdout): Log {
+  const lines = gathering(stream);
   const logger: Logger = createLogger({
     level,
-    format: format.combine(whitelist(), format.timestamp(), format.json()),
-    transports: [new transports.Stream({ stream })],
+    format: lineOf(),
+    transports: [new transports.Stream({ stream: lines })],
   });
   return {
     error: (message, fields) => void logger.error(message, fields),
@@ -55,7 +83,7 @@ export function createLog(level: string, stream: NodeJS.WritableStream = process
     debug: (message, fields) => void logger.debug(message, fields),
     close: () =>
       new Promise((resolve) => {
-        logger.on('finish', () => stream.write('', () => resolve()));
+        logger.on('finish', () => lines.end(() => resolve()));
         logger.end();
       }),
   };

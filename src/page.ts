@@ -1,9 +1,13 @@
+import { validate as isUuid } from 'uuid';
 import { Problem } from './problems';
 
 /** A page of a list: its items and where the next one begins (contract, section 2). */
 export type Page<Item> = { items: Item[]; next_cursor: string | null };
 
 const DEFAULT_LIMIT = 50;
+
+/** Before every id, for lists of which the latest come first. */
+export const LAST_ID = 'ffffffff-ffff-ffff-ffff-ffffffffffff';
 
 /**
  * One page of a list that is read from behind a key, so that pages stay as they are when items are added.
@@ -33,7 +37,19 @@ const writeCursor = (key: string) => Buffer.from(key).toString('base64url');
 function readCursor(cursor: string): string {
   const key = Buffer.from(cursor, 'base64url').toString('utf8');
   if (writeCursor(key) === cursor && !key.includes('\0')) return key;
-  throw new Problem('invalid-request', {
-    errors: [{ pointer: '/cursor', message: 'must be a next_cursor of this list' }],
-  });
+  throw notOurs();
+}
+
+/**
+ * The key of a list that is read from behind an id.
+ * @throws Problem `invalid-request`
+ */
+export function idIn(key: string): string {
+  if (isUuid(key)) return key;
+  throw notOurs();
+}
+
+function notOurs(): Problem {
+  const errors = [{ pointer: '/cursor', message: 'must be a next_cursor of this list' }];
+  return new Problem('invalid-request', { errors });
 }

@@ -7,20 +7,28 @@ import type { Config } from './config';
 import type { Chance, Context } from './context';
 import { CpoCalls, tellUnpaired } from './cpos/client';
 import { tellableCpo } from './cpos/cpos';
+import { unopenable } from './cpos/reseal';
 import { readContract } from './contract';
 import { Bell } from './db/bell';
-import { migrate, openDatabase } from './db/database';
+import { openDatabase } from './db/database';
 import { startEmbedded } from './db/embedded';
+import { migrate, requireMigrated } from './db/migrate';
 import { openSandbox, type OpenSandbox } from './demo';
 import { createEvents } from './events';
+import { type HousekeepingTimes, startHousekeeping } from './housekeeping';
 import { createApp } from './http/app';
+import { door } from './http/door';
+import { tendConnections } from './http/connections';
 import { refuseConnection } from './http/failure';
+import { LOAD_LIMITS, type LoadLimits } from './http/load';
 import { operationHandlers } from './http/operations';
 import { createLog, type Log } from './log';
 import { model } from './model';
 import { startDelivery } from './outbox/deliver';
+import { RefusedAttempts } from './pairing/refused-attempts';
 import { chance, deriveKeys, secretKey } from './secrets';
-import { TOKENS_CHANNEL, TokenRegistry } from './tokens/tokens';
+import { TokenRegistry } from './tokens/registry';
+import { TOKENS_CHANNEL } from './tokens/tokens';
 
 /** Requests in flight get so long to finish when the service stops. */
 const GRACE_MS = 10_000;
@@ -34,9 +42,17 @@ const HTTP_LIMITS = {
   maxHeaderSize: 16_384,
   // Node's own refusal is not in the one shape; http/app refuses instead.
   requireHostHeader: false,
+  // Long polls, requests and as many idle ones; more are closed at once, before memory or file descriptors run out.
+  maxConnections: 10_000,
 };
 
-export type Overrides = { readonly log?: Log; readonly chance?: Chance };
+export type Overrides = {
+  readonly log?: Log;
+  readonly chance?: Chance;
+  readonly http?: Partial<typeof HTTP_LIMITS>;
+  readonly load?: Partial<LoadLimits>;
+  readonly housekeeping?: Partial<HousekeepingTimes>;
+};
 
 /** The whole service: `start` resolves when it answers, `stop` when nothing of it is left. */
 export type Service = {
@@ -63,8 +79,7 @@ export async function startService(config: Config, overrides: Overrides = {}): P
   };
   try {
     const databaseUrl = config.databaseUrl ?? (await embedded(config, log, parts));
-    const migrated = await migrate(databaseUrl, model);
-    if (migrated > 0) log.info('migrated', { count: migrated });
+    await bringUpToDate(config, databaseUrl, log);
 
     const db = await openDatabase(databaseUrl, model);
     parts.push(() => db.destroy());
@@ -86,14 +101,21 @@ export async function startService(config: Config, overrides: Overrides = {}): P
       keys: deriveKeys(secretKey(config), config.previousSecretKey),
       stopping: stopping.signal,
     };
+    const locked = await unopenable(ctx);
+    if (locked.length > 0)
+      log.error('tokens of CPOs are sealed with another SECRET_KEY, which must be SECRET_KEY_PREVIOUS', { count: locked.length });
     const registry = new TokenRegistry(ctx);
     await registry.start();
-    parts.push(async () => registry.stop());
+    parts.push(() => registry.stop());
+    const refused = new RefusedAttempts(ctx);
+    parts.push(() => refused.stop());
 
-    const app = createApp(ctx, contract.document, registry, operationHandlers(ctx));
-    const server = createServer(HTTP_LIMITS, app);
+    const load = { ...LOAD_LIMITS, ...overrides.load };
+    const app = createApp(ctx, contract.document, registry, refused, operationHandlers(ctx), load);
+    const { maxConnections, ...limits } = { ...HTTP_LIMITS, ...overrides.http };
+    const server = Object.assign(createServer(limits, door(ctx, registry, app)), { maxConnections });
     server.on('checkContinue', app).on('checkExpectation', app);
-    server.on('clientError', (error, socket) => refuseConnection(ctx, error, socket));
+    tendConnections(server, (error, socket) => refuseConnection(ctx, error, socket));
     const port = await listen(server, config.port, config.host);
     parts.push(() => close(server));
     await answersItself(port, config.host);
@@ -102,6 +124,8 @@ export async function startService(config: Config, overrides: Overrides = {}): P
       tellUnpaired(ctx, await tellableCpo(ctx, cpoId), payloadProtocol, uid),
     );
     parts.push(() => delivery.stop());
+    const housekeeping = startHousekeeping(ctx, overrides.housekeeping);
+    parts.push(() => housekeeping.stop());
 
     const metrics = config.metricsPort === undefined ? undefined : await serveMetrics(ctx, config.metricsPort, parts);
     const url = config.publicUrl ?? `http://localhost:${port}`;
@@ -122,6 +146,14 @@ async function embedded(config: Config, log: Log, parts: (() => Promise<unknown>
   });
   parts.push(() => postgres.stop());
   return postgres.url;
+}
+
+/** Where another role migrates, this one only looks. */
+async function bringUpToDate(config: Config, databaseUrl: string, log: Log): Promise<void> {
+  if (config.databaseUrl !== undefined && config.migrationDatabaseUrl !== undefined)
+    return requireMigrated(databaseUrl, model);
+  const migrated = await migrate(databaseUrl, model);
+  if (migrated > 0) log.info('migrated', { count: migrated });
 }
 
 async function listen(server: Server, port: number, host: string): Promise<number> {

@@ -30,7 +30,7 @@ export async function startCpo(service: Harness, answer: Answer) {
   const token = `outbound-${randomUUID()}`;
   const cpo: TestCpo = await service.cpo();
   const url = `http://127.0.0.1:${port}`;
-  await setCalling({ db: service.db, keys: deriveKeys(SECRET_KEY) }, cpo.id, url, token);
+  await setCalling({ ...service.operator, keys: deriveKeys(SECRET_KEY) }, cpo.id, url, token);
 
   const backend = {
     ...cpo,

@@ -74,7 +74,7 @@ test('a revoked token is refused by every replica within a second', async () => 
   const other = await service.cpo();
   expect((await withinASecond(other.token, 200)).status).toBe(200);
   const { rows } = await service.sql.query('select id from tokens where cpo_id = $1', [other.id]);
-  await revokeToken(service.db, rows[0].id);
+  await revokeToken(service.operator, rows[0].id);
   expect(challenge(await withinASecond(other.token, 401))).toEqual(BAD_TOKEN);
 });
 
@@ -90,10 +90,10 @@ test('a revocation that no notification tells of, because the connection was cut
 
 test('a suspended CPO is refused within a second, and served again when resumed', async () => {
   const other = await service.cpo();
-  await setSuspended(service.db, other.id, true);
+  await setSuspended(service.operator, other.id, true);
   const refused = await withinASecond(other.token, 403);
   expect([refused.status, refused.body.type]).toEqual([403, '/problems/cpo-suspended']);
-  await setSuspended(service.db, other.id, false);
+  await setSuspended(service.operator, other.id, false);
   expect((await withinASecond(other.token, 200)).status).toBe(200);
 });
 

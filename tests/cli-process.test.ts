@@ -1,4 +1,4 @@
-import { type ChildProcessByStdio, execFile, spawn } from 'node:child_process';
+import { type ChildProcess, type ChildProcessByStdio, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
@@ -24,7 +24,7 @@ type Running = ChildProcessByStdio<null, Readable, Readable>;
 
 let home: string;
 let embedded: Settings;
-const running: Running[] = [];
+const running: ChildProcess[] = [];
 /** Connections to it are taken, and nothing is said on them. */
 const silent = createServer((socket) => sockets.add(socket));
 const sockets = new Set<Socket>();
@@ -134,12 +134,12 @@ test('a data folder that cannot be used is told of', async () => {
 test('a sandbox CPO takes the token that it is given, and does not repeat it', async () => {
   const env = environment({});
   const child = spawn(process.execPath, [CLI, 'sandbox-cpo', '--port', '0', '--token-stdin'], { env });
+  running.push(child);
   child.stdin.end('a-token-of-mine\n');
   const [told] = await once(child.stdout, 'data');
   const [, url] = /^url {2}(http:\/\/localhost:\d+)\n$/.exec(String(told)) ?? [];
   const statusOf = async (token: string) => (await post(`${url}/v1/cpo/evse/unknown/unpair`, token, {})).status;
   expect([await statusOf('a-token-of-mine'), await statusOf('another-token')]).toEqual([404, 401]);
-  child.kill('SIGKILL');
 });
 
 describe('the embedded database', () => {
@@ -211,7 +211,8 @@ describe('the embedded database', () => {
 
     test('keeps what was done when the service has stopped, as npx in the project shows', async () => {
       await stop();
-      const npm = { HOME: home, npm_config_cache: join(home, 'npm') };
+      // With a new cache npx would run `prepare`, which builds anew under whoever runs the built files.
+      const npm = { HOME: home, npm_config_cache: join(home, 'npm'), npm_config_ignore_scripts: 'true' };
       const npx = await execute('npx', ['--no', 'scsp', 'station', 'list', '--json'], { ...embedded, ...npm });
       expect(document(npx).map(({ uid }: { uid: string }) => uid)).toEqual(['SANDBOX-200000', 'station-1']);
     });

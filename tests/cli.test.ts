@@ -6,7 +6,7 @@ import { Readable, Writable } from 'node:stream';
 import { Client } from 'pg';
 import { run } from '../src/cli';
 import { createLog } from '../src/log';
-import { startSandboxCpo } from '../src/sandbox/cpo';
+import { type SandboxCpo, startSandboxCpo } from '../src/sandbox/cpo';
 import { type Answer, aStation, createTestDatabase, type Harness, startHarness } from './harness';
 
 // Commands run in this process, which is quick; cli-process.test.ts runs the program.
@@ -296,8 +296,8 @@ describe('scsp token', () => {
       revoked_at: revokedAt,
     });
     const [heading, ...rows] = await text('token', 'list');
-    expect(heading).toEqual(['ID', 'ROLE', 'OWNER', 'CREATED AT', 'EXPIRES AT', 'REVOKED AT']);
-    expect(rows).toContainEqual([id, 'cpo', cpo.name, listed.created_at, listed.expires_at, revokedAt]);
+    expect(heading).toEqual(['ID', 'ROLE', 'OWNER', 'CREATED AT', 'EXPIRES AT', 'REVOKED AT', 'LAST USED AT']);
+    expect(rows).toContainEqual([id, 'cpo', cpo.name, listed.created_at, listed.expires_at, revokedAt, '-']);
   });
 
   test('there is no token for an unknown CPO, and none to revoke under an unknown id', async () => {
@@ -411,6 +411,9 @@ describe('scsp station', () => {
 });
 
 describe('scsp outbox', () => {
+  let backend: SandboxCpo | undefined;
+  afterAll(() => backend?.stop());
+
   /** A CPO that cannot be reached, and a station of its that its customer has unpaired. */
   async function untold(uid: string, outboundToken: string) {
     const name = `CPO ${randomUUID()}`;
@@ -471,17 +474,13 @@ describe('scsp outbox', () => {
     expect(givenUp).not.toHaveProperty('next_attempt_at');
 
     const quiet = new Writable({ write: (_chunk, _encoding, done) => done() });
-    const backend = await startSandboxCpo(0, token, createLog('error', quiet));
-    try {
-      await service.sql.query('update cpos set base_url = $2 where id = $1', [cpo.id, backend.url]);
-      expect(await text('outbox', 'retry', id)).toEqual([['id', id]]);
-      await service.log.waitFor((line) => line.message === 'CPO told of an unpairing' && line.pairing_id === id);
-      expect(backend.calls).toMatchObject([{ uid: 'SANDBOX-200000', status: 200 }]);
-      expect(await find(id)).toBeUndefined();
-      expect(await scsp('outbox', 'retry', id)).toEqual(refusal(`nothing waits to be told under the id ${id}`));
-    } finally {
-      await backend.stop();
-    }
+    backend = await startSandboxCpo(0, token, createLog('error', quiet));
+    await service.sql.query('update cpos set base_url = $2 where id = $1', [cpo.id, backend.url]);
+    expect(await text('outbox', 'retry', id)).toEqual([['id', id]]);
+    await service.log.waitFor((line) => line.message === 'CPO told of an unpairing' && line.pairing_id === id);
+    expect(backend.calls).toMatchObject([{ uid: 'SANDBOX-200000', status: 200 }]);
+    expect(await find(id)).toBeUndefined();
+    expect(await scsp('outbox', 'retry', id)).toEqual(refusal(`nothing waits to be told under the id ${id}`));
   });
 
   test('a retry begins anew to count attempts', async () => {
@@ -581,6 +580,7 @@ describe('scsp', () => {
       'cpo list',
       'cpo suspend',
       'cpo resume',
+      'cpo reseal',
       'token issue',
       'token list',
       'token revoke',

@@ -44,6 +44,7 @@ test('an empty environment is the sandbox on loopback', () => {
     port: 3000,
     host: '127.0.0.1',
     databaseUrl: undefined,
+    migrationDatabaseUrl: undefined,
     dataDir: resolve('.data'),
     secretKey: undefined,
     logLevel: 'info',
@@ -51,7 +52,9 @@ test('an empty environment is the sandbox on loopback', () => {
     codeLength: 6,
     codeTtlSeconds: 600,
     limits: { cpoUid10Min: 5, cpo10Min: 20, cpo24H: 50, perSuccess: 0.5, user10Min: 5 },
+    attemptsKeepDays: 30,
     publicUrl: undefined,
+    securityContact: 'mailto:security@jedlix.com',
     sandbox: true,
     production: false,
   });
@@ -73,13 +76,17 @@ test('every setting is read', () => {
     LIMIT_CPO_24H: '3',
     LIMIT_PER_SUCCESS: '0.25',
     LIMIT_USER_10MIN: '4',
+    ATTEMPTS_KEEP_DAYS: '7',
     PUBLIC_URL: 'https://pairing.example/',
+    MIGRATION_DATABASE_URL: DATABASE.replace('user', 'owner'),
+    SECURITY_CONTACT: 'https://pairing.example/report',
     SANDBOX: 'false',
   };
   expect(readConfig(env)).toMatchObject({
     port: 0,
     host: '0.0.0.0',
     databaseUrl: DATABASE,
+    migrationDatabaseUrl: DATABASE.replace('user', 'owner'),
     dataDir: '/var/lib/scsp',
     secretKey: SECRET,
     logLevel: 'debug',
@@ -88,7 +95,9 @@ test('every setting is read', () => {
     codeTtlSeconds: 60,
     previousSecretKey: 'before',
     limits: { cpoUid10Min: 1, cpo10Min: 2, cpo24H: 3, perSuccess: 0.25, user10Min: 4 },
+    attemptsKeepDays: 7,
     publicUrl: 'https://pairing.example',
+    securityContact: 'https://pairing.example/report',
     sandbox: false,
     production: true,
   });
@@ -111,6 +120,8 @@ test('all faults are reported at once, each under its name', () => {
     CODE_LENGTH: '3',
     CODE_TTL_SECONDS: '0',
     PUBLIC_URL: 'pairing.example',
+    MIGRATION_DATABASE_URL: 'db.example',
+    SECURITY_CONTACT: 'security@pairing.example',
     SANDBOX: 'yes',
     NODE_ENV: 'production',
   };
@@ -132,6 +143,7 @@ describe('bounds', () => {
     ['LIMIT_CPO_10MIN', '1', '1000000'],
     ['LIMIT_CPO_24H', '1', '1000000'],
     ['LIMIT_USER_10MIN', '1', '1000000'],
+    ['ATTEMPTS_KEEP_DAYS', '1', '3650'],
   ])('%s is a whole number from %s to %s', (name, least, most) => {
     for (const value of [least, most]) expect(blamed({ [name]: value })).toEqual([]);
     const outside = [String(Number(least) - 1), String(Number(most) + 1), `${least}.5`, '1e1', '0x5', ' 5', 'five'];
@@ -150,6 +162,11 @@ describe('bounds', () => {
     ['PUBLIC_URL', 'https:pairing.example', ['PUBLIC_URL']],
     ['PUBLIC_URL', 'ftp://pairing.example', ['PUBLIC_URL']],
     ['PUBLIC_URL', 'https://', ['PUBLIC_URL']],
+    ['SECURITY_CONTACT', 'mailto:security@pairing.example', []],
+    ['SECURITY_CONTACT', 'https://pairing.example/report', []],
+    ['SECURITY_CONTACT', 'http://pairing.example/report', ['SECURITY_CONTACT']],
+    ['SECURITY_CONTACT', 'mailto:security', ['SECURITY_CONTACT']],
+    ['SECURITY_CONTACT', 'mailto:a@b.example\nExpires: never', ['SECURITY_CONTACT']],
     ['LIMIT_PER_SUCCESS', '0', []],
     ['LIMIT_PER_SUCCESS', '100', []],
     ['LIMIT_PER_SUCCESS', '100.5', ['LIMIT_PER_SUCCESS']],

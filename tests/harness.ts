@@ -41,7 +41,7 @@ export function recordedLog() {
   const waiting = new Set<() => void>();
   const stream = new Writable({
     write(chunk, _encoding, done) {
-      lines.push(JSON.parse(String(chunk)));
+      for (const line of String(chunk).split('\n').filter(Boolean)) lines.push(JSON.parse(line));
       for (const check of waiting) check();
       done();
     },
@@ -82,7 +82,8 @@ export async function startHarness(
   const service: Service = await startService(config, { log: recorded.log, ...overrides });
   const db = await openDatabase(databaseUrl, model, 2);
   const sql = new Pool({ connectionString: databaseUrl, max: 5 });
-  const appToken = (await issueToken({ db, chance }, { role: 'app', appName: 'test app' })).token;
+  const operator = { db, chance, actor: 'a test' };
+  const appToken = (await issueToken(operator, { role: 'app', appName: 'test app' })).token;
 
   const request = async (
     method: string,
@@ -109,11 +110,13 @@ export async function startHarness(
     sql,
     log: recorded,
     appToken,
+    /** For verbs of an operator's. */
+    operator,
     request,
 
     async cpo(name = `CPO ${randomUUID()}`): Promise<TestCpo> {
-      const { id } = await addCpo({ db, chance }, name);
-      const { token } = await issueToken({ db, chance }, { role: 'cpo', cpoId: id });
+      const { id } = await addCpo(operator, name);
+      const { token } = await issueToken(operator, { role: 'cpo', cpoId: id });
       return { id, name, token };
     },
 

@@ -1,6 +1,6 @@
 import { Client } from 'pg';
 import { DataSource } from 'typeorm';
-import { migrate } from '../src/db/database';
+import { migrate } from '../src/db/migrate';
 import { model } from '../src/model';
 import { createTestDatabase } from './harness';
 

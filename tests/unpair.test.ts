@@ -143,7 +143,7 @@ describe('for the customer', () => {
     await service.log.waitFor((line) => line.level === 'error' && line.cpo_id === backend.id && line.message === 'gave up telling a CPO of an unpairing');
 
     backend.answer = (res) => sendJson(res, 200, {});
-    await retryTelling(service.db, pairing_id);
+    await retryTelling(service.operator, pairing_id);
     await told({ cpo_id: backend.id, outcome: 'told' });
     await backend.down();
   });

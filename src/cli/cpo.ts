@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { readBaseUrl } from '../cpos/address';
 import { addCpo, type Cpo, listCpos, setSuspended } from '../cpos/cpos';
+import { resealTokens } from '../cpos/reseal';
 import { withContext } from './database';
 import type { Row } from './text';
 import { name, readToken } from './values';
@@ -44,7 +45,7 @@ export function cpoCommands(program: Command, shell: Shell): void {
 
   const suspension = (suspended: boolean) =>
     answering(shell, (given, id: string) =>
-      withContext(given, async ({ db }) => ({ row: writeCpo(await setSuspended(db, id, suspended)) })),
+      withContext(given, async (ctx) => ({ row: writeCpo(await setSuspended(ctx, id, suspended)) })),
     );
   verb(cpo, 'suspend', "refuses a CPO's calls within a second; its stations stay paired", 'scsp cpo suspend ID')
     .argument('<ID>', 'its id')
@@ -52,6 +53,15 @@ export function cpoCommands(program: Command, shell: Shell): void {
   verb(cpo, 'resume', "accepts a suspended CPO's calls again", 'scsp cpo resume ID')
     .argument('<ID>', 'its id')
     .action(suspension(false));
+
+  verb(
+    cpo,
+    'reseal',
+    'seals the tokens that CPOs gave us under the current SECRET_KEY, so that SECRET_KEY_PREVIOUS can go',
+    'scsp cpo reseal',
+  ).action(
+    answering(shell, (given) => withContext(given, async (ctx) => ({ row: { resealed: await resealTokens(ctx) } }))),
+  );
 }
 
 function writeCpo(cpo: Cpo): Row {

@@ -3,8 +3,10 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Config } from '../config';
 import type { Context } from '../context';
-import { type Database, migrate, openDatabase, rows } from '../db/database';
+import { type Audited, actor } from '../db/audit';
+import { type Database, openDatabase } from '../db/database';
 import { releaseLock, takeLock } from '../db/embedded-lock';
+import { lacksMigrations, migrate, NotMigrated } from '../db/migrate';
 import { createEvents } from '../events';
 import { createLog } from '../log';
 import { borrowDatabase, model } from '../model';
@@ -13,7 +15,7 @@ import { refuseAsAway } from './reason';
 import type { Given } from './verb';
 
 /** What the verbs of commands need. */
-export type CommandContext = Pick<Context, 'config' | 'db' | 'log' | 'events' | 'chance' | 'keys'>;
+export type CommandContext = Pick<Context, 'config' | 'db' | 'log' | 'events' | 'chance' | 'keys'> & Audited;
 
 const TURN_MS = 30_000;
 const POLL_MS = 20;
@@ -39,8 +41,7 @@ export function withContext<T>({ config, stderr }: Given, work: (ctx: CommandCon
     const db = await openDatabase(url, model, 2).catch(refuseAsAway);
     try {
       if (await lacksMigrations(db)) {
-        if (config.databaseUrl !== undefined)
-          throw new RangeError('the database has not been migrated to this version: run scsp migrate');
+        if (config.databaseUrl !== undefined) throw new NotMigrated();
         await migrate(url, model).catch(refuseAsAway);
       }
       return await work(contextOf(config, db, stderr));
@@ -66,13 +67,6 @@ async function takeTurn(dataDir: string): Promise<() => void> {
   }
 }
 
-async function lacksMigrations(db: Database): Promise<boolean> {
-  const [table] = await rows<{ exists: boolean }>(db, `select to_regclass('migrations') is not null as exists`);
-  if (!table?.exists) return true;
-  const done = new Set((await rows<{ name: string }>(db, 'select name from migrations')).map(({ name }) => name));
-  return db.migrations.some(({ name = '' }) => !done.has(name));
-}
-
 /** A command waits for nothing and calls nobody. */
 function contextOf(config: Config, db: Database, stderr: NodeJS.WritableStream): CommandContext {
   const log = createLog('error', stderr);
@@ -82,6 +76,7 @@ function contextOf(config: Config, db: Database, stderr: NodeJS.WritableStream):
     log,
     events: createEvents(log),
     chance,
+    actor: actor(),
     /** Only when asked for: this may make `DATA_DIR/secret-key`. */
     get keys() {
       const given = config.secretKey !== undefined || existsSync(join(config.dataDir, 'secret-key'));

@@ -1,14 +1,27 @@
 import type { Command } from 'commander';
-import { migrate } from '../db/database';
+import { roleOf } from '../db/grants';
+import { migrate } from '../db/migrate';
 import { model } from '../model';
 import { withDatabaseUrl } from './database';
 import { refuseAsAway } from './reason';
 import { answering, type Shell, verb } from './verb';
 
 export function migrateCommand(program: Command, shell: Shell): void {
-  verb(program, 'migrate', 'brings the database to this version; again is the same', 'scsp migrate').action(
-    answering(shell, ({ config }) =>
-      withDatabaseUrl(config, async (url) => ({ row: { migrated: await migrate(url, model).catch(refuseAsAway) } })),
-    ),
+  verb(
+    program,
+    'migrate',
+    "brings the database to this version, and gives the service's role its rights; again is the same",
+    'scsp migrate',
+    'MIGRATION_DATABASE_URL=postgres://owner@db.example/scsp scsp migrate',
+  ).action(
+    answering(shell, async ({ config }) => {
+      const { databaseUrl, migrationDatabaseUrl } = config;
+      const role = migrationDatabaseUrl && databaseUrl && roleOf(databaseUrl);
+      const asOwner = { ...config, databaseUrl: migrationDatabaseUrl ?? databaseUrl };
+      return withDatabaseUrl(asOwner, async (url) => {
+        const migrated = await migrate(url, model, role).catch(refuseAsAway);
+        return { row: { migrated, granted_to: role } };
+      });
+    }),
   );
 }

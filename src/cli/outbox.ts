@@ -29,7 +29,7 @@ export function outboxCommands(program: Command, shell: Shell): void {
     .argument('<ID>', 'of `scsp outbox list`')
     .action(
       answering(shell, (given, id: string) =>
-        withContext(given, async ({ db }) => ({ row: { id: (await retryTelling(db, id)).pairingId } })),
+        withContext(given, async (ctx) => ({ row: { id: (await retryTelling(ctx, id)).pairingId } })),
       ),
     );
 }

@@ -32,9 +32,9 @@ function awayBecause(error: unknown): string {
 
 /**
  * For what fails while the database is opened.
- * @throws RangeError that says why it is away, or the error of a statement as it is
+ * @throws RangeError that says why it is away; an error of a statement or a refusal as it is
  */
 export function refuseAsAway(cause: unknown): never {
-  if (cause instanceof QueryFailedError) throw cause;
+  if (cause instanceof QueryFailedError || cause instanceof RangeError) throw cause;
   throw new RangeError(awayBecause(cause), { cause });
 }

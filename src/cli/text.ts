@@ -1,16 +1,24 @@
+type Value = string | number | object | undefined;
+
 /** An answer's members by the names that programs see; undefined ones are left out. */
-export type Row = Readonly<Record<string, string | number | undefined>>;
+export type Row = Readonly<Record<string, Value>>;
 
 /** A row for people: a line for each member, values below each other. */
 export function fields(row: Row): string {
   const given = Object.entries(row).filter(([, value]) => value !== undefined);
-  return align(given.map(([name, value]) => [words(name), String(value)]));
+  return align(given.map(([name, value]) => [words(name), cell(value)]));
 }
 
 /** Rows for people: a line for each, under headings. */
 export function columns(names: readonly string[], rows: readonly Row[]): string {
   const heading = names.map((name) => words(name).toUpperCase());
-  return align([heading, ...rows.map((row) => names.map((name) => String(row[name] ?? '-')))]);
+  return align([heading, ...rows.map((row) => names.map((name) => cell(row[name] ?? '-')))]);
+}
+
+/** Some of what is shown was sent by others: a terminal must not act on it, nor a line break in two. */
+function cell(value: Value): string {
+  const text = typeof value === 'object' ? JSON.stringify(value) : String(value);
+  return text.replace(/\p{C}/gu, '\ufffd');
 }
 
 function words(name: string): string {

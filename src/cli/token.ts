@@ -1,9 +1,18 @@
 import { type Command, Option } from 'commander';
-import { issueToken, listTokens, revokeToken, type TokenOwner, type TokenSummary } from '../tokens/tokens';
+import {
+  issueToken,
+  listTokens,
+  revokeToken,
+  rotateToken,
+  type TokenOwner,
+  type TokenSummary,
+} from '../tokens/tokens';
 import { withContext } from './database';
 import type { Row } from './text';
-import { name } from './values';
+import { name, whole } from './values';
 import { answering, noun, type Shell, verb } from './verb';
+
+const KEEP = 'Keep the token now: it is not shown again.';
 
 export function tokenCommands(program: Command, shell: Shell): void {
   const token = noun(program, 'token', 'the bearer tokens of CPOs and apps');
@@ -23,16 +32,35 @@ export function tokenCommands(program: Command, shell: Shell): void {
       return withContext(given, async (ctx) => {
         const issued = await issueToken(ctx, owner);
         const row = { id: issued.id, token: issued.token, expires_at: issued.expiresAt.toISOString() };
-        return { row, note: 'Keep the token now: it is not shown again.' };
+        return { row, note: KEEP };
       });
     }),
   );
+
+  verb(
+    token,
+    'rotate',
+    'makes a new token for the same owner; for a while both work',
+    'scsp token rotate ID',
+    'scsp token rotate ID --overlap 168 --json',
+  )
+    .argument('<ID>', 'of the old one, as token list shows it')
+    .option('--overlap <HOURS>', 'how long the old one goes on to work', whole(0, 8_760), 24)
+    .action(
+      answering(shell, (given, ID: string, { overlap }: { overlap: number }) =>
+        withContext(given, async (ctx) => {
+          const { id, token, expiresAt, replaces, oldExpiresAt } = await rotateToken(ctx, ID, overlap);
+          const until = { expires_at: expiresAt.toISOString(), replaces, old_expires_at: oldExpiresAt.toISOString() };
+          return { row: { id, token, ...until }, note: KEEP };
+        }),
+      ),
+    );
 
   verb(token, 'list', 'lists all tokens, without what is secret in them', 'scsp token list').action(
     answering(shell, (given) =>
       withContext(given, async ({ db }) => ({
         rows: (await listTokens(db)).map(writeToken),
-        columns: ['id', 'role', 'owner', 'created_at', 'expires_at', 'revoked_at'],
+        columns: ['id', 'role', 'owner', 'created_at', 'expires_at', 'revoked_at', 'last_used_at'],
       })),
     ),
   );
@@ -41,8 +69,8 @@ export function tokenCommands(program: Command, shell: Shell): void {
     .argument('<ID>', 'its id, as token list shows it')
     .action(
       answering(shell, (given, ID: string) =>
-        withContext(given, async ({ db }) => {
-          const { id, revokedAt } = await revokeToken(db, ID);
+        withContext(given, async (ctx) => {
+          const { id, revokedAt } = await revokeToken(ctx, ID);
           return { row: { id, revoked_at: revokedAt.toISOString() } };
         }),
       ),
@@ -63,5 +91,7 @@ function writeToken(token: TokenSummary): Row {
     created_at: token.createdAt.toISOString(),
     expires_at: token.expiresAt.toISOString(),
     revoked_at: token.revokedAt?.toISOString(),
+    last_used_at: token.lastUsedAt?.toISOString(),
+    replaces: token.replaces ?? undefined,
   };
 }

@@ -40,6 +40,7 @@ export const pairingCodes = new EntitySchema<CodeRow>({
       where: active,
     },
     { name: 'pairing_codes_active_expiry_idx', columns: ['expiresAt'], where: active },
+    { name: 'pairing_codes_unpaired_idx', columns: ['endedAt'], where: `status in ('expired', 'cancelled')` },
     { name: 'pairing_codes_hash_idx', columns: ['hash'] },
     { name: 'pairing_codes_user_idx', columns: ['userId'] },
   ],

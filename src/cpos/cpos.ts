@@ -1,5 +1,6 @@
 import { validate as isUuid } from 'uuid';
 import type { Context } from '../context';
+import { type Audited, audited, trailOf } from '../db/audit';
 import { type Database, rows, violates } from '../db/database';
 import { Problem } from '../problems';
 import { seal, unseal } from '../secrets';
@@ -17,13 +18,23 @@ const COLUMNS = `id, name, base_url as "baseUrl", created_at as "createdAt", sus
 /** A CPO that we can call, with the token that it gave us. */
 export type CallableCpo = { readonly id: string; readonly baseUrl: string; readonly token: string | undefined };
 
+/** What the trail says of a CPO. */
+const CALLING = `jsonb_strip_nulls(jsonb_build_object('name', name, 'base_url', base_url,
+  'outbound_token', case when outbound_token is not null then 'set' end))`;
+
+const ADD = `
+with changed as (
+  insert into cpos (id, name, base_url, outbound_token, outbound_key_id) values ($3, $4, $5, $6, $7) returning *
+), ${audited('cpo.add', CALLING)}
+select ${COLUMNS} from changed`;
+
 /**
  * Registers a CPO.
  * @param calling where its backend is called (checked by `readBaseUrl`), and the token that it gave us for that
  * @throws RangeError when the name is taken
  */
 export async function addCpo(
-  ctx: Pick<Context, 'db' | 'chance'> & Partial<Pick<Context, 'keys'>>,
+  ctx: Audited & Partial<Pick<Context, 'keys'>>,
   name: string,
   calling: { baseUrl?: string | undefined; outboundToken?: string | undefined } = {},
 ): Promise<Cpo> {
@@ -31,12 +42,14 @@ export async function addCpo(
   // `keys` is read only when there is something to seal.
   const sealed =
     calling.outboundToken !== undefined && ctx.keys ? seal(ctx.keys, calling.outboundToken, id) : undefined;
-  const [cpo] = await rows<Cpo>(
-    ctx.db,
-    `insert into cpos (id, name, base_url, outbound_token, outbound_key_id)
-     values ($1, $2, $3, $4, $5) returning ${COLUMNS}`,
-    [id, name, calling.baseUrl ?? null, sealed?.bytes ?? null, sealed?.keyId ?? null],
-  ).catch((error: unknown) => {
+  const [cpo] = await rows<Cpo>(ctx.db, ADD, [
+    ...trailOf(ctx),
+    id,
+    name,
+    calling.baseUrl ?? null,
+    sealed?.bytes ?? null,
+    sealed?.keyId ?? null,
+  ]).catch((error: unknown) => {
     if (violates(error, 'cpos_name_key')) throw new RangeError(`a CPO with the name ${name} exists`);
     throw error;
   });
@@ -48,20 +61,24 @@ export function listCpos(db: Database): Promise<Cpo[]> {
   return rows(db, `select ${COLUMNS} from cpos order by id`);
 }
 
+/** The lock makes the second of two that want the same see what the first has changed. */
+const suspension = (suspended: boolean) => `
+with before as (
+  select * from cpos where id = $3 for no key update
+), changed as (
+  update cpos c set suspended_at = ${suspended ? 'now()' : 'null'} from before b
+  where c.id = b.id and b.suspended_at is ${suspended ? 'null' : 'not null'}
+  returning c.*
+), ${audited(suspended ? 'cpo.suspend' : 'cpo.resume', `jsonb_build_object('name', name)`)}
+select ${COLUMNS} from changed
+union all select ${COLUMNS} from before where suspended_at is ${suspended ? 'not null' : 'null'}`;
+
 /**
- * Suspends or resumes a CPO, in force on every replica within a second.
+ * Suspends or resumes a CPO, in force on every replica within a second; again is the same.
  * @throws RangeError for an unknown id
  */
-export async function setSuspended(db: Database, id: string, suspended: boolean): Promise<Cpo> {
-  const [cpo] = isUuid(id)
-    ? await rows<Cpo>(
-        db,
-        `with changed as (
-           update cpos set suspended_at = case when $2 then coalesce(suspended_at, now()) end where id = $1 returning *
-         ) select ${COLUMNS} from changed`,
-        [id, suspended],
-      )
-    : [];
+export async function setSuspended(ctx: Audited, id: string, suspended: boolean): Promise<Cpo> {
+  const [cpo] = isUuid(id) ? await rows<Cpo>(ctx.db, suspension(suspended), [...trailOf(ctx), id]) : [];
   if (cpo === undefined) throw new RangeError(`no CPO has the id ${id}`);
   return cpo;
 }
@@ -100,15 +117,21 @@ async function findCpo(ctx: Context, id: string): Promise<(Cpo & { token: string
   return { ...found, token: bytes && keyId ? unseal(ctx.keys, { bytes, keyId }, id) : undefined };
 }
 
+const SET_CALLING = `
+with changed as (
+  update cpos set base_url = $4, outbound_token = $5, outbound_key_id = $6 where id = $3 returning *
+), ${audited('cpo.calling', CALLING)}
+select from changed`;
+
 /** Sets where a CPO is called and with which token. */
-export async function setCalling(ctx: Pick<Context, 'db' | 'keys'>, id: string, baseUrl: string, outboundToken: string): Promise<void> {
+export async function setCalling(
+  ctx: Audited & Pick<Context, 'keys'>,
+  id: string,
+  baseUrl: string,
+  outboundToken: string,
+): Promise<void> {
   const sealed = seal(ctx.keys, outboundToken, id);
-  await rows(ctx.db, 'update cpos set base_url = $2, outbound_token = $3, outbound_key_id = $4 where id = $1', [
-    id,
-    baseUrl,
-    sealed.bytes,
-    sealed.keyId,
-  ]);
+  await rows(ctx.db, SET_CALLING, [...trailOf(ctx), id, baseUrl, sealed.bytes, sealed.keyId]);
 }
 
 /** CPOs that a customer may choose, by name, from behind the name `after`. */

@@ -1,5 +1,7 @@
 import { userInfo } from 'node:os';
 import { EntitySchema } from 'typeorm';
+import type { Context } from '../context';
+import { type Database, rows } from './database';
 
 export type AuditRow = {
   id: string;
@@ -29,4 +31,40 @@ export function actor(): string {
   } catch {
     return `uid ${process.getuid?.() ?? 'unknown'}`;
   }
+}
+
+/** What a verb needs whose change goes into the trail. */
+export type Audited = Pick<Context, 'db' | 'chance'> & { readonly actor: string };
+
+export type AuditAction =
+  | 'cpo.add'
+  | 'cpo.suspend'
+  | 'cpo.resume'
+  | 'cpo.calling'
+  | 'cpo.reseal'
+  | 'token.issue'
+  | 'token.rotate'
+  | 'token.revoke'
+  | 'outbox.retry';
+
+/**
+ * CTE `audited`: writes what the CTE `changed (id, …)` has changed into the trail, in the same commit; where nothing was
+ * changed, nothing. The statement's `$1` and `$2` are those of `trailOf`.
+ * @param detail SQL of a jsonb about `changed`: no secret, and no uid or user, for rows are never removed
+ */
+export const audited = (action: AuditAction, detail: string) => `audited as (
+  insert into audit (id, actor, action, subject_id, detail) select $1, $2, '${action}', id, ${detail} from changed
+)`;
+
+/** The first two parameters of a statement with `audited`. */
+export const trailOf = ({ chance, actor }: Audited) => [chance.uuid(), actor] as const;
+
+/** The trail, the latest first. */
+export function listAudit(db: Database, limit: number): Promise<AuditRow[]> {
+  return rows(
+    db,
+    `select id, happened_at as "happenedAt", actor, action, subject_id as "subjectId", detail
+     from audit order by id desc limit $1`,
+    [limit],
+  );
 }

@@ -1,4 +1,6 @@
+import type { Pool } from 'pg';
 import { DataSource, type EntityManager, type EntitySchema, type MigrationInterface, QueryFailedError } from 'typeorm';
+import type { PostgresDriver } from 'typeorm/driver/postgres/PostgresDriver';
 import { Problem } from '../problems';
 
 export type Database = DataSource;
@@ -10,8 +12,6 @@ export type DatabaseModel = {
 };
 
 const APPLICATION = 'scsp-pairing';
-/** Any number, the same for all replicas: the advisory lock under which migrations run. */
-const MIGRATION_LOCK = 7_305_001;
 
 /**
  * A database that does not answer must cost a caller at most 5 s (contract, section 7).
@@ -25,7 +25,8 @@ const TIMEOUTS = {
   idle_in_transaction_session_timeout: 5_000,
 };
 
-function describe(url: string, model: DatabaseModel, extra: object): DataSource {
+/** A pool yet to be opened. */
+export function describe(url: string, model: DatabaseModel, extra: object): DataSource {
   return new DataSource({
     type: 'postgres',
     url,
@@ -33,6 +34,8 @@ function describe(url: string, model: DatabaseModel, extra: object): DataSource 
     migrations: model.migrations,
     migrationsTransactionMode: 'all',
     applicationName: APPLICATION,
+    // Silent: the console is for lines of JSON, and what fails is thrown as well.
+    logger: 'debug',
     extra: { keepAlive: true, ...extra },
   });
 }
@@ -43,23 +46,6 @@ function describe(url: string, model: DatabaseModel, extra: object): DataSource 
  */
 export function openDatabase(url: string, model: DatabaseModel, connections = 10): Promise<Database> {
   return describe(url, model, { max: connections, ...TIMEOUTS }).initialize();
-}
-
-/** Runs the pending migrations; of many starters exactly one migrates, the others wait for it. */
-export async function migrate(url: string, model: DatabaseModel): Promise<number> {
-  const db = await describe(url, model, { max: 2, connectionTimeoutMillis: 5_000 }).initialize();
-  const lock = db.createQueryRunner();
-  try {
-    await lock.query('select pg_advisory_lock($1)', [MIGRATION_LOCK]);
-    const done = (await db.runMigrations()).length;
-    // The job queue of the outbox keeps its own tables, in a schema of its own.
-    const jobs = await import('graphile-worker');
-    await jobs.runMigrations({ connectionString: url });
-    return done;
-  } finally {
-    await lock.release();
-    await db.destroy();
-  }
 }
 
 /**
@@ -74,6 +60,25 @@ export function rows<Row>(
   return db.query(sql, [...parameters]).catch((error: unknown) => {
     throw unavailableOr(error);
   });
+}
+
+/**
+ * The rows of a statement that each connection parses and plans once, under its name. TypeORM sends statements without
+ * a name, which PostgreSQL plans anew each time: for the pairing statement that costs more than running it.
+ * @throws Problem `unavailable` when the database cannot answer now
+ */
+export async function preparedRows<Row extends object>(
+  db: Database,
+  name: string,
+  text: string,
+  values: unknown[],
+): Promise<Row[]> {
+  const pool: Pool = (db.driver as PostgresDriver).master;
+  try {
+    return (await pool.query<Row>({ name, text, values })).rows;
+  } catch (error) {
+    throw unavailableOr(error);
+  }
 }
 
 /**
@@ -102,10 +107,15 @@ export function violates(error: unknown, constraint: string): boolean {
 /** Connection, resources, shutdown, system, rollback, lock timeout, read-only after a fail-over, sign-in. */
 const UNAVAILABLE_STATES = /^(08|53|57|58|40|55P03|25006|28|3D000)/;
 
+/** The SQLSTATE of an error, undefined for one that does not come from PostgreSQL. */
+export function stateOf(error: unknown): string | undefined {
+  const { code } = Object(error instanceof QueryFailedError ? error.driverError : error) as { code?: unknown };
+  return typeof code === 'string' && /^[0-9A-Z]{5}$/.test(code) ? code : undefined;
+}
+
 /** An error without an SQLSTATE comes from the driver: the connection was refused, lost or too slow. */
 function unavailableOr(error: unknown): unknown {
-  const { code } = (error instanceof QueryFailedError ? error.driverError : error) as { code?: unknown };
-  const state = typeof code === 'string' && /^[0-9A-Z]{5}$/.test(code) ? code : undefined;
+  const state = stateOf(error);
   if (state !== undefined && !UNAVAILABLE_STATES.test(state)) return error;
   return new Problem('unavailable', { cause: error });
 }

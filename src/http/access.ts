@@ -1,19 +1,27 @@
+import type { IncomingHttpHeaders } from 'node:http';
 import type { RequestHandler } from 'express';
 import type { Context } from '../context';
+import type { Problem } from '../problems';
 import type { Caller } from '../tokens/caller';
 
 const SANE_ID = /^[\w.~+/=:-]{1,128}$/;
 /** Asked every few seconds by machines; logged only when asked to. */
 const PROBES = new Set(['live', 'ready']);
 
+/** The ids of a request: its own when sane, else a new one; the correlation id only when sane. */
+export function idsOf(ctx: Context, headers: IncomingHttpHeaders) {
+  const sane = (given: unknown) => (typeof given === 'string' && SANE_ID.test(given) ? given : undefined);
+  return {
+    requestId: sane(headers['x-request-id']) ?? ctx.chance.uuid(),
+    correlationId: sane(headers['x-correlation-id']),
+  };
+}
+
 /** Gives each request its id and, when it is over, its log line and metrics. */
 export function access(ctx: Context): RequestHandler {
   return (req, res, next) => {
     const began = performance.now();
-    const given = req.get('X-Request-ID');
-    const requestId = given !== undefined && SANE_ID.test(given) ? given : ctx.chance.uuid();
-    const correlation = req.get('X-Correlation-ID');
-    const correlationId = correlation !== undefined && SANE_ID.test(correlation) ? correlation : undefined;
+    const { requestId, correlationId } = idsOf(ctx, req.headers);
     res.locals.requestId = requestId;
     res.set('X-Request-ID', requestId);
     if (correlationId !== undefined) res.set('X-Correlation-ID', correlationId);
@@ -33,7 +41,7 @@ export function access(ctx: Context): RequestHandler {
         operation,
         // 499: the caller left before the answer was out.
         status: res.writableFinished ? res.statusCode : 499,
-        problem: res.locals.problem as string | undefined,
+        problem: (res.locals.problem as Problem | undefined)?.type,
         role: caller?.role,
         cpo_id: caller?.cpo?.id,
         token_id: caller?.tokenId,

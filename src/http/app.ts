@@ -5,11 +5,14 @@ import { type Handlers, type OpenApiDocument, type OperationId, operationsOf, ro
 import { Problem } from '../problems';
 import { ocpi } from '../protocols/ocpi';
 import { ocpp } from '../protocols/ocpp';
-import type { TokenRegistry } from '../tokens/tokens';
+import type { RefusedAttempts } from '../pairing/refused-attempts';
+import type { TokenRegistry } from '../tokens/registry';
 import { access } from './access';
 import { bearer } from './auth';
 import { readBody } from './body';
+import { watchConnection } from './connections';
 import { failure } from './failure';
+import { type LoadLimits, shedLoad } from './load';
 import { checkRequest, type Rules } from './check';
 import { pageAssets } from './pages';
 
@@ -19,46 +22,70 @@ const rules: Rules = {
   pairOcpi221: ocpi.faults,
 };
 
+/** Pairing in OCPP format, and the addresses that are surely it. */
+const BUSY_PATH = '/v1/scsp/{payload-protocol}/pair';
+const BUSY = /^\/v1\/scsp\/ocpp[\w.]*\/pair$/;
+
 /** The way of a request, in order; the order of its checks is part of the contract (section 3). */
 export function createApp(
   ctx: Context,
   document: OpenApiDocument,
   registry: TokenRegistry,
+  refused: RefusedAttempts,
   handlers: Handlers,
+  load: LoadLimits,
 ): Express {
   const ours = servedBy(document, 'scsp');
   const app = express();
   app.disable('x-powered-by').disable('etag');
   app.enable('case sensitive routing');
-  const contract = validator({
-    apiSpec: routable(ours) as never,
-    validateApiSpec: true,
-    validateRequests: { allErrors: true, allowUnknownQueryParameters: true },
-    validateResponses: !ctx.config.production,
-    validateSecurity: { handlers: { bearer: bearer(registry) } },
-    fileUploader: false,
-  });
-  // Its types know only its own view of a request.
-  const named = (name: string) => contract.filter((step) => step.name === name) as unknown as RequestHandler[];
+  const stepsOf = (part: OpenApiDocument) => {
+    const contract = validator({
+      apiSpec: routable(part) as never,
+      validateApiSpec: true,
+      validateRequests: { allErrors: true, allowUnknownQueryParameters: true },
+      validateResponses: !ctx.config.production,
+      validateSecurity: { handlers: { bearer: bearer(registry) } },
+      fileUploader: false,
+    });
+    // Its types know only its own view of a request.
+    return new Map(contract.map((step) => [step.name, step as unknown as RequestHandler]));
+  };
+  // A validator compiles its paths, one after the other, anew for each request: the one that carries the load has its own.
+  const busy = stepsOf({ ...ours, paths: { [BUSY_PATH]: ours.paths[BUSY_PATH] ?? {} } });
+  const all = stepsOf(ours);
+  const step =
+    (name: string): RequestHandler =>
+    (req, res, next) =>
+      (BUSY.test(req.originalUrl) ? busy : all).get(name)?.(req, res, next);
 
+  app.use(watchConnection);
   app.use(access(ctx));
+  app.use(shedLoad(load));
   app.use(oddities);
   app.use('/docs', pageAssets);
-  app.use(named('pathParamsMiddleware'), named('metadataMiddleware'));
-  app.use(named('securityMiddleware'));
+  app.use(step('pathParamsMiddleware'), step('metadataMiddleware'));
+  app.use(step('securityMiddleware'));
+  app.use(refused.watch);
   app.use(readBody);
-  app.use(named('requestMiddleware').map((step) => checkRequest(step, ours, rules)));
-  if (!ctx.config.production) app.use(named('responseMiddleware'));
+  app.use(checkRequest(step('requestMiddleware'), ours, rules));
+  if (!ctx.config.production) app.use(step('responseMiddleware'));
   app.use(dispatch(ours, handlers));
   app.use(failure(ctx));
   return app;
 }
+
+/** Headers of which two would let this service and a proxy before it understand different things. */
+const ONCE = ['host', 'authorization', 'content-type'];
 
 /** What HTTP allows and those behind do not: HEAD where there is GET, percent signs that encode nothing, or NUL. */
 const oddities: RequestHandler = (req, _res, next) => {
   const { expect, host } = req.headers;
   if (host === undefined && req.httpVersion === '1.1')
     throw new Problem('malformed-request', { message: 'HTTP/1.1 requires a Host header.' });
+  const repeated = ONCE.find((name) => (req.headersDistinct[name]?.length ?? 0) > 1);
+  if (repeated !== undefined)
+    throw new Problem('malformed-request', { message: `The header ${repeated} may be sent once only.` });
   if (expect !== undefined && expect.toLowerCase() !== '100-continue') throw new Problem('expectation-failed');
   // Node knows by the original method that the answer has no body.
   if (req.method === 'HEAD') req.method = 'GET';

@@ -3,7 +3,7 @@ import { Passport } from 'passport';
 import { Strategy } from 'passport-http-bearer';
 import { Problem } from '../problems';
 import type { Caller } from '../tokens/caller';
-import type { TokenRegistry } from '../tokens/tokens';
+import type { TokenRegistry } from '../tokens/registry';
 
 const REALM = 'scsp-pairing';
 

@@ -6,9 +6,12 @@ export const BODY_LIMIT = 65_536;
 
 /** Reads and parses the body of an operation that has one, after authentication (contract, section 3, step 3). */
 export const readBody: RequestHandler = async (req, res, next) => {
-  if (req.openapi?.schema.requestBody?.content === undefined) return next();
-  checkMediaType(req);
   // The validator compiles and keeps a validator for each content type it meets, parameters included.
+  if (req.openapi?.schema.requestBody?.content === undefined) {
+    delete req.headers['content-type'];
+    return next();
+  }
+  checkMediaType(req);
   req.headers['content-type'] = 'application/json';
   const bytes = await collect(req, res);
   try {
@@ -46,6 +49,6 @@ function collect(req: Request, res: Response): Promise<Buffer> {
       return reject(new Problem('body-too-large'));
     });
     req.on('end', () => resolve(Buffer.concat(chunks)));
-    req.on('close', () => reject(new Problem('request-timeout')));
+    req.on('close', () => req.readableEnded || reject(new Problem('request-timeout')));
   });
 }

@@ -17,7 +17,7 @@ export function failure(ctx: Context): ErrorRequestHandler {
       ctx.log.error('internal error', { request_id: res.locals.requestId, stack: stackOf(error) });
     if (problem.status === 503 && problem.cause !== undefined)
       ctx.log.warn('database unavailable', { request_id: res.locals.requestId, reason: reasonOf(problem.cause) });
-    res.locals.problem = problem.type;
+    res.locals.problem = problem;
     if (res.headersSent) return void res.destroy();
 
     res.status(problem.status).set(problem.headers);
@@ -27,7 +27,8 @@ export function failure(ctx: Context): ErrorRequestHandler {
   };
 }
 
-function bodyOf(problem: Problem, requestId: string) {
+/** The members of RFC 9457 beside the message for people. */
+export function bodyOf(problem: Problem, requestId: string) {
   return {
     message: problem.message,
     type: `/problems/${problem.type}`,

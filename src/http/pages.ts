@@ -18,6 +18,8 @@ const ASSETS = {
   'favicon-32x32.png': SWAGGER,
 };
 const CACHED = 'public, max-age=3600';
+/** RFC 9116, 2.5.5 recommends less than a year. */
+const SECURITY_TXT_LIFE_MS = 364 * 86_400_000;
 
 /** What the pages load, under `/docs/`; everything else there is left to the next step. */
 export const pageAssets: RequestHandler = assets();
@@ -58,12 +60,13 @@ const protect = helmet({
 export function pageHandlers(
   ctx: Context,
   contract: Contract,
-): Pick<Handlers, 'specYaml' | 'specJson' | 'home' | 'docs' | 'problem'> {
+): Pick<Handlers, 'specYaml' | 'specJson' | 'home' | 'docs' | 'problem' | 'securityTxt'> {
   const { publicUrl } = ctx.config;
   const servers = publicUrl === undefined ? contract.document.servers : [{ url: publicUrl }];
   const json = JSON.stringify({ ...contract.document, servers });
-  const home = homePage();
+  const home = homePage(ctx.config.securityContact);
   const docs = docsPage();
+  const security = securityTxt(ctx);
   return {
     specYaml: (_req, res) => void res.type('application/yaml').send(contract.text),
     specJson: (_req, res) => void res.type('json').send(json),
@@ -73,7 +76,17 @@ export function pageHandlers(
       if (!isProblemType(req.params.type)) throw new Problem('not-found');
       sendPage(req, res, problemPage(req.params.type));
     },
+    securityTxt: (_req, res) => void res.type('text/plain').send(security),
   };
+}
+
+/** RFC 9116. The web addresses in it must be HTTPS. */
+function securityTxt({ config: { publicUrl, securityContact }, bell }: Context): string {
+  const expires = new Date(bell.now() + SECURITY_TXT_LIFE_MS).toISOString();
+  const lines = [`Contact: ${securityContact}`, `Expires: ${expires}`, 'Preferred-Languages: en'];
+  if (publicUrl?.startsWith('https:'))
+    lines.push(`Canonical: ${publicUrl}/.well-known/security.txt`, `Policy: ${publicUrl}/#security`);
+  return `${lines.join('\n')}\n`;
 }
 
 function sendPage(req: Pick<IncomingMessage, keyof IncomingMessage>, res: Response, page: Html): void {
@@ -109,7 +122,7 @@ ${body}
 `;
 }
 
-function homePage(): Html {
+function homePage(securityContact: string): Html {
   const entries = Object.entries(problems).map(
     ([type, [status, title, message]]) => html`
 <li><span class="status">${status}</span> <a href="problems/${type}">${title}</a> <span class="quiet">${message}</span></li>`,
@@ -130,6 +143,10 @@ A person types a short code, and the SCSP and the Charge Point Operator (CPO) kn
 <p>Every error names its <code>type</code>, which is one of these pages.</p>
 <ul class="problems">${entries}
 </ul>
+<h2 id="security">Security</h2>
+<p>If you have found a vulnerability, please tell us before anybody else: ${securityContact.replace(/^mailto:/, '')} (see <a href=".well-known/security.txt">security.txt</a>).
+Say what you called and when, the <code>request_id</code>, and how to see it again.
+Use tokens and stations of your own, and send us no token, code or customer's data.</p>
 </main>`,
   );
 }

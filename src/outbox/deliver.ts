@@ -63,6 +63,8 @@ export async function startDelivery(
     pgPool: pool,
     concurrency: AT_ONCE,
     pollInterval: 500,
+    // A batch that is written after a delay is not waited for by stop(), and its failure by nobody.
+    preset: { worker: { completeJobBatchDelay: 0, failJobBatchDelay: 0 } },
     noHandleSignals: true,
     logger: new Logger(() => (level, message) => {
       if (level === 'error' || level === 'warning') ctx.log.warn('outbox', { reason: message });

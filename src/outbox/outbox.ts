@@ -1,5 +1,6 @@
 import type { EntityManager } from 'typeorm';
 import { validate as isUuid } from 'uuid';
+import { type Audited, audited, trailOf } from '../db/audit';
 import { type Database, rows } from '../db/database';
 
 /** What a CPO has to be told: that this pairing has ended. */
@@ -49,23 +50,22 @@ export function listOutbox(db: Database): Promise<OutboxEntry[]> {
   );
 }
 
+const RETRY = `
+with changed as (
+  update outbox set gave_up_at = null, attempts = 0, created_at = now(), next_attempt_at = now()
+  where pairing_id = $3 returning pairing_id as id, cpo_id
+), ${audited('outbox.retry', `jsonb_build_object('cpo_id', cpo_id)`)}
+select id as "pairingId", graphile_worker.add_job('${TELL_CPO}',
+  json_build_object('pairingId', id), job_key := id::text) is not null as waking
+from changed`;
+
 /**
  * Tries to tell again now, with seven more days if it had been given up.
  * @throws RangeError when nothing waits under that id
  */
-export async function retryTelling(db: Database, pairingId: string): Promise<{ pairingId: string }> {
+export async function retryTelling(ctx: Audited, pairingId: string): Promise<{ pairingId: string }> {
   const [retried] = isUuid(pairingId)
-    ? await rows<{ pairingId: string }>(
-        db,
-        `with retried as (
-           update outbox set gave_up_at = null, attempts = 0, created_at = now(), next_attempt_at = now()
-           where pairing_id = $1 returning pairing_id
-         )
-         select pairing_id as "pairingId", graphile_worker.add_job('${TELL_CPO}',
-           json_build_object('pairingId', pairing_id), job_key := pairing_id::text) is not null as waking
-         from retried`,
-        [pairingId],
-      )
+    ? await rows<{ pairingId: string }>(ctx.db, RETRY, [...trailOf(ctx), pairingId])
     : [];
   if (retried === undefined) throw new RangeError(`nothing waits to be told under the id ${pairingId}`);
   return { pairingId: retried.pairingId };

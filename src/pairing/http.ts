@@ -1,9 +1,12 @@
 import type { Response } from 'express';
 import type { Context } from '../context';
-import type { Handlers } from '../contract';
+import type { Handlers, Schemas } from '../contract';
+import { idIn, LAST_ID, readPage } from '../page';
 import { type PayloadProtocol, protocolOf, type StationBody } from '../protocols';
 import { writePairing } from '../stations/http';
 import { callerOf, cpoOf } from '../tokens/caller';
+import { expiryWarning } from '../tokens/expiry';
+import { type Attempt, listAttempts, statusOf } from './attempts';
 import { doOnce, REPLAYED, readIdempotencyKey } from './idempotency';
 import { limitsOf } from './limits';
 import { createPair } from './pair';
@@ -17,6 +20,7 @@ export function pairingHandlers(
 ): Pick<
   Handlers,
   | 'whoAmI'
+  | 'listAttempts'
   | 'pairOcpp'
   | 'pairOcpi22'
   | 'pairOcpi221'
@@ -53,12 +57,24 @@ export function pairingHandlers(
   return {
     async whoAmI(_req, res) {
       const { id, name } = cpoOf(res);
+      const { expiresAt } = callerOf(res);
       const limits = await limitsOf(ctx, id);
       res.json({
         cpo: { id, name },
-        token: { expires_at: callerOf(res).expiresAt.toISOString() },
+        token: { expires_at: expiresAt.toISOString(), warning: expiryWarning(expiresAt, ctx.bell.now()) },
         limits: limits.map(({ windowSeconds, ...limit }) => ({ ...limit, window_seconds: windowSeconds })),
       });
+    },
+
+    async listAttempts(req, res) {
+      const page = await readPage(
+        req.query,
+        LAST_ID,
+        ({ id }) => id,
+        (before, limit) => listAttempts(ctx.db, cpoOf(res).id, idIn(before), limit),
+        writeAttempt,
+      );
+      res.json(page);
     },
 
     pairOcpp: (req, res) => pairIn(req.params['payload-protocol'], req.body, res),
@@ -89,5 +105,18 @@ export function pairingHandlers(
       await forgetUser(ctx, req.params.user_id);
       res.status(204).end();
     },
+  };
+}
+
+function writeAttempt(attempt: Attempt): Schemas['Attempt'] {
+  return {
+    id: attempt.id,
+    attempted_at: attempt.attemptedAt.toISOString(),
+    request_id: attempt.requestId,
+    payload_protocol: attempt.payloadProtocol,
+    uid: attempt.uid ?? undefined,
+    outcome: attempt.outcome,
+    status: statusOf(attempt),
+    detail: attempt.detail ?? undefined,
   };
 }

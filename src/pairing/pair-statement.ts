@@ -39,8 +39,9 @@ export type PairOutcome =
  * for each other in a circle.
  */
 export function pairStatement(config: Config): string {
-  const active = `c.length = r.code_length and c.hash = any(r.code_hashes) and c.status = 'active'
-    and c.expires_at > now() and (c.cpo_id is null or c.cpo_id = $2)`;
+  // "is true" keeps the planner from any index but that of the code, whatever it believes of an empty table.
+  const active = `c.length = r.code_length and c.hash = h.hash and c.status = 'active'
+    and (c.expires_at > now()) is true and (c.cpo_id is null or c.cpo_id = $2)`;
   const before = 'rows between unbounded preceding and 1 preceding';
   return `
 with request as materialized (
@@ -48,17 +49,18 @@ with request as materialized (
     n int, pairing_id uuid, event_id uuid, attempt_id uuid, request_id text, code_length smallint, code_hashes bytea[],
     payload_protocol text, uid text, station_uid text, evses jsonb, idempotency_path text, idempotency_key text)
 ), ${gate(config)}, live as (
-  select r.n, c.id, c.user_id, c.charging_location_id
-  from request r join pairing_codes c on ${active}
-  order by c.id for update of c skip locked
-), judged as (
+  select r.n, c.*
+  from request r cross join unnest(r.code_hashes) as h (hash) cross join lateral (
+    select c.id, c.user_id, c.charging_location_id from pairing_codes c where ${active} for update skip locked
+  ) c
+), judged as materialized (
   select r.n, r.station_uid, l.id as code_id, l.user_id, l.charging_location_id,
     ${config.limits.cpoUid10Min} - (
       select count(*)::int from gate g, unnest(g.wrong_at, g.wrong_uid) w (at, uid)
       where w.at > now() - interval '10 minutes' and w.uid = r.station_uid) as left_uid,
     case
       when l.id is not null then 'right'
-      when exists (select from pairing_codes c where ${active}) then 'again'
+      when exists (select from unnest(r.code_hashes) as h (hash), pairing_codes c where ${active}) then 'again'
       when exists (
         select from pairings q join pairing_codes c on c.id = q.code_id
         where q.station_uid = r.station_uid and q.ended_at is null and q.cpo_id = $2 and c.hash = any(r.code_hashes))

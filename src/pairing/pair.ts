@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { hashCode, normalizeCode } from '../codes/code';
 import type { Context } from '../context';
-import { rows } from '../db/database';
+import { preparedRows } from '../db/database';
 import { Problem } from '../problems';
 import { type Station, stationKey } from '../stations/station';
 import { Batches } from '../db/batches';
@@ -25,7 +25,7 @@ type Answer = Room & { n: number; outcome: PairOutcome; codeId: string | null; r
 /** How long a request waits for another that holds its code. */
 const PATIENCE_MS = 2_000;
 /** So many requests of a CPO share a statement at most. */
-const LARGEST_BATCH = 64;
+const LARGEST_BATCH = 16;
 
 export type Pair = (request: PairRequest) => Promise<void>;
 
@@ -39,7 +39,7 @@ export function createPair(ctx: Context): Pair {
   const batches = new Batches<PairRow, Answer>(
     async (cpoId, batch) => {
       const requests = batch.map((row, n) => ({ ...row, n }));
-      const answers = await rows<Answer>(ctx.db, statement, [JSON.stringify(requests), cpoId]);
+      const answers = await preparedRows<Answer>(ctx.db, 'pair', statement, [JSON.stringify(requests), cpoId]);
       return answers.sort((a, b) => a.n - b.n);
     },
     LARGEST_BATCH,

@@ -57,9 +57,17 @@ set user_id = null, charging_location_id = null,
   status = case when status = 'active' then 'cancelled' else status end, ended_at = coalesce(ended_at, now())
 where user_id = $1`;
 
+/** What a try was made with is replaced by something that tells nobody anything; it goes on to count. */
+const FORGET_TRIES = `
+update cpo_tries t
+set wrong_uid = array(
+  select coalesce((select min(p.id::text) from pairings p where p.user_id = $1 and p.station_uid = w.uid), w.uid)
+  from unnest(t.wrong_uid) with ordinality w (uid, n) order by n)
+where wrong_uid && array(select station_uid from pairings where user_id = $1 and station_uid is not null)`;
+
 const FORGET_PAIRINGS = `
 with theirs as (
-  select p.id, p.cpo_id, p.ended_at is null as active, s.uid, s.payload_protocol
+  select p.id, p.cpo_id, p.station_uid, p.ended_at is null as active, s.uid, s.payload_protocol
   from pairings p left join stations s on s.pairing_id = p.id
   where p.user_id = $1 for update of p
 ), forgotten as (
@@ -69,6 +77,11 @@ with theirs as (
   from theirs where theirs.id = p.id
 ), erased as (
   delete from stations where pairing_id in (select id from theirs)
+), traces as (
+  select cpo_id, id from attempts where lower(uid) = any (array(select station_uid from theirs))
+  order by cpo_id, id for no key update
+), effaced as (
+  update attempts a set uid = null, detail = null from traces t where a.cpo_id = t.cpo_id and a.id = t.id
 ), event as (
   insert into events (id, type, pairing_id, cpo_id)
   select gen_random_uuid(), 'station.unpaired', id, cpo_id from theirs where active
@@ -78,10 +91,14 @@ select id as "pairingId", cpo_id as "cpoId", uid, payload_protocol as "payloadPr
 /**
  * Erases what identifies a user and frees their stations; the CPOs are told. That there were pairings stays known.
  * A pairing under way with one of their codes is waited for, and forgotten as well.
+ *
+ * The tries of a CPO are locked by whoever pairs there, who may wait for a uid that is being freed here: they have a
+ * commit of their own, before the one that forgets which uids these were. A failure between leaves the rest to a retry.
  */
 export async function forgetUser(ctx: Context, userId: string): Promise<void> {
+  await rows(ctx.db, FORGET_CODES, [userId]);
+  await rows(ctx.db, FORGET_TRIES, [userId]);
   const ended = await transaction(ctx.db, async (tx) => {
-    await rows(tx, FORGET_CODES, [userId]);
     const freed = await rows<Telling>(tx, FORGET_PAIRINGS, [userId]);
     await rows(tx, 'delete from redemptions where user_id = $1', [userId]);
     await enqueue(tx, freed);

@@ -1,13 +1,8 @@
-import { validate as isUuid } from 'uuid';
 import type { Context } from '../context';
 import type { Handlers, Schemas } from '../contract';
-import { readPage } from '../page';
-import { Problem } from '../problems';
+import { idIn, LAST_ID, readPage } from '../page';
 import { protocolOf } from '../protocols';
 import { listStations, type PairedStation, stationOfUid } from './stations';
-
-/** Before every id: the latest come first. */
-const LAST_ID = 'ffffffff-ffff-ffff-ffff-ffffffffffff';
 
 export function stationHandlers(ctx: Context): Pick<Handlers, 'listStations' | 'getStation'> {
   return {
@@ -16,7 +11,7 @@ export function stationHandlers(ctx: Context): Pick<Handlers, 'listStations' | '
         req.query,
         LAST_ID,
         ({ pairingId }) => pairingId,
-        (before, limit) => listStations(ctx.db, req.query.user_id, checkedId(before), limit),
+        (before, limit) => listStations(ctx.db, req.query.user_id, idIn(before), limit),
         writePairing,
       );
       res.json(page);
@@ -26,13 +21,6 @@ export function stationHandlers(ctx: Context): Pick<Handlers, 'listStations' | '
       res.json(writePairing(await stationOfUid(ctx.db, req.params.uid)));
     },
   };
-}
-
-function checkedId(id: string): string {
-  if (isUuid(id)) return id;
-  throw new Problem('invalid-request', {
-    errors: [{ pointer: '/cursor', message: 'must be a next_cursor of this list' }],
-  });
 }
 
 /** A pairing as the app sees it. */

@@ -1,8 +1,7 @@
 import { createHash } from 'node:crypto';
 import { validate as isUuid } from 'uuid';
-import type { Context } from '../context';
+import { type Audited, audited, trailOf } from '../db/audit';
 import { type Database, rows, violates } from '../db/database';
-import type { Caller } from './caller';
 import type { Role } from './table';
 
 /** Rings when any token or CPO changes. */
@@ -23,6 +22,10 @@ export type TokenSummary = {
   createdAt: Date;
   expiresAt: Date;
   revokedAt: Date | null;
+  /** To the minute. */
+  lastUsedAt: Date | null;
+  /** The token that it was rotated from. */
+  replaces: string | null;
 };
 
 /** A token is 256 random bits, so its plain SHA-256 cannot be reversed by trying. */
@@ -30,22 +33,37 @@ export function hashToken(token: string): Buffer {
   return createHash('sha256').update(token).digest();
 }
 
+const tokenOf = (role: Role, secret: Buffer) => `scsp_${role}_${secret.toString('base64url')}`;
+
+/** What the trail says of a token. */
+const OWNER = `jsonb_strip_nulls(jsonb_build_object('role', role, 'cpo_id', cpo_id, 'app', app_name))`;
+
+const ISSUE = `
+with changed as (
+  insert into tokens (id, role, cpo_id, app_name, hash, expires_at)
+  values ($3, $4, $5, $6, $7, now() + make_interval(days => ${LIFE_DAYS}))
+  returning *
+), ${audited('token.issue', OWNER)}
+select expires_at as "expiresAt" from changed`;
+
 /**
  * Makes a token; it is shown here and never again.
  * @throws RangeError for an unknown CPO
  */
-export async function issueToken(ctx: Pick<Context, 'db' | 'chance'>, owner: TokenOwner): Promise<IssuedToken> {
-  const token = `scsp_${owner.role}_${ctx.chance.bytes(32).toString('base64url')}`;
+export async function issueToken(ctx: Audited, owner: TokenOwner): Promise<IssuedToken> {
+  const token = tokenOf(owner.role, ctx.chance.bytes(32));
   const id = ctx.chance.uuid();
   const cpoId = owner.role === 'cpo' ? owner.cpoId : null;
   const appName = owner.role === 'app' ? owner.appName : null;
   if (cpoId !== null && !isUuid(cpoId)) throw new RangeError(`no CPO has the id ${cpoId}`);
-  const [stored] = await rows<{ expiresAt: Date }>(
-    ctx.db,
-    `insert into tokens (id, role, cpo_id, app_name, hash, expires_at)
-     values ($1, $2, $3, $4, $5, now() + make_interval(days => $6)) returning expires_at as "expiresAt"`,
-    [id, owner.role, cpoId, appName, hashToken(token), LIFE_DAYS],
-  ).catch((error: unknown) => {
+  const [stored] = await rows<{ expiresAt: Date }>(ctx.db, ISSUE, [
+    ...trailOf(ctx),
+    id,
+    owner.role,
+    cpoId,
+    appName,
+    hashToken(token),
+  ]).catch((error: unknown) => {
     if (violates(error, 'tokens_cpo_id_fkey')) throw new RangeError(`no CPO has the id ${cpoId}`);
     throw error;
   });
@@ -53,20 +71,59 @@ export async function issueToken(ctx: Pick<Context, 'db' | 'chance'>, owner: Tok
   return { id, token, expiresAt: stored.expiresAt };
 }
 
+/** The role is known to the row alone, so the new token comes with a hash for each, `$6` and `$7`. */
+const ROTATE = `
+with changed as (
+  update tokens set expires_at = least(expires_at, now() + make_interval(hours => $4))
+  where id = $3 and revoked_at is null and expires_at > now()
+  returning *
+), issued as (
+  insert into tokens (id, role, cpo_id, app_name, hash, expires_at, replaces)
+  select $5, role, cpo_id, app_name, case role when 'cpo' then $6::bytea else $7::bytea end,
+    now() + make_interval(days => ${LIFE_DAYS}), id
+  from changed
+  returning role, expires_at, replaces
+), ${audited('token.rotate', `${OWNER} || jsonb_build_object('replaced_by', $5::uuid)`)}
+select i.role, i.expires_at as "expiresAt", c.expires_at as "oldExpiresAt"
+from tokens t left join issued i on i.replaces = t.id left join changed c on c.id = t.id
+where t.id = $3`;
+
+export type RotatedToken = IssuedToken & { readonly replaces: string; readonly oldExpiresAt: Date };
+
+/**
+ * Makes a token for the owner of a live one, which goes on to work for so many hours, if it had so long to live.
+ * @throws RangeError for an id that is unknown, revoked or expired
+ */
+export async function rotateToken(ctx: Audited, replaces: string, overlapHours: number): Promise<RotatedToken> {
+  type Rotated = { role: Role | null; expiresAt: Date; oldExpiresAt: Date };
+  const id = ctx.chance.uuid();
+  const secret = ctx.chance.bytes(32);
+  const hashes = (['cpo', 'app'] as const).map((role) => hashToken(tokenOf(role, secret)));
+  const [rotated] = isUuid(replaces)
+    ? await rows<Rotated>(ctx.db, ROTATE, [...trailOf(ctx), replaces, overlapHours, id, ...hashes])
+    : [];
+  if (rotated === undefined) throw new RangeError(`no token has the id ${replaces}`);
+  const { role, expiresAt, oldExpiresAt } = rotated;
+  if (role === null) throw new RangeError(`the token ${replaces} is revoked or has expired: issue a new one`);
+  return { id, token: tokenOf(role, secret), expiresAt, replaces, oldExpiresAt };
+}
+
+const REVOKE = `
+with before as (
+  select * from tokens where id = $3 for no key update
+), changed as (
+  update tokens t set revoked_at = now() from before b where t.id = b.id and b.revoked_at is null returning t.*
+), ${audited('token.revoke', OWNER)}
+select id, revoked_at as "revokedAt" from changed
+union all select id, revoked_at from before where revoked_at is not null`;
+
 /**
  * Revokes a token, in force on every replica within a second; again is the same.
  * @throws RangeError for an unknown id
  */
-export async function revokeToken(db: Database, id: string): Promise<{ id: string; revokedAt: Date }> {
+export async function revokeToken(ctx: Audited, id: string): Promise<{ id: string; revokedAt: Date }> {
   const [revoked] = isUuid(id)
-    ? await rows<{ id: string; revokedAt: Date }>(
-        db,
-        `with revoked as (
-           update tokens set revoked_at = coalesce(revoked_at, now()) where id = $1
-           returning id, revoked_at as "revokedAt"
-         ) select * from revoked`,
-        [id],
-      )
+    ? await rows<{ id: string; revokedAt: Date }>(ctx.db, REVOKE, [...trailOf(ctx), id])
     : [];
   if (revoked === undefined) throw new RangeError(`no token has the id ${id}`);
   return revoked;
@@ -76,105 +133,7 @@ export function listTokens(db: Database): Promise<TokenSummary[]> {
   return rows(
     db,
     `select t.id, t.role, t.cpo_id as "cpoId", coalesce(c.name, t.app_name) as owner, t.created_at as "createdAt",
-       t.expires_at as "expiresAt", t.revoked_at as "revokedAt"
+       t.expires_at as "expiresAt", t.revoked_at as "revokedAt", t.last_used_at as "lastUsedAt", t.replaces
      from tokens t left join cpos c on c.id = t.cpo_id order by t.id`,
   );
-}
-
-type Live = Caller & { readonly hash: string };
-
-const LIVE = `
-select encode(t.hash, 'hex') as hash, t.id as "tokenId", t.role, t.expires_at as "expiresAt",
-  case when c.id is not null then
-    json_build_object('id', c.id, 'name', c.name, 'suspended', c.suspended_at is not null) end as cpo
-from tokens t left join cpos c on c.id = t.cpo_id
-where t.revoked_at is null and t.expires_at > now()`;
-
-/** So many unknown tokens a second are looked up; a flood beyond it is refused from memory. */
-const LOOK_UPS_PER_SECOND = 20;
-
-/**
- * Who may call, kept in memory and read again on every change. While notifications are lost, each token is looked
- * up in the database instead: a revocation is then in force at once, and a flood costs what it has to.
- */
-export class TokenRegistry {
-  #live = new Map<string, Live>();
-  #unsubscribe = () => {};
-  #current = false;
-  #reading: Promise<void> | undefined;
-  #stale = false;
-  #second = 0;
-  #lookUps = 0;
-  readonly #lookingUp = new Map<string, Promise<Caller | undefined>>();
-
-  constructor(readonly ctx: Pick<Context, 'db' | 'bell' | 'log'>) {}
-
-  async start(): Promise<void> {
-    this.#unsubscribe = this.ctx.bell.on(TOKENS_CHANNEL, () => void this.#refresh());
-    await this.#refresh();
-  }
-
-  stop(): void {
-    this.#unsubscribe();
-  }
-
-  /** The caller that a token stands for; undefined for one that is unknown, expired or revoked. */
-  verify(token: string): Caller | undefined | Promise<Caller | undefined> {
-    const hash = hashToken(token);
-    if (!this.#current) void this.#refresh();
-    if (!this.#current || !this.ctx.bell.ringing) return this.#lookUp(hash);
-    const found = this.#live.get(hash.toString('hex'));
-    // One issued this very moment may not have rung yet.
-    if (found === undefined) return this.#lookUpNew(hash);
-    return found.expiresAt.getTime() > this.ctx.bell.now() ? found : undefined;
-  }
-
-  /** Requests with one token share a look-up. */
-  #lookUpNew(hash: Buffer): undefined | Promise<Caller | undefined> {
-    const key = hash.toString('hex');
-    const under = this.#lookingUp.get(key);
-    if (under !== undefined) return under;
-    if (!this.#mayLookUp()) return undefined;
-    const found = this.#lookUp(hash).finally(() => this.#lookingUp.delete(key));
-    this.#lookingUp.set(key, found);
-    return found;
-  }
-
-  #mayLookUp(): boolean {
-    const now = performance.now();
-    if (now - this.#second >= 1000) {
-      this.#second = now;
-      this.#lookUps = 0;
-    }
-    this.#lookUps += 1;
-    return this.#lookUps <= LOOK_UPS_PER_SECOND;
-  }
-
-  async #lookUp(hash: Buffer): Promise<Caller | undefined> {
-    const [found] = await rows<Live>(this.ctx.db, `${LIVE} and t.hash = $1`, [hash]);
-    return found;
-  }
-
-  /** One reading at a time; a change during one makes it read once more. */
-  #refresh(): Promise<void> {
-    this.#stale = true;
-    this.#reading ??= this.#read().finally(() => {
-      this.#reading = undefined;
-    });
-    return this.#reading;
-  }
-
-  async #read(): Promise<void> {
-    while (this.#stale) {
-      this.#stale = false;
-      try {
-        const live = await rows<Live>(this.ctx.db, LIVE);
-        this.#live = new Map(live.map((caller) => [caller.hash, caller]));
-        this.#current = true;
-      } catch {
-        this.#current = false;
-        this.ctx.log.warn('tokens could not be read, looking each up');
-      }
-    }
-  }
 }

@@ -2,7 +2,7 @@ import { chmodSync, mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Client } from 'pg';
-import { migrate } from '../../src/db/database';
+import { migrate } from '../../src/db/migrate';
 import { type Embedded, startEmbedded } from '../../src/db/embedded';
 import { model } from '../../src/model';
 

@@ -1,0 +1,79 @@
+import { createHash, randomBytes, randomUUID } from 'node:crypto';
+import { Client } from 'pg';
+import { hashCode } from '../src/codes/code';
+import { migrate } from '../src/db/migrate';
+import { model } from '../src/model';
+import { deriveKeys } from '../src/secrets';
+
+export const SECRET_KEY = 'the key of a benchmark, which guards nothing at all';
+const [KEY] = deriveKeys(SECRET_KEY).pairingCode;
+
+/** The station of the seed document, under a uid of its own. */
+export const seedStation = (uid: string) => ({
+  uid,
+  evses: [
+    {
+      evse_id: 1,
+      capabilities: ['CHARGING_PROFILE_CAPABLE'],
+      connectors: [{ id: '1', power_type: 'AC_3_PHASE', max_voltage: 220, max_amperage: 16 }],
+    },
+    {
+      evse_id: 2,
+      capabilities: ['CHARGING_PROFILE_CAPABLE'],
+      connectors: [
+        { id: '1', power_type: 'AC_3_PHASE', max_voltage: 220, max_amperage: 16 },
+        { id: '2', power_type: 'AC_1_PHASE', max_voltage: 220, max_amperage: 16 },
+      ],
+    },
+  ],
+});
+
+export type World = Awaited<ReturnType<typeof createWorld>>;
+
+/** A migrated database with a CPO and its token; every contender gets one of its own. */
+export async function createWorld(adminUrl: string, name: string) {
+  const database = `bench_${name}_${randomBytes(4).toString('hex')}`;
+  const admin = new Client(adminUrl);
+  await admin.connect();
+  await admin.query(`create database ${database}`);
+  await admin.end();
+  const url = new URL(adminUrl);
+  url.pathname = database;
+  await migrate(url.href, model);
+
+  const sql = new Client(url.href);
+  await sql.connect();
+  const cpoId = randomUUID();
+  const token = `scsp_cpo_${randomBytes(32).toString('base64url')}`;
+  await sql.query(`insert into cpos (id, name) values ($1, 'bench')`, [cpoId]);
+  await sql.query(
+    `insert into tokens (id, role, cpo_id, hash, expires_at) values ($1, 'cpo', $2, $3, now() + interval '1 day')`,
+    [randomUUID(), cpoId, createHash('sha256').update(token).digest()],
+  );
+  let issued = 0;
+  return {
+    url: url.href,
+    cpoId,
+    token,
+    sql,
+    /** Codes that are good for an hour; ten digits, so that they never run out. */
+    async codes(count: number): Promise<string[]> {
+      const codes = Array.from({ length: count }, () => String(1_000_000_000 + issued++));
+      await sql.query(
+        `insert into pairing_codes (id, hash, length, user_id, charging_location_id, expires_at)
+         select gen_random_uuid(), hash, 10, gen_random_uuid()::text, 'home', now() + interval '1 hour' from unnest($1::bytea[]) hash`,
+        [codes.map((code) => hashCode(KEY as Buffer, code))],
+      );
+      return codes;
+    },
+    /** How many pairings are there whole: station, two EVSEs, three connectors, code used up. */
+    async whole(): Promise<number> {
+      const { rows } = await sql.query(`
+        select count(*)::int as n from pairings p join pairing_codes c on c.id = p.code_id and c.status = 'used'
+        join stations s on s.pairing_id = p.id
+        where (select count(*) from evses e where e.pairing_id = p.id) = 2
+          and (select count(*) from connectors k where k.pairing_id = p.id) = 3`);
+      return rows[0].n;
+    },
+  };
+}

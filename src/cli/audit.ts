@@ -1,0 +1,27 @@
+import type { Command } from 'commander';
+import { listAudit } from '../db/audit';
+import { withContext } from './database';
+import { whole } from './values';
+import { answering, noun, type Shell, verb } from './verb';
+
+export function auditCommands(program: Command, shell: Shell): void {
+  const audit = noun(program, 'audit', 'who changed CPOs and tokens');
+
+  verb(audit, 'list', 'lists changes, the latest first', 'scsp audit list', 'scsp audit list --limit 5 --json')
+    .option('--limit <N>', 'so many at most', whole(1, 1_000_000), 100)
+    .action(
+      answering(shell, (given, { limit }: { limit: number }) =>
+        withContext(given, async ({ db }) => ({
+          rows: (await listAudit(db, limit)).map((change) => ({
+            id: change.id,
+            happened_at: change.happenedAt.toISOString(),
+            actor: change.actor,
+            action: change.action,
+            subject_id: change.subjectId,
+            detail: change.detail,
+          })),
+          columns: ['happened_at', 'actor', 'action', 'subject_id', 'detail'],
+        })),
+      ),
+    );
+}

@@ -1,0 +1,75 @@
+import { Pool } from 'pg';
+import { type Database, type DatabaseModel, describe, openDatabase, rows, stateOf } from './database';
+import { grantService } from './grants';
+
+/** Any number, the same for all replicas: the advisory lock under which migrations run. */
+const MIGRATION_LOCK = 7_305_001;
+const READ_ONLY = '25006';
+const NO_RIGHT = '42501';
+
+/** A database that lacks migrations of this version. */
+export class NotMigrated extends RangeError {
+  constructor(hint = '', options: ErrorOptions = {}) {
+    super(`the database has not been migrated to this version: run scsp migrate${hint}`, options);
+  }
+}
+
+/**
+ * Runs the pending migrations; of many starters exactly one migrates, the others wait for it.
+ * @param serviceRole is given what the service needs, where the tables are another role's
+ * @throws NotMigrated when migrations are pending that this role may not run
+ */
+export async function migrate(url: string, model: DatabaseModel, serviceRole?: string): Promise<number> {
+  const db = await describe(url, model, { max: 2, connectionTimeoutMillis: 5_000 }).initialize();
+  const lock = db.createQueryRunner();
+  try {
+    await lock.query('select pg_advisory_lock($1)', [MIGRATION_LOCK]);
+    const done = (await db.runMigrations()).length;
+    // The job queue of the outbox keeps its own tables, in a schema of its own.
+    const jobs = await import('graphile-worker');
+    await jobs.runMigrations({ connectionString: url });
+    if (serviceRole !== undefined) await grantService(lock, serviceRole);
+    return done;
+  } catch (cause) {
+    if (stateOf(cause) !== NO_RIGHT) throw cause;
+    throw new NotMigrated(' with MIGRATION_DATABASE_URL, as a role that may do it', { cause });
+  } finally {
+    await lock.release();
+    await db.destroy();
+  }
+}
+
+/** Whether the database lacks migrations of this version. */
+export async function lacksMigrations(db: Database): Promise<boolean> {
+  const [table] = await rows<{ exists: boolean }>(db, `select to_regclass('migrations') is not null as exists`);
+  if (!table?.exists) return true;
+  const done = new Set((await rows<{ name: string }>(db, 'select name from migrations')).map(({ name }) => name));
+  return db.migrations.some(({ name = '' }) => !done.has(name));
+}
+
+/**
+ * Refuses a database that lacks migrations, the job queue's included, and changes nothing.
+ * @throws NotMigrated, or what the driver throws when the database is away
+ */
+export async function requireMigrated(url: string, model: DatabaseModel): Promise<void> {
+  const db = await openDatabase(url, model, 1);
+  try {
+    if (await lacksMigrations(db)) throw new NotMigrated();
+  } finally {
+    await db.destroy();
+  }
+  // The job queue does not tell; it migrates what it finds behind, and fails at that where it may only read.
+  const jobs = await import('graphile-worker');
+  const pool = new Pool({ connectionString: url, max: 1, connectionTimeoutMillis: 5_000 });
+  // Lost connections show in the statement; the job queue wants to see that somebody listens.
+  pool.on('error', () => undefined).on('connect', (client) => client.on('error', () => undefined));
+  try {
+    await pool.query('set default_transaction_read_only = on');
+    await jobs.runMigrations({ pgPool: pool, concurrency: 1, logger: new jobs.Logger(() => () => undefined) });
+  } catch (cause) {
+    if (![READ_ONLY, NO_RIGHT].includes(stateOf(cause) ?? '')) throw cause;
+    throw new NotMigrated('', { cause });
+  } finally {
+    await pool.end();
+  }
+}

@@ -1,0 +1,225 @@
+import { randomUUID } from 'node:crypto';
+import { type Answer, aStation, type Harness, startHarness, type TestCpo } from './harness';
+
+let service: Harness;
+beforeAll(async () => {
+  service = await startHarness();
+});
+afterAll(() => service.stop());
+
+const PATH = '/v1/scsp/ocpp2.0.1/pair';
+const list = (cpo: TestCpo, query = '', at = service) => at.request('GET', `/v1/scsp/attempts${query}`, { token: cpo.token });
+const send = (cpo: TestCpo, body: unknown, path = PATH, at = service) => at.request('POST', path, { token: cpo.token, body });
+const sendRaw = (cpo: TestCpo, raw: string, headers: Record<string, string> = {}) =>
+  service.request('POST', PATH, { token: cpo.token, raw, headers });
+const stored = async (cpo: TestCpo) =>
+  (await service.sql.query('select * from attempts where cpo_id = $1 order by id', [cpo.id])).rows;
+
+/** The attempts of a CPO, asked for until there are so many: a refused one is stored after its answer is out. */
+async function listed(cpo: TestCpo, count: number): Promise<any[]> {
+  for (;;) {
+    const { status, body } = await list(cpo);
+    expect(status).toBe(200);
+    if (body.items.length >= count) return body.items;
+  }
+}
+
+/** Holds back everything that would write an attempt, until it is let go. */
+async function holdBack() {
+  const client = await service.sql.connect();
+  await client.query('begin; lock table attempts in exclusive mode');
+  return async () => {
+    await client.query('commit');
+    client.release();
+  };
+}
+
+describe('what a CPO has sent to pair', () => {
+  test('is listed with what became of it, the latest first', async () => {
+    const cpo = await service.cpo();
+    const station = aStation();
+    const { code } = await service.code();
+    const steps = [
+      [await send(cpo, { code: '000000', charging_station: station }), 'incorrect-code', 404],
+      [await service.pair(cpo, code, station), 'paired', 200],
+      [await service.pair(cpo, (await service.code()).code, station), 'station-already-paired', 409],
+    ] as const;
+    const items = await listed(cpo, steps.length);
+    expect(items.toReversed()).toEqual(
+      steps.map(([answer, outcome, status]) => ({
+        id: expect.stringMatching(/^[0-9a-f-]{36}$/),
+        attempted_at: expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/),
+        request_id: answer.headers.get('X-Request-ID'),
+        payload_protocol: 'ocpp2.0.1',
+        uid: station.uid,
+        outcome,
+        status,
+      })),
+    );
+    for (const [answer, , status] of steps) expect(answer.status).toBe(status);
+  });
+
+  const evses = [{ ...aStation().evses[0], evse_id: 'x' }];
+  const OCPI = '/v1/scsp/ocpi2.2.1/pair';
+  test.each<[string, number, object, (cpo: TestCpo) => Promise<Answer>]>([
+    [
+      'invalid-request',
+      400,
+      { uid: 'the uid', detail: '/charging_station/evses/0/evse_id must be an integer, got "x"' },
+      (cpo) => send(cpo, { code: '1', charging_station: { uid: 'the uid', evses } }),
+    ],
+    [
+      'invalid-request',
+      400,
+      { uid: 'an EVSE', payload_protocol: 'ocpi2.2.1', detail: '/code is required; /evse/connectors is required' },
+      (cpo) => send(cpo, { evse: { uid: 'an EVSE' } }, OCPI),
+    ],
+    [
+      'invalid-request',
+      400,
+      { detail: '/charging_station/uid must be a string, got true' },
+      (cpo) => send(cpo, { code: '1', charging_station: { ...aStation(), uid: true } }),
+    ],
+    [
+      'malformed-request',
+      400,
+      { detail: expect.stringMatching(/^is not valid JSON at line 1, column 8: /) },
+      (cpo) => sendRaw(cpo, '{"a": 1'),
+    ],
+    [
+      'unsupported-protocol',
+      400,
+      {
+        uid: 'the uid',
+        payload_protocol: 'ocpp/9',
+        detail: '/payload-protocol must be one of ocpp1.6, ocpp2.0.1, ocpp2.1, got "ocpp/9"',
+      },
+      (cpo) => send(cpo, { code: '1', charging_station: aStation('the uid') }, '/v1/scsp/ocpp%2F9/pair'),
+    ],
+    [
+      'body-too-large',
+      413,
+      { detail: 'The body is larger than 65536 bytes.' },
+      (cpo) => sendRaw(cpo, ' '.repeat(65_537)),
+    ],
+    [
+      'unsupported-media-type',
+      415,
+      { detail: 'The body must not be compressed: leave Content-Encoding out.' },
+      (cpo) => sendRaw(cpo, '{}', { 'Content-Encoding': 'gzip' }),
+    ],
+  ])('is listed when it is refused before its code is looked at: %s, %i, %j', async (outcome, status, said, ask) => {
+    const cpo = await service.cpo();
+    const { status: answered, body } = await ask(cpo);
+    expect([answered, body.type]).toEqual([status, `/problems/${outcome}`]);
+    expect(await listed(cpo, 1)).toEqual([
+      {
+        id: expect.any(String),
+        attempted_at: expect.any(String),
+        request_id: body.request_id,
+        payload_protocol: 'ocpp2.0.1',
+        outcome,
+        status,
+        ...said,
+      },
+    ]);
+  });
+
+  test('is cut where it is long, and stays text', async () => {
+    const cpo = await service.cpo();
+    const uid = `${'u'.repeat(47)}🔌🔌`;
+    await send(cpo, { code: '1', charging_station: { ...aStation(), uid, evses: Array.from({ length: 50 }, () => ({})) } }, `/v1/scsp/${'p'.repeat(60)}/pair`);
+    const [item] = await listed(cpo, 1);
+    expect(item).toMatchObject({ uid: `${'u'.repeat(47)}\ufffd`, payload_protocol: 'p'.repeat(48) });
+    expect(item.detail).toHaveLength(500);
+  });
+
+  test.each([
+    ['as a number', { code: 362821, charging_station: aStation() }],
+    ['twice', { code: ['362821'], charging_station: '362 821' }],
+    ['in the place of everything', '362821'],
+    ['as a number in the place of everything', 362821],
+    ['in the place of the protocol', { code: '362821' }, '/v1/scsp/362821/pair'],
+  ])('never has a code in what is said of it: %s', async (_how, body, path = PATH) => {
+    const cpo = await service.cpo();
+    expect((await send(cpo, body, path)).status).toBe(400);
+    const [item] = await listed(cpo, 1);
+    expect(item.detail).toMatch(/must be|is required/);
+    expect(item.detail.replace(/\D/g, '')).not.toContain('362821');
+  });
+
+  test('is seen by that CPO alone', async () => {
+    const [cpo, other] = [await service.cpo(), await service.cpo()];
+    await send(cpo, {});
+    await listed(cpo, 1);
+    expect((await list(other)).body).toEqual({ items: [], next_cursor: null });
+    expect((await service.request('GET', '/v1/scsp/attempts', { token: service.appToken })).status).toBe(403);
+  });
+
+  test('comes in pages that stay as they are when attempts are added', async () => {
+    const cpo = await service.cpo();
+    for (const uid of ['a', 'b', 'c']) await send(cpo, { code: '000000', charging_station: aStation(uid) });
+    await listed(cpo, 3);
+    const first = (await list(cpo, '?limit=2')).body;
+    await send(cpo, { code: '000000', charging_station: aStation('d') });
+    const second = (await list(cpo, `?limit=2&cursor=${first.next_cursor}`)).body;
+    expect([...first.items, ...second.items].map(({ uid }: any) => uid)).toEqual(['c', 'b', 'a']);
+    expect(second.next_cursor).toBeNull();
+    for (const cursor of ['x', Buffer.from('x').toString('base64url')]) {
+      const { status, body } = await list(cpo, `?cursor=${cursor}`);
+      expect([status, body.errors]).toEqual([400, [{ pointer: '/cursor', message: 'must be a next_cursor of this list' }]]);
+    }
+  });
+});
+
+describe('storing a refused attempt', () => {
+  test('is not waited for by its answer, nor by the pairings of others', async () => {
+    const cpo = await service.cpo();
+    const letGo = await holdBack();
+    const answers = await Promise.all(Array.from({ length: 30 }, () => send(cpo, {})));
+    expect(await stored(cpo)).toEqual([]);
+    await letGo();
+    for (const { status } of answers) expect(status).toBe(400);
+    expect(await listed(cpo, 30)).toHaveLength(30);
+  });
+
+  test('that fails is logged without what was sent, and costs no answer', async () => {
+    const cpo = await service.cpo();
+    await service.sql.query('alter table attempts rename column detail to elsewhere');
+    const answer = await send(cpo, { charging_station: { uid: 'not-in-the-log' } });
+    const line = await service.log.waitFor(({ message, request_id }) => message === 'refused attempt not stored' && request_id === answer.body.request_id);
+    await service.sql.query('alter table attempts rename column elsewhere to detail');
+    expect([answer.status, line.level]).toEqual([400, 'warn']);
+    expect(JSON.stringify(line)).not.toContain('not-in-the-log');
+    await send(cpo, {});
+    expect(await listed(cpo, 1)).toHaveLength(1);
+  });
+
+  test('is waited for when the service stops', async () => {
+    const replica = await startHarness({}, { databaseUrl: service.databaseUrl });
+    const cpo = await service.cpo();
+    const letGo = await holdBack();
+    // The first is under way and held back, so the second has not even begun.
+    for (let i = 0; i < 2; i++) expect((await send(cpo, {}, PATH, replica)).status).toBe(400);
+    const stopped = replica.stop();
+    await service.sql.query(`select from pg_locks where relation = 'attempts'::regclass`);
+    await letGo();
+    await stopped;
+    expect(await stored(cpo)).toHaveLength(2);
+  });
+
+  test('is for requests to pair of a known CPO alone', async () => {
+    const [cpo, suspended] = [await service.cpo(), await service.cpo()];
+    await service.sql.query('update cpos set suspended_at = now() where id = $1', [suspended.id]);
+    while ((await list(suspended)).status !== 403);
+    for (const token of [undefined, 'x', service.appToken, suspended.token]) {
+      const { status } = await service.request('POST', PATH, { token, body: {} });
+      expect([401, 403]).toContain(status);
+    }
+    expect((await list(cpo, '?limit=0')).status).toBe(400);
+    expect((await service.unpairAsCpo(cpo, randomUUID())).status).toBe(404);
+    await send(cpo, {});
+    expect(await listed(cpo, 1)).toMatchObject([{ outcome: 'invalid-request', detail: '/code is required; /charging_station is required' }]);
+    expect(await stored(suspended)).toEqual([]);
+  });
+});

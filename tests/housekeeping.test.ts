@@ -1,0 +1,133 @@
+import { randomUUID } from 'node:crypto';
+import { keepHouse } from '../src/housekeeping';
+import { type Harness, recordedLog, startHarness } from './harness';
+
+let service: Harness;
+let cpoId: string;
+beforeAll(async () => {
+  service = await startHarness({ ATTEMPTS_KEEP_DAYS: '10' });
+  cpoId = (await service.cpo()).id;
+});
+afterAll(() => service.stop());
+
+const sql = async (text: string, parameters: unknown[] = []) => (await service.sql.query(text, parameters)).rows;
+const keep = (stopping = new AbortController().signal, { log } = recordedLog()) =>
+  keepHouse({ config: service.config, db: service.db, log, stopping });
+
+/** So many attempts of so long ago; returns the `request_id` that they share. */
+async function attempts(ago: string, count = 1): Promise<string> {
+  const name = randomUUID();
+  await sql(
+    `insert into attempts (id, cpo_id, attempted_at, request_id, payload_protocol, outcome)
+     select gen_random_uuid(), $1, now() - $2::interval, $3, 'ocpp2.0.1', 'incorrect-code' from generate_series(1, $4)`,
+    [cpoId, ago, name, count],
+  );
+  return name;
+}
+const left = async (name: string) => (await sql('select from attempts where request_id = $1', [name])).length;
+
+describe('keeping house', () => {
+  test('removes attempts that are older than ATTEMPTS_KEEP_DAYS, in as many batches as it takes', async () => {
+    const [old, young] = [await attempts('10 days 1 minute', 2_500), await attempts('9 days 23 hours', 3)];
+    const log = recordedLog();
+    await keep(undefined, log);
+    expect([await left(old), await left(young)]).toEqual([0, 3]);
+    expect(await log.waitFor(({ message }) => message === 'old attempts removed')).toMatchObject({ level: 'info', count: 2_500 });
+  });
+
+  test('removes what was kept for an Idempotency-Key after 24 hours', async () => {
+    const key = async (ago: string) => {
+      const name = randomUUID();
+      await sql(
+        `insert into idempotency_keys (cpo_id, path, key, body_hash, created_at, lease_until, outcome, request_id)
+         values ($1, '/', $2, '', now() - $3::interval, now(), 'paired', '')`,
+        [cpoId, name, ago],
+      );
+      return name;
+    };
+    const [, young] = [await key('24 hours 1 minute'), await key('23 hours 59 minutes')];
+    await keep();
+    expect(await sql('select key from idempotency_keys')).toEqual([{ key: young }]);
+  });
+
+  test("removes users' tries with CPOs' codes after a day", async () => {
+    for (const [user, ago] of [['old', '1 day 1 minute'], ['young', '23 hours']])
+      await sql('insert into redemptions (id, user_id, tried_at) values ($1, $2, now() - $3::interval)', [randomUUID(), user, ago]);
+    await keep();
+    expect(await sql('select user_id from redemptions')).toEqual([{ user_id: 'young' }]);
+  });
+
+  test('removes codes that ended a week ago without pairing, and no others', async () => {
+    const cpo = await service.cpo();
+    const issue = async (status: string, ended: string | null, expires = ended) => {
+      const { id } = await service.code();
+      await sql('update pairing_codes set status = $2, ended_at = now() - $3::interval, expires_at = now() - $4::interval where id = $1', [id, status, ended, expires]);
+      return id;
+    };
+    const used = await service.code();
+    expect((await service.pair(cpo, used.code)).status).toBe(200);
+    await sql(`update pairing_codes set created_at = now() - interval '1 year', expires_at = created_at, ended_at = created_at where id = $1`, [used.id]);
+    const gone = [
+      await issue('expired', '7 days 1 minute'),
+      await issue('cancelled', '7 days 1 minute'),
+      // Nobody has issued a code since, which would have marked it.
+      await issue('active', null, '7 days 1 minute'),
+    ];
+    const kept = [
+      await issue('expired', '6 days 23 hours'),
+      await issue('cancelled', '6 days 23 hours'),
+      await issue('active', null, '6 days 23 hours'),
+      (await service.code()).id,
+      used.id,
+    ];
+    await keep();
+    for (const id of gone) expect((await service.followCode(id)).status).toBe(404);
+    for (const id of kept) expect((await service.followCode(id)).status).toBe(200);
+    expect((await service.followCode(used.id)).body.pairing).toMatchObject({ cpo_id: cpo.id });
+  });
+
+  test('is left to another replica that is at it', async () => {
+    const old = await attempts('11 days');
+    const other = await service.sql.connect();
+    await other.query('select pg_advisory_lock(7305005)');
+    await keep();
+    expect(await left(old)).toBe(1);
+    await other.query('select pg_advisory_unlock(7305005)');
+    other.release();
+    await keep();
+    expect(await left(old)).toBe(0);
+  });
+
+  test('passes over rows that somebody is using, and takes them the next time', async () => {
+    const [used, free] = [await attempts('11 days'), await attempts('11 days')];
+    const other = await service.sql.connect();
+    await other.query('begin');
+    await other.query('select from attempts where request_id = $1 for update', [used]);
+    await keep();
+    expect([await left(used), await left(free)]).toEqual([1, 0]);
+    await other.query('rollback');
+    other.release();
+    await keep();
+    expect(await left(used)).toBe(0);
+  });
+
+  test('ends with the service', async () => {
+    const old = await attempts('11 days');
+    await keep(AbortSignal.abort());
+    expect(await left(old)).toBe(1);
+  });
+});
+
+test('the service keeps house by itself, again and again, and in spite of a failure', async () => {
+  await attempts('11 days');
+  const keeper = await startHarness({ ATTEMPTS_KEEP_DAYS: '10' }, { databaseUrl: service.databaseUrl, housekeeping: { firstMs: 0, everyMs: 1 } });
+  await keeper.log.waitFor(({ message }) => message === 'old attempts removed');
+  await sql('alter table redemptions rename to elsewhere');
+  await keeper.log.waitFor(({ level, message }) => level === 'warn' && message === 'housekeeping failed');
+  await sql('alter table elsewhere rename to redemptions');
+  await attempts('11 days', 2);
+  await keeper.log.waitFor(({ message, count }) => message === 'old attempts removed' && count === 2);
+  await keeper.stop();
+  const old = await attempts('11 days');
+  expect(await left(old)).toBe(1);
+});
