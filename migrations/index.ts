@@ -4,4 +4,9 @@ import { NobodyGetsIn1764000000003 } from './003-nobody-gets-in';
 import { Housekeeping1764000000004 } from './004-housekeeping';
 
 /** Every migration, in order; one that has landed is never edited. */
-export const migrations = [Pairing1764000000001, OtherHalf1764000000002, NobodyGetsIn1764000000003, Housekeeping1764000000004];
+export const migrations = [
+  Pairing1764000000001,
+  OtherHalf1764000000002,
+  NobodyGetsIn1764000000003,
+  Housekeeping1764000000004,
+];

@@ -26,10 +26,7 @@ export type CheckedRequest<Id extends OperationId> = Omit<Request, 'params' | 'q
   readonly query: Parameters<Id, 'query'>;
   readonly body: Body<Id>;
 };
-export type Handler<Id extends OperationId> = (
-  req: CheckedRequest<Id>,
-  res: Response,
-) => void | Promise<void>;
+export type Handler<Id extends OperationId> = (req: CheckedRequest<Id>, res: Response) => void | Promise<void>;
 /** One handler per operation that is served here; the compiler says which is missing. */
 export type Handlers = { [Id in Exclude<OperationId, `cpo${string}`>]: Handler<Id> };
 

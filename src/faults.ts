@@ -3,7 +3,8 @@ import type { Fault } from './problems';
 /** A fault as ajv finds it, whoever asked ajv: the place as a JSON Pointer, ajv's message and keyword. */
 export type SchemaFault = { readonly pointer: string; readonly message: string; readonly keyword: string };
 
-const unescapePointer = (segment: string) => segment.replaceAll('~1', '/').replaceAll('~0', '~');
+/** RFC 6901, 4. */
+export const unescapePointer = (segment: string) => segment.replaceAll('~1', '/').replaceAll('~0', '~');
 
 /** The value at a JSON Pointer (RFC 6901), undefined where there is none. */
 export function valueAt(json: unknown, pointer: string): unknown {
@@ -22,7 +23,11 @@ export function inWords(fault: SchemaFault, value: unknown, patterns: ReadonlyMa
   return { pointer: fault.pointer, message: words(fault, value, patterns) };
 }
 
-function words({ pointer, message, keyword }: SchemaFault, value: unknown, patterns: ReadonlyMap<string, string>): string {
+function words(
+  { pointer, message, keyword }: SchemaFault,
+  value: unknown,
+  patterns: ReadonlyMap<string, string>,
+): string {
   const got = value === undefined ? '' : `, got ${pointer === '/code' || pointer === '' ? kindOf(value) : show(value)}`;
   const number = /-?[\d.]+$/.exec(message)?.[0];
   switch (keyword) {

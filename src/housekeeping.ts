@@ -51,10 +51,10 @@ const CHORES: readonly { what: string; sql: string; parameters?: (house: House) 
     what: 'unpaired codes',
     sql: removal(
       'pairing_codes',
-      `select ctid from pairing_codes c
+      // Those that have paired are used, and stay. One whose end nobody has noted yet is active.
+      `select ctid from pairing_codes
        where (status in ('expired', 'cancelled') and ended_at < now() - interval '7 days'
-           or status = 'active' and expires_at < now() - interval '7 days')
-         and not exists (select from pairings p where p.code_id = c.id)`,
+         or status = 'active' and expires_at < now() - interval '7 days')`,
     ),
   },
 ];
@@ -66,7 +66,7 @@ const CHORES: readonly { what: string; sql: string; parameters?: (house: House) 
 export async function keepHouse(house: House): Promise<void> {
   for (const { what, sql, parameters } of CHORES) {
     let total = 0;
-    for (let last = BATCH; last === BATCH && !house.stopping.aborted; ) {
+    for (let last = BATCH; last > 0 && !house.stopping.aborted; ) {
       const [batch] = await rows<{ mine: boolean; count: number }>(house.db, sql, parameters?.(house));
       if (!batch?.mine) return;
       last = batch.count;

@@ -48,7 +48,9 @@ function whereItBreaks(text: string): string {
   const [first] = errors;
   if (first === undefined) return 'is not valid JSON';
   const lines = text.slice(0, first.offset).split('\n');
-  const words = printParseErrorCode(first.error).replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`).trim();
+  const words = printParseErrorCode(first.error)
+    .replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`)
+    .trim();
   return `is not valid JSON at line ${lines.length}, column ${(lines.at(-1)?.length ?? 0) + 1}: ${words}`;
 }
 

@@ -41,7 +41,11 @@ const MESSAGE = Symbol.for('message');
 
 /** One step for whitelist, time and JSON, since it runs for every request. */
 const lineOf = format((info) => {
-  const line: Record<string, unknown> = { timestamp: new Date().toISOString(), level: info.level, message: info.message };
+  const line: Record<string, unknown> = {
+    timestamp: new Date().toISOString(),
+    level: info.level,
+    message: info.message,
+  };
   for (const field of FIELDS) if (info[field] !== undefined) line[field] = info[field];
   info[MESSAGE] = JSON.stringify(line);
   return info;

@@ -22,9 +22,7 @@ async function main(config: Config): Promise<void> {
     if (stopping) process.exit(1);
     stopping = true;
     log.info('stopping', { signal });
-    starting
-      .then((service) => service.stop())
-      .then(() => leave(0), fail('could not stop'));
+    starting.then((service) => service.stop()).then(() => leave(0), fail('could not stop'));
   };
   process.on('SIGTERM', onSignal);
   process.on('SIGINT', onSignal);

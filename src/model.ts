@@ -12,7 +12,22 @@ import { tokens } from './tokens/table';
 
 /** Every table and migration of the service. */
 export const model: DatabaseModel = {
-  entities: [cpos, tokens, pairingCodes, pairings, stations, evses, connectors, events, redemptions, outbox, cpoTries, attempts, idempotencyKeys, audit],
+  entities: [
+    cpos,
+    tokens,
+    pairingCodes,
+    pairings,
+    stations,
+    evses,
+    connectors,
+    events,
+    redemptions,
+    outbox,
+    cpoTries,
+    attempts,
+    idempotencyKeys,
+    audit,
+  ],
   migrations,
 };
 

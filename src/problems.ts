@@ -145,7 +145,7 @@ export const problems = {
     502,
     'CPO failed',
     'The CPO gave no useful answer.',
-    "The message says what the CPO answered and what was wrong where. Ask the customer to try a new code; tell the CPO.",
+    'The message says what the CPO answered and what was wrong where. Ask the customer to try a new code; tell the CPO.',
   ],
   'cpo-timed-out': [
     504,
@@ -159,10 +159,7 @@ export const problems = {
     'The service cannot answer right now, please try again.',
     'Wait as many seconds as the Retry-After header says, then send the request again.',
   ],
-} as const satisfies Record<
-  string,
-  readonly [status: number, title: string, message: string, remedy: string]
->;
+} as const satisfies Record<string, readonly [status: number, title: string, message: string, remedy: string]>;
 
 export type ProblemType = keyof typeof problems;
 

@@ -62,7 +62,9 @@ export function seal(keys: Keys, text: string, owner: string): Sealed {
 export function unseal(keys: Keys, sealed: Sealed, owner: string): string {
   const known: SealingKey | undefined = keys.sealing.find(({ id }) => id === sealed.keyId);
   if (known === undefined)
-    throw new Error(`what is sealed for ${owner} needs the key ${sealed.keyId}, which neither SECRET_KEY nor SECRET_KEY_PREVIOUS makes`);
+    throw new Error(
+      `what is sealed for ${owner} needs the key ${sealed.keyId}, which neither SECRET_KEY nor SECRET_KEY_PREVIOUS makes`,
+    );
   const decipher = createDecipheriv('aes-256-gcm', known.key, sealed.bytes.subarray(0, 12)).setAAD(Buffer.from(owner));
   decipher.setAuthTag(sealed.bytes.subarray(12, 28));
   return Buffer.concat([decipher.update(sealed.bytes.subarray(28)), decipher.final()]).toString('utf8');

@@ -5,20 +5,20 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { CODES_CHANNEL } from './codes/codes';
 import type { Config } from './config';
 import type { Chance, Context } from './context';
+import { readContract } from './contract';
 import { CpoCalls, tellUnpaired } from './cpos/client';
 import { tellableCpo } from './cpos/cpos';
 import { unopenable } from './cpos/reseal';
-import { readContract } from './contract';
 import { Bell } from './db/bell';
 import { openDatabase } from './db/database';
 import { startEmbedded } from './db/embedded';
 import { migrate, requireMigrated } from './db/migrate';
-import { openSandbox, type OpenSandbox } from './demo';
+import { type OpenSandbox, openSandbox } from './demo';
 import { createEvents } from './events';
 import { type HousekeepingTimes, startHousekeeping } from './housekeeping';
 import { createApp } from './http/app';
-import { door } from './http/door';
 import { tendConnections } from './http/connections';
+import { door } from './http/door';
 import { refuseConnection } from './http/failure';
 import { LOAD_LIMITS, type LoadLimits } from './http/load';
 import { operationHandlers } from './http/operations';
@@ -103,7 +103,9 @@ export async function startService(config: Config, overrides: Overrides = {}): P
     };
     const locked = await unopenable(ctx);
     if (locked.length > 0)
-      log.error('tokens of CPOs are sealed with another SECRET_KEY, which must be SECRET_KEY_PREVIOUS', { count: locked.length });
+      log.error('tokens of CPOs are sealed with another SECRET_KEY, which must be SECRET_KEY_PREVIOUS', {
+        count: locked.length,
+      });
     const registry = new TokenRegistry(ctx);
     await registry.start();
     parts.push(() => registry.stop());
@@ -132,7 +134,13 @@ export async function startService(config: Config, overrides: Overrides = {}): P
     const sandbox = config.sandbox && config.databaseUrl === undefined ? await openSandbox(ctx, url) : undefined;
     if (sandbox) parts.push(() => sandbox.cpo.stop());
     log.info('listening', { url, port });
-    return { url, metricsUrl: metrics === undefined ? undefined : `http://localhost:${metrics}`, sandbox, stopDelivery: delivery.stop, stop };
+    return {
+      url,
+      metricsUrl: metrics === undefined ? undefined : `http://localhost:${metrics}`,
+      sandbox,
+      stopDelivery: delivery.stop,
+      stop,
+    };
   } catch (error) {
     await stop();
     throw error;

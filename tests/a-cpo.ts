@@ -1,7 +1,7 @@
+import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { randomUUID } from 'node:crypto';
 import { setCalling } from '../src/cpos/cpos';
 import { deriveKeys } from '../src/secrets';
 import { aStation, type Harness, SECRET_KEY, type TestCpo } from './harness';
@@ -28,6 +28,7 @@ export async function startCpo(service: Harness, answer: Answer) {
   };
   const port = await listen(0);
   const token = `outbound-${randomUUID()}`;
+  service.secrets.add(token);
   const cpo: TestCpo = await service.cpo();
   const url = `http://127.0.0.1:${port}`;
   await setCalling({ ...service.operator, keys: deriveKeys(SECRET_KEY) }, cpo.id, url, token);

@@ -28,13 +28,9 @@ test.each([
 });
 
 test('the sandbox may call this machine, and nothing else that is private', () => {
-  expect(['127.0.0.1', '::1', '::ffff:127.0.0.1', '10.0.0.1', '169.254.169.254'].map((it) => mayCall(it, true))).toEqual([
-    true,
-    true,
-    true,
-    false,
-    false,
-  ]);
+  expect(
+    ['127.0.0.1', '::1', '::ffff:127.0.0.1', '10.0.0.1', '169.254.169.254'].map((it) => mayCall(it, true)),
+  ).toEqual([true, true, true, false, false]);
 });
 
 test.each([

@@ -73,7 +73,8 @@ test('CPOs to choose from have an address and are not suspended, by name and in 
   const names = ['Alpha', 'Beta', 'Gamma', 'Zeta'].map((name) => `${name} ${randomUUID()}`);
   for (const name of names) {
     const { id } = await service.cpo(name);
-    if (!name.startsWith('Gamma')) await service.sql.query(`update cpos set base_url = 'https://cpo.example' where id = $1`, [id]);
+    if (!name.startsWith('Gamma'))
+      await service.sql.query(`update cpos set base_url = 'https://cpo.example' where id = $1`, [id]);
     if (name.startsWith('Beta')) await service.sql.query('update cpos set suspended_at = now() where id = $1', [id]);
   }
   const found = await pages('/v1/app/cpos?limit=1');

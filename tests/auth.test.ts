@@ -23,7 +23,10 @@ const BAD_TOKEN = [401, 'Bearer realm="scsp-pairing", error="invalid_token"'];
 test('a CPO sees who it is and when its token expires', async () => {
   const answer = await me({ Authorization: `bearer ${cpo.token}` });
   expect(answer.status).toBe(200);
-  expect(answer.body).toMatchObject({ cpo: { id: cpo.id, name: cpo.name }, limits: [{ left: 5 }, { left: 20 }, { left: 50 }] });
+  expect(answer.body).toMatchObject({
+    cpo: { id: cpo.id, name: cpo.name },
+    limits: [{ left: 5 }, { left: 20 }, { left: 50 }],
+  });
   expect(Date.parse(answer.body.token.expires_at)).toBeGreaterThan(Date.now());
 });
 
@@ -51,7 +54,9 @@ test('a token in the query beside the right header is ignored, one in the body i
 
 test('a caller without a token learns nothing of the body, however bad it is', async () => {
   for (const raw of ['{', 'x'.repeat(100_000), '\ud800'])
-    expect((await service.request('POST', '/v1/scsp/ocpp9/pair', { raw, headers: { 'Content-Type': 'text/plain' } })).status).toBe(401);
+    expect(
+      (await service.request('POST', '/v1/scsp/ocpp9/pair', { raw, headers: { 'Content-Type': 'text/plain' } })).status,
+    ).toBe(401);
 });
 
 test('the wrong role is refused before the body is looked at', async () => {
@@ -99,7 +104,9 @@ test('a suspended CPO is refused within a second, and served again when resumed'
 
 test('an expired token is refused by the clock of the database', async () => {
   const other = await service.cpo();
-  await service.sql.query(`update tokens set expires_at = now() + interval '300 milliseconds' where cpo_id = $1`, [other.id]);
+  await service.sql.query(`update tokens set expires_at = now() + interval '300 milliseconds' where cpo_id = $1`, [
+    other.id,
+  ]);
   expect((await withinASecond(other.token, 401)).status).toBe(401);
 });
 

@@ -123,7 +123,9 @@ test('no value is issued again within 24 hours, and after that it is', async () 
   expect(code).not.toBe(first.code);
   await other.stop();
 
-  await service.sql.query(`update pairing_codes set created_at = now() - interval '25 hours' where id = $1`, [first.id]);
+  await service.sql.query(`update pairing_codes set created_at = now() - interval '25 hours' where id = $1`, [
+    first.id,
+  ]);
   const later = await startHarness({}, { databaseUrl: service.databaseUrl, chance: dealing(first.code) });
   expect((await later.code()).code).toBe(first.code);
   await later.stop();
@@ -138,7 +140,8 @@ test('no near-twin of an active code is issued', async () => {
 
 test('one slip of a finger never makes one active code of another', () => {
   const twins = new Set(nearTwins('362821'));
-  for (const twin of ['362822', '632821', '36281', '3362821', '3628210', '0362821', '326821']) expect(twins).toContain(twin);
+  for (const twin of ['362822', '632821', '36281', '3362821', '3628210', '0362821', '326821'])
+    expect(twins).toContain(twin);
   expect(twins).not.toContain('362821');
   expect(twins).not.toContain('362832');
   expect(twins.size).toBe(6 * 9 + 5 + 6 + 64);
@@ -180,7 +183,10 @@ test.each(['', 'x'.repeat(129), 'a\nb', 'a\u0000b', '\u202e', 7])('the user id %
 
 test('ids may have any printable characters', async () => {
   const code = await service.code({ user_id: 'Zoë ☀️ 42', charging_location_id: 'a/b?c=d&é' });
-  expect((await service.followCode(code.id)).body).toMatchObject({ user_id: 'Zoë ☀️ 42', charging_location_id: 'a/b?c=d&é' });
+  expect((await service.followCode(code.id)).body).toMatchObject({
+    user_id: 'Zoë ☀️ 42',
+    charging_location_id: 'a/b?c=d&é',
+  });
 });
 
 test('what a customer types is looked up without spaces and dashes', () => {
@@ -191,6 +197,9 @@ test('events tell of every code issued and cancelled', async () => {
   const code = await service.code();
   await cancel(code.id);
   await cancel(code.id);
-  const { rows } = await service.sql.query('select type from events where code_id = $1 order by occurred_at, type desc', [code.id]);
+  const { rows } = await service.sql.query(
+    'select type from events where code_id = $1 order by occurred_at, type desc',
+    [code.id],
+  );
   expect(rows).toEqual([{ type: 'code.issued' }, { type: 'code.cancelled' }]);
 });

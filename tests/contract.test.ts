@@ -33,11 +33,19 @@ const bodyOf = (answer: string) => JSON.parse(answer.slice(answer.indexOf('{')))
 type Media = { schema: object; example?: unknown; examples?: Record<string, { value: unknown }> };
 const resolveRef = (node: any): any =>
   typeof node?.$ref === 'string'
-    ? resolveRef(node.$ref.slice(2).split('/').reduce((at: any, name: string) => at[name], document))
+    ? resolveRef(
+        node.$ref
+          .slice(2)
+          .split('/')
+          .reduce((at: any, name: string) => at[name], document),
+      )
     : node;
 
 const media = all.flatMap(({ id, operation }: any) => [
-  ...Object.entries(resolveRef(operation.requestBody)?.content ?? {}).map(([type, it]) => [`${id} request ${type}`, it]),
+  ...Object.entries(resolveRef(operation.requestBody)?.content ?? {}).map(([type, it]) => [
+    `${id} request ${type}`,
+    it,
+  ]),
   ...Object.entries(operation.responses).flatMap(([status, response]) =>
     Object.entries(resolveRef(response).content ?? {}).map(([type, it]) => [`${id} ${status} ${type}`, it]),
   ),
@@ -49,7 +57,10 @@ describe('openapi.yaml', () => {
   ajv.addSchema(document, 'openapi.yaml');
 
   test.each(media)('the examples of %s fit their schema', (_name, { schema, example, examples }) => {
-    const values = [...(example === undefined ? [] : [example]), ...Object.values(examples ?? {}).map(({ value }) => value)];
+    const values = [
+      ...(example === undefined ? [] : [example]),
+      ...Object.values(examples ?? {}).map(({ value }) => value),
+    ];
     expect(values.length).toBeGreaterThan(0);
     const absolute = JSON.parse(JSON.stringify(schema).replaceAll('"#/', '"openapi.yaml#/'));
     for (const value of values) expect(ajv.validate(absolute, value) || ajv.errors).toBe(true);
@@ -85,7 +96,8 @@ describe('every operation', () => {
           ...(operation.requestBody !== undefined && { body: {} }),
         });
         const mayCall = roles === undefined || (token === cpo.token ? roles.includes('cpo') : roles.includes('app'));
-        const expected = roles === undefined ? [200, 404] : token === undefined ? [401] : mayCall ? [200, 204, 400, 404] : [403];
+        const expected =
+          roles === undefined ? [200, 404] : token === undefined ? [401] : mayCall ? [200, 204, 400, 404] : [403];
         expect(expected).toContain(answer.status);
         expect(Object.keys(operation.responses as object)).toContain(String(answer.status));
         expect(answer.headers.get('X-Request-ID')).toMatch(/^[0-9a-f-]{36}$/);
@@ -93,18 +105,29 @@ describe('every operation', () => {
     },
   );
 
-  test.each([...new Set(operations.map(({ path }) => path))])('%s names its methods when asked for another', async (path) => {
-    const answer = await service.request('PATCH', url(path));
-    expect([answer.status, answer.body.type]).toEqual([405, '/problems/method-not-allowed']);
-    const methods = operations.filter((operation) => operation.path === path).map(({ method }) => method.toUpperCase());
-    expect(answer.headers.get('Allow')?.split(', ').sort()).toEqual(methods.sort());
-  });
+  test.each([...new Set(operations.map(({ path }) => path))])(
+    '%s names its methods when asked for another',
+    async (path) => {
+      const answer = await service.request('PATCH', url(path));
+      expect([answer.status, answer.body.type]).toEqual([405, '/problems/method-not-allowed']);
+      const methods = operations
+        .filter((operation) => operation.path === path)
+        .map(({ method }) => method.toUpperCase());
+      expect(answer.headers.get('Allow')?.split(', ').sort()).toEqual(methods.sort());
+    },
+  );
 });
 
-test.each(theirs.map(({ id, method, path }) => [id, method, path] as const))('%s is served by the CPO, and not found here', async (_id, method, path) => {
-  const answer = await service.request(method.toUpperCase(), path.replace(/[{}]/g, ''), { token: cpo.token, body: {} });
-  expect([answer.status, answer.body.type]).toEqual([404, '/problems/not-found']);
-});
+test.each(theirs.map(({ id, method, path }) => [id, method, path] as const))(
+  '%s is served by the CPO, and not found here',
+  async (_id, method, path) => {
+    const answer = await service.request(method.toUpperCase(), path.replace(/[{}]/g, ''), {
+      token: cpo.token,
+      body: {},
+    });
+    expect([answer.status, answer.body.type]).toEqual([404, '/problems/not-found']);
+  },
+);
 
 describe('problems', () => {
   test('have the one shape, as JSON unless problem+json is preferred', async () => {
@@ -113,15 +136,20 @@ describe('problems', () => {
     expect(await types('*/*')).toBe('application/json; charset=utf-8');
     expect(await types('text/html')).toBe('application/json; charset=utf-8');
     expect(await types('application/problem+json')).toBe('application/problem+json; charset=utf-8');
-    expect(await types('application/json;q=0.5, application/problem+json')).toBe('application/problem+json; charset=utf-8');
+    expect(await types('application/json;q=0.5, application/problem+json')).toBe(
+      'application/problem+json; charset=utf-8',
+    );
     const { body } = await service.request('GET', '/v1/scsp/me');
     expect(Object.keys(body)).toEqual(['message', 'type', 'title', 'status', 'request_id']);
   });
 
-  test.each(['/nothing', '/V1/scsp/me', '/v1/scsp/ocpp2.0.1/pair/x', '/docs/../x', '/problems/x'])('%s is not found', async (path) => {
-    const answer = await service.request('GET', path);
-    expect([answer.status, answer.body.type]).toEqual([404, '/problems/not-found']);
-  });
+  test.each(['/nothing', '/V1/scsp/me', '/v1/scsp/ocpp2.0.1/pair/x', '/docs/../x', '/problems/x'])(
+    '%s is not found',
+    async (path) => {
+      const answer = await service.request('GET', path);
+      expect([answer.status, answer.body.type]).toEqual([404, '/problems/not-found']);
+    },
+  );
 
   test('a request id is taken over when sane and always echoed, a correlation id likewise', async () => {
     const ids = async (headers: Record<string, string>) => {
@@ -130,7 +158,10 @@ describe('problems', () => {
       return [answer.headers.get('X-Request-ID'), answer.headers.get('X-Correlation-ID')];
     };
     expect(await ids({ 'X-Request-ID': 'abc-1', 'X-Correlation-ID': 'order/66' })).toEqual(['abc-1', 'order/66']);
-    expect(await ids({ 'X-Request-ID': 'a b', 'X-Correlation-ID': '<script>' })).toEqual([expect.stringMatching(/^[0-9a-f-]{36}$/), null]);
+    expect(await ids({ 'X-Request-ID': 'a b', 'X-Correlation-ID': '<script>' })).toEqual([
+      expect.stringMatching(/^[0-9a-f-]{36}$/),
+      null,
+    ]);
     expect((await ids({ 'X-Request-ID': 'x'.repeat(129) }))[0]).toHaveLength(36);
   });
 
@@ -144,13 +175,27 @@ describe('problems', () => {
   test.each([
     ['no HTTP at all', 'hello\r\n\r\n', 400, 'malformed-request'],
     ['a header line without end', `GET / HTTP/1.1\r\nX: ${'x'.repeat(20_000)}`, 431, 'headers-too-large'],
-    ['an expectation that nobody has', 'GET /live HTTP/1.1\r\nHost: x\r\nExpect: miracles\r\nConnection: close\r\n\r\n', 417, 'expectation-failed'],
+    [
+      'an expectation that nobody has',
+      'GET /live HTTP/1.1\r\nHost: x\r\nExpect: miracles\r\nConnection: close\r\n\r\n',
+      417,
+      'expectation-failed',
+    ],
     ['no Host', 'GET /live HTTP/1.1\r\nConnection: close\r\n\r\n', 400, 'malformed-request'],
-    ['a bad chunk', `POST /v1/scsp/ocpp1.6/pair HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n`, 400, 'malformed-request'],
+    [
+      'a bad chunk',
+      `POST /v1/scsp/ocpp1.6/pair HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n`,
+      400,
+      'malformed-request',
+    ],
   ])('what the HTTP parser refuses has the shape too: %s', async (_name, bytes, status, type) => {
     const answer = await raw(bytes);
     expect(answer).toMatch(new RegExp(`HTTP/1.1 ${status} `));
-    expect(bodyOf(answer.slice(answer.search(/HTTP\/1.1 [45]/)))).toMatchObject({ status, type: `/problems/${type}`, message: expect.any(String) });
+    expect(bodyOf(answer.slice(answer.search(/HTTP\/1.1 [45]/)))).toMatchObject({
+      status,
+      type: `/problems/${type}`,
+      message: expect.any(String),
+    });
     expect(answer).toMatch(/X-Request-ID: \S+/);
   });
 
@@ -158,7 +203,9 @@ describe('problems', () => {
     const head = (token: string) =>
       `POST /v1/scsp/ocpp1.6/pair HTTP/1.1\r\nHost: x\r\nConnection: close\r\nExpect: 100-continue\r\nContent-Type: application/json\r\nContent-Length: 2\r\n${token}\r\n`;
     expect(await raw(head(''))).toMatch(/^HTTP\/1.1 401 /);
-    expect(await raw(`${head(`Authorization: Bearer ${cpo.token}\r\n`)}{}`)).toMatch(/^HTTP\/1.1 100 Continue\r\n\r\nHTTP\/1.1 400 /);
+    expect(await raw(`${head(`Authorization: Bearer ${cpo.token}\r\n`)}{}`)).toMatch(
+      /^HTTP\/1.1 100 Continue\r\n\r\nHTTP\/1.1 400 /,
+    );
   });
 
   test('HTTP/1.0 is served', async () => {

@@ -20,7 +20,10 @@ afterAll(async () => {
 test('kill -9 between the unpair and the answer of the CPO loses nothing: it is told after the restart', async () => {
   const start = () => launch({ DATABASE_URL: observer.databaseUrl, SANDBOX: 'true', SECRET_KEY, DATA_DIR: dataDir });
   const backend = await startCpo(observer, () => {});
-  const station = { uid: 'Crash', evses: [{ evse_id: 1, connectors: [{ id: '1', power_type: 'DC', max_voltage: 1, max_amperage: 1 }] }] };
+  const station = {
+    uid: 'Crash',
+    evses: [{ evse_id: 1, connectors: [{ id: '1', power_type: 'DC', max_voltage: 1, max_amperage: 1 }] }],
+  };
   await observer.pair(backend, (await observer.code()).code, station);
   // Whoever takes the job must be the process that is killed.
   await observer.stopDelivery();

@@ -18,11 +18,14 @@ function loaded(text: string): Set<string> {
     if (ts.isImportDeclaration(node)) {
       const { importClause: clause } = node;
       const names = clause?.namedBindings;
-      const typesAlone = names !== undefined && ts.isNamedImports(names) && names.elements.every(({ isTypeOnly }) => isTypeOnly);
-      if (clause === undefined || (!clause.isTypeOnly && (clause.name !== undefined || !typesAlone))) add(node.moduleSpecifier);
+      const typesAlone =
+        names !== undefined && ts.isNamedImports(names) && names.elements.every(({ isTypeOnly }) => isTypeOnly);
+      if (clause === undefined || (!clause.isTypeOnly && (clause.name !== undefined || !typesAlone)))
+        add(node.moduleSpecifier);
     }
     if (ts.isExportDeclaration(node) && !node.isTypeOnly) add(node.moduleSpecifier);
-    if (ts.isCallExpression(node) && /^(import|require(\.resolve)?)$/.test(node.expression.getText())) add(node.arguments[0]);
+    if (ts.isCallExpression(node) && /^(import|require(\.resolve)?)$/.test(node.expression.getText()))
+      add(node.arguments[0]);
     ts.forEachChild(node, visit);
   };
   visit(ts.createSourceFile('source.ts', text, ts.ScriptTarget.Latest, true));

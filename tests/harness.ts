@@ -8,11 +8,12 @@ import { readConfig } from '../src/config';
 import { addCpo } from '../src/cpos/cpos';
 import { openDatabase } from '../src/db/database';
 import { createLog } from '../src/log';
-import { chance } from '../src/secrets';
 import { model } from '../src/model';
+import { chance } from '../src/secrets';
 import { type Overrides, type Service, startService } from '../src/service';
 import { issueToken } from '../src/tokens/tokens';
 import stationFixture from './fixtures/ocpp/station.json';
+import { leaks } from './leaks';
 
 export const SECRET_KEY = 'a secret key that only the tests know, 32+ characters';
 
@@ -84,20 +85,33 @@ export async function startHarness(
   const sql = new Pool({ connectionString: databaseUrl, max: 5 });
   const operator = { db, chance, actor: 'a test' };
   const appToken = (await issueToken(operator, { role: 'app', appName: 'test app' })).token;
+  const secrets = new Set([SECRET_KEY, appToken]);
 
   const request = async (
     method: string,
     path: string,
-    options: { token?: string | undefined; body?: unknown; headers?: Record<string, string>; raw?: string | Uint8Array<ArrayBuffer> } = {},
+    options: {
+      token?: string | undefined;
+      body?: unknown;
+      headers?: Record<string, string>;
+      raw?: string | Uint8Array<ArrayBuffer>;
+    } = {},
   ): Promise<Answer> => {
     const headers = new Headers(options.headers);
     if (options.token !== undefined) headers.set('Authorization', `Bearer ${options.token}`);
     const body = options.raw ?? (options.body === undefined ? undefined : JSON.stringify(options.body));
     if (body !== undefined && !headers.has('Content-Type')) headers.set('Content-Type', 'application/json');
-    const response = await fetch(service.url + path, { method, headers, redirect: 'manual', ...(body !== undefined && { body }) });
+    const response = await fetch(service.url + path, {
+      method,
+      headers,
+      redirect: 'manual',
+      ...(body !== undefined && { body }),
+    });
     const text = await response.text();
     const json = /json/.test(response.headers.get('Content-Type') ?? '') && text !== '';
-    return { status: response.status, headers: response.headers, body: json ? JSON.parse(text) : text };
+    const answer = { status: response.status, headers: response.headers, body: json ? JSON.parse(text) : text };
+    if (answer.status === 201 && /^\d{6,}$/.test(answer.body.code)) secrets.add(answer.body.code);
+    return answer;
   };
 
   return {
@@ -110,6 +124,8 @@ export async function startHarness(
     sql,
     log: recorded,
     appToken,
+    /** What must not be in the log when the service stops: tokens, and codes that were issued. */
+    secrets,
     /** For verbs of an operator's. */
     operator,
     request,
@@ -117,6 +133,7 @@ export async function startHarness(
     async cpo(name = `CPO ${randomUUID()}`): Promise<TestCpo> {
       const { id } = await addCpo(operator, name);
       const { token } = await issueToken(operator, { role: 'cpo', cpoId: id });
+      secrets.add(token);
       return { id, name, token };
     },
 
@@ -130,7 +147,8 @@ export async function startHarness(
       return answer.body;
     },
 
-    followCode: (id: string, wait = 0) => request('GET', `/v1/app/pairing-codes/${id}?wait=${wait}`, { token: appToken }),
+    followCode: (id: string, wait = 0) =>
+      request('GET', `/v1/app/pairing-codes/${id}?wait=${wait}`, { token: appToken }),
 
     pair: (cpo: TestCpo, code: string, station: unknown = aStation(), protocol = 'ocpp2.0.1') =>
       request('POST', `/v1/scsp/${protocol}/pair`, { token: cpo.token, body: { code, charging_station: station } }),
@@ -161,6 +179,8 @@ export async function startHarness(
       await Promise.all([service.stop(), sql.end(), db.destroy()]);
       await database?.drop();
       rmSync(dataDir, { recursive: true, force: true });
+      const leaked = leaks(recorded.lines.map((line) => JSON.stringify(line)).join('\n'), secrets);
+      if (leaked.length > 0) throw new Error(`the log tells secrets: ${leaked.join(', ')}`);
     },
   };
 }

@@ -25,14 +25,28 @@ const bearer = (token: string) => `Authorization: Bearer ${token}`;
 const pairBody = (code: string) => JSON.stringify({ code, charging_station: aStation() });
 const pairRequest = (code: string, version = 'HTTP/1.1', ...headers: string[]) => {
   const body = pairBody(code);
-  return head(`POST ${PATH} ${version}`, bearer(cpo.token), 'Content-Type: application/json', `Content-Length: ${body.length}`, ...headers) + body;
+  return (
+    head(
+      `POST ${PATH} ${version}`,
+      bearer(cpo.token),
+      'Content-Type: application/json',
+      `Content-Length: ${body.length}`,
+      ...headers,
+    ) + body
+  );
 };
 const poll = (id: string) => head(`GET /v1/app/pairing-codes/${id}?wait=30 HTTP/1.1`, bearer(service.appToken));
 /** An authorised request that is being served, and stays so until it is given a body. */
 async function inFlight() {
   const raw = await open();
   raw.socket.write(
-    head(`POST ${PATH} HTTP/1.1`, bearer(cpo.token), 'Content-Type: application/json', 'Content-Length: 2', 'Expect: 100-continue'),
+    head(
+      `POST ${PATH} HTTP/1.1`,
+      bearer(cpo.token),
+      'Content-Type: application/json',
+      'Content-Length: 2',
+      'Expect: 100-continue',
+    ),
   );
   while (!raw.received().includes('100 Continue')) await new Promise((resolve) => raw.socket.once('data', resolve));
   return raw;
@@ -53,7 +67,10 @@ const pairs = async () => expect((await service.pair(cpo, (await service.code())
 describe('more than can be answered', () => {
   test('is refused at once in the one shape and logged, while probes are answered', async () => {
     const busy = await times(200, inFlight);
-    const refused = await service.request('GET', '/v1/scsp/me', { token: cpo.token, headers: { 'X-Request-ID': 'one-too-many' } });
+    const refused = await service.request('GET', '/v1/scsp/me', {
+      token: cpo.token,
+      headers: { 'X-Request-ID': 'one-too-many' },
+    });
     expect([refused.status, refused.body.type]).toEqual([503, '/problems/unavailable']);
     expect(refused.headers.get('Retry-After')).toMatch(/^\d+$/);
     const line = await service.log.waitFor(({ request_id }) => request_id === 'one-too-many');
@@ -72,7 +89,8 @@ describe('more than can be answered', () => {
   test('counts long polls apart, and no longer once their connection is gone, pipelined or not', async () => {
     const { id } = await service.code();
     const before = service.log.lines.length;
-    const gone = () => service.log.lines.slice(before).filter(({ operation, status }) => operation === 'followCode' && status === 499);
+    const gone = () =>
+      service.log.lines.slice(before).filter(({ operation, status }) => operation === 'followCode' && status === 499);
     for (let round = 1; round <= 2; round++) {
       const raw = await open();
       raw.socket.write(head('GET /live HTTP/1.1') + poll(id).repeat(10));
@@ -114,7 +132,9 @@ describe('slow senders', () => {
 
   test('a body that drips is told so and cut off', async () => {
     const raw = await open();
-    raw.socket.write(head(`POST ${PATH} HTTP/1.1`, bearer(cpo.token), 'Content-Type: application/json', 'Content-Length: 1000'));
+    raw.socket.write(
+      head(`POST ${PATH} HTTP/1.1`, bearer(cpo.token), 'Content-Type: application/json', 'Content-Length: 1000'),
+    );
     const dripping = setInterval(() => raw.socket.writable && raw.socket.write(' '), 50);
     const answers = await raw.closed();
     clearInterval(dripping);

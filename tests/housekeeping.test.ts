@@ -32,7 +32,10 @@ describe('keeping house', () => {
     const log = recordedLog();
     await keep(undefined, log);
     expect([await left(old), await left(young)]).toEqual([0, 3]);
-    expect(await log.waitFor(({ message }) => message === 'old attempts removed')).toMatchObject({ level: 'info', count: 2_500 });
+    expect(await log.waitFor(({ message }) => message === 'old attempts removed')).toMatchObject({
+      level: 'info',
+      count: 2_500,
+    });
   });
 
   test('removes what was kept for an Idempotency-Key after 24 hours', async () => {
@@ -51,33 +54,47 @@ describe('keeping house', () => {
   });
 
   test("removes users' tries with CPOs' codes after a day", async () => {
-    for (const [user, ago] of [['old', '1 day 1 minute'], ['young', '23 hours']])
-      await sql('insert into redemptions (id, user_id, tried_at) values ($1, $2, now() - $3::interval)', [randomUUID(), user, ago]);
+    for (const [user, ago] of [
+      ['old', '1 day 1 minute'],
+      ['young', '23 hours'],
+    ])
+      await sql('insert into redemptions (id, user_id, tried_at) values ($1, $2, now() - $3::interval)', [
+        randomUUID(),
+        user,
+        ago,
+      ]);
     await keep();
     expect(await sql('select user_id from redemptions')).toEqual([{ user_id: 'young' }]);
   });
 
   test('removes codes that ended a week ago without pairing, and no others', async () => {
     const cpo = await service.cpo();
-    const issue = async (status: string, ended: string | null, expires = ended) => {
-      const { id } = await service.code();
-      await sql('update pairing_codes set status = $2, ended_at = now() - $3::interval, expires_at = now() - $4::interval where id = $1', [id, status, ended, expires]);
+    // Issued before any of them has ended, since who issues a code marks those that have.
+    const codes = await Promise.all(Array.from({ length: 7 }, () => service.code()));
+    const end = async (status: string, ended: string | null, expires = ended) => {
+      const { id } = codes.pop();
+      await sql(
+        'update pairing_codes set status = $2, ended_at = now() - $3::interval, expires_at = now() - $4::interval where id = $1',
+        [id, status, ended, expires],
+      );
       return id;
     };
     const used = await service.code();
     expect((await service.pair(cpo, used.code)).status).toBe(200);
-    await sql(`update pairing_codes set created_at = now() - interval '1 year', expires_at = created_at, ended_at = created_at where id = $1`, [used.id]);
+    await sql(
+      `update pairing_codes set expires_at = now() - interval '1 year', ended_at = now() - interval '1 year' where id = $1`,
+      [used.id],
+    );
     const gone = [
-      await issue('expired', '7 days 1 minute'),
-      await issue('cancelled', '7 days 1 minute'),
-      // Nobody has issued a code since, which would have marked it.
-      await issue('active', null, '7 days 1 minute'),
+      await end('expired', '7 days 1 minute'),
+      await end('cancelled', '7 days 1 minute'),
+      await end('active', null, '7 days 1 minute'),
     ];
     const kept = [
-      await issue('expired', '6 days 23 hours'),
-      await issue('cancelled', '6 days 23 hours'),
-      await issue('active', null, '6 days 23 hours'),
-      (await service.code()).id,
+      await end('expired', '6 days 23 hours'),
+      await end('cancelled', '6 days 23 hours'),
+      await end('active', null, '6 days 23 hours'),
+      codes.pop().id,
       used.id,
     ];
     await keep();
@@ -120,7 +137,10 @@ describe('keeping house', () => {
 
 test('the service keeps house by itself, again and again, and in spite of a failure', async () => {
   await attempts('11 days');
-  const keeper = await startHarness({ ATTEMPTS_KEEP_DAYS: '10' }, { databaseUrl: service.databaseUrl, housekeeping: { firstMs: 0, everyMs: 1 } });
+  const keeper = await startHarness(
+    { ATTEMPTS_KEEP_DAYS: '10' },
+    { databaseUrl: service.databaseUrl, housekeeping: { firstMs: 0, everyMs: 1 } },
+  );
   await keeper.log.waitFor(({ message }) => message === 'old attempts removed');
   await sql('alter table redemptions rename to elsewhere');
   await keeper.log.waitFor(({ level, message }) => level === 'warn' && message === 'housekeeping failed');

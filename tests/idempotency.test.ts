@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { createTestDatabase, aStation, type Harness, startHarness, type TestCpo } from './harness';
+import { aStation, createTestDatabase, type Harness, startHarness, type TestCpo } from './harness';
 import { startProxy } from './tcp-proxy';
 
 let service: Harness;
@@ -32,7 +32,9 @@ test('the same request under the same key gets the same answer, on every replica
   }
   expect((await send(`"${key}"`, body)).status).toBe(200);
   expect((await service.pair(cpo, body.code, body.charging_station)).status).toBe(409);
-  const { rows } = await service.sql.query('select count(*)::int as n from pairings where station_uid = $1', [body.charging_station.uid]);
+  const { rows } = await service.sql.query('select count(*)::int as n from pairings where station_uid = $1', [
+    body.charging_station.uid,
+  ]);
   expect(rows).toEqual([{ n: 1 }]);
 });
 
@@ -78,7 +80,8 @@ test('while the first is in flight others are told so, and exactly one is done',
   await holder.query('begin');
   await holder.query('select from cpo_tries where cpo_id = $1 for update', [cpo.id]);
   const first = send(key, body);
-  const waits = async () => (await service.sql.query('select from idempotency_keys where key = $1', [key])).rowCount === 1;
+  const waits = async () =>
+    (await service.sql.query('select from idempotency_keys where key = $1', [key])).rowCount === 1;
   while (!(await waits()));
   const second = await send(key, body, { by: replica });
   expect([second.status, second.body.type]).toEqual([409, '/problems/idempotency-in-progress']);
@@ -92,10 +95,14 @@ test('while the first is in flight others are told so, and exactly one is done',
 test('of fifty at once one is done, and the others get its answer or are told that it is in flight', async () => {
   const key = randomUUID();
   const body = await request();
-  const answers = await Promise.all(Array.from({ length: 50 }, (_, i) => send(key, body, { by: i % 2 ? service : replica })));
+  const answers = await Promise.all(
+    Array.from({ length: 50 }, (_, i) => send(key, body, { by: i % 2 ? service : replica })),
+  );
   for (const { status, body: answer } of answers)
     expect([200, 'idempotency-in-progress']).toContain(status === 409 ? answer.type.replace('/problems/', '') : status);
-  expect(answers.filter(({ status, headers }) => status === 200 && !headers.has('Idempotent-Replayed'))).toHaveLength(1);
+  expect(answers.filter(({ status, headers }) => status === 200 && !headers.has('Idempotent-Replayed'))).toHaveLength(
+    1,
+  );
 });
 
 test('answers that are not kept free the key', async () => {
@@ -117,7 +124,10 @@ test.each(['x'.repeat(256), `"${'x'.repeat(256)}"`, '""', '"', 'a"b', '\u00e9'])
 test('after 24 hours a key is new', async () => {
   const key = randomUUID();
   await send(key, await request());
-  await service.sql.query(`update idempotency_keys set created_at = now() - interval '24 hours 1 second' where key = $1`, [key]);
+  await service.sql.query(
+    `update idempotency_keys set created_at = now() - interval '24 hours 1 second' where key = $1`,
+    [key],
+  );
   expect((await send(key, await request())).status).toBe(200);
 });
 
@@ -142,9 +152,17 @@ test('a pairing whose answer was lost between commit and caller is answered to t
   const key = randomUUID();
   // The statement gets through, its answer does not.
   proxy.swallowAnswersTo(body.charging_station.uid);
-  const lost = await behind.request('POST', '/v1/scsp/ocpp2.0.1/pair', { token: owner.token, body, headers: { 'Idempotency-Key': key } });
+  const lost = await behind.request('POST', '/v1/scsp/ocpp2.0.1/pair', {
+    token: owner.token,
+    body,
+    headers: { 'Idempotency-Key': key },
+  });
   expect(lost.status).toBe(503);
-  const retry = await direct.request('POST', '/v1/scsp/ocpp2.0.1/pair', { token: owner.token, body, headers: { 'Idempotency-Key': key } });
+  const retry = await direct.request('POST', '/v1/scsp/ocpp2.0.1/pair', {
+    token: owner.token,
+    body,
+    headers: { 'Idempotency-Key': key },
+  });
   expect([retry.status, retry.headers.get('Idempotent-Replayed')]).toEqual([200, 'true']);
   await proxy.up();
   await behind.stop();

@@ -19,14 +19,20 @@ afterEach(async () => {
 });
 
 /** A service on the one database, with these keys. */
-async function start(settings: Record<string, string>, overrides: Parameters<typeof startHarness>[1] = {}): Promise<Harness> {
+async function start(
+  settings: Record<string, string>,
+  overrides: Parameters<typeof startHarness>[1] = {},
+): Promise<Harness> {
   const started = await startHarness({ SANDBOX: 'true', ...settings }, { databaseUrl: database.url, ...overrides });
   running.push(started);
   return started;
 }
 const stopAll = () => Promise.all(running.splice(0).map((service) => service.stop()));
 
-async function restart(settings: Record<string, string>, overrides: Parameters<typeof startHarness>[1] = {}): Promise<Harness> {
+async function restart(
+  settings: Record<string, string>,
+  overrides: Parameters<typeof startHarness>[1] = {},
+): Promise<Harness> {
   await stopAll();
   return start(settings, overrides);
 }
@@ -59,7 +65,9 @@ describe('after the restart with a new key and the previous one', () => {
     const twin = code.slice(0, -1) + ((Number(code.at(-1)) + 1) % 10);
     const drawn = [code, twin, [...code].map((digit) => (Number(digit) + 5) % 10).join('')];
     const other = drawn[2];
-    const after = await restart(BOTH, { chance: { ...chance, digits: (count) => drawn.shift() ?? chance.digits(count) } });
+    const after = await restart(BOTH, {
+      chance: { ...chance, digits: (count) => drawn.shift() ?? chance.digits(count) },
+    });
     expect((await after.code()).code).toBe(other);
     expect(drawn).toEqual([]);
   });
@@ -108,7 +116,9 @@ describe('scsp cpo reseal', () => {
     await before.cpo();
     expect(await reseal(BOTH)).toEqual({ code: 0, stderr: '', row: { resealed: 2 } });
     expect(await reseal(BOTH)).toEqual({ code: 0, stderr: '', row: { resealed: 0 } });
-    const { rows } = await before.sql.query(`select subject_id from audit where action = 'cpo.reseal' order by subject_id`);
+    const { rows } = await before.sql.query(
+      `select subject_id from audit where action = 'cpo.reseal' order by subject_id`,
+    );
     expect(rows).toEqual([cpo.id, other.id].sort().map((subject_id) => ({ subject_id })));
 
     const after = await restart(NEW_ALONE);
@@ -126,7 +136,11 @@ describe('scsp cpo reseal', () => {
     const other = await before.sql.connect();
     const { bytes, keyId } = seal(deriveKeys(OLD), 'a newer token', cpo.id);
     await other.query('begin');
-    await other.query('update cpos set outbound_token = $2, outbound_key_id = $3 where id = $1', [cpo.id, bytes, keyId]);
+    await other.query('update cpos set outbound_token = $2, outbound_key_id = $3 where id = $1', [
+      cpo.id,
+      bytes,
+      keyId,
+    ]);
     const resealing = reseal(BOTH);
     const waiting = `select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`;
     while ((await before.sql.query(waiting)).rowCount === 0);

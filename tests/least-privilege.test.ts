@@ -97,7 +97,9 @@ describe('the role of the service', () => {
     await cpo.asked(3);
 
     const cancelled = await service.code();
-    const cancel = await service.request('DELETE', `/v1/app/pairing-codes/${cancelled.id}`, { token: service.appToken });
+    const cancel = await service.request('DELETE', `/v1/app/pairing-codes/${cancelled.id}`, {
+      token: service.appToken,
+    });
     expect(cancel.status).toBe(204);
     const me = await service.request('GET', '/v1/scsp/me', { token: cpo.token });
     expect(me.body.limits[1].left).toBe(me.body.limits[1].limit - 1);
@@ -111,7 +113,10 @@ describe('the role of the service', () => {
       expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
       return JSON.parse(stdout);
     };
-    const { id } = await json(['cpo', 'add', `CPO ${randomUUID()}`, '--base-url', 'https://cpo.example', '--outbound-token-stdin'], ['outbound']);
+    const { id } = await json(
+      ['cpo', 'add', `CPO ${randomUUID()}`, '--base-url', 'https://cpo.example', '--outbound-token-stdin'],
+      ['outbound'],
+    );
     const issued = await json(['token', 'issue', '--cpo', id]);
     expect((await service.request('GET', '/v1/scsp/me', { token: issued.token })).status).toBe(200);
     await json(['token', 'revoke', issued.id]);
@@ -150,7 +155,10 @@ describe('the role of the service', () => {
     ['drop', 'drop schema graphile_worker cascade'],
     ['drop', 'drop trigger audit_append_only on audit'],
     ...['audit', 'events', 'pairings', 'attempts'].map((table) => ['truncate', `truncate ${table} cascade`]),
-    ...['audit', 'events', 'pairings', 'tokens', 'cpos', 'migrations'].map((table) => ['delete', `delete from ${table}`]),
+    ...['audit', 'events', 'pairings', 'tokens', 'cpos', 'migrations'].map((table) => [
+      'delete',
+      `delete from ${table}`,
+    ]),
     ['update', `update audit set actor = ''`],
     ['update', `update events set type = ''`],
     ['update', 'update stations set uid = uid'],
@@ -203,7 +211,10 @@ describe('scsp migrate', () => {
   test('refuses a role that may create tables by a right of its own', async () => {
     await query(roles.adminUrl, `grant create on schema public to ${quoted(roles.role)}`);
     const { code, stderr } = await migrate();
-    expect([code, stderr]).toEqual([1, `scsp: the role ${roles.role} of DATABASE_URL must not be allowed to create in the schema public\n`]);
+    expect([code, stderr]).toEqual([
+      1,
+      `scsp: the role ${roles.role} of DATABASE_URL must not be allowed to create in the schema public\n`,
+    ]);
     await query(roles.adminUrl, `revoke create on schema public from ${quoted(roles.role)}`);
   });
 
@@ -221,28 +232,43 @@ describe('the service', () => {
   afterEach(() => database.drop());
 
   const BEHIND = 'the database has not been migrated to this version: run scsp migrate';
-  const MIGRATIONS = 'select (select count(*)::int from migrations) + (select count(*)::int from graphile_worker.migrations) as count';
+  const MIGRATIONS =
+    'select (select count(*)::int from migrations) + (select count(*)::int from graphile_worker.migrations) as count';
 
   test.each([
     ['migrations', 'delete from migrations where id = (select max(id) from migrations)'],
-    ['the job queue’s migrations', 'delete from graphile_worker.migrations where id = (select max(id) from graphile_worker.migrations)'],
-  ])('refuses to start where %s are missing and another role runs them, whatever its own may do', async (_what, sql) => {
-    await query(database.url, sql);
-    const [before] = await query(database.url, MIGRATIONS);
-    const start = startHarness({ MIGRATION_DATABASE_URL: database.url }, { databaseUrl: database.url });
-    await expect(start).rejects.toMatchObject({ message: BEHIND });
-    expect(await query(database.url, MIGRATIONS)).toEqual([before]);
-  });
+    [
+      'the job queue’s migrations',
+      'delete from graphile_worker.migrations where id = (select max(id) from graphile_worker.migrations)',
+    ],
+  ])(
+    'refuses to start where %s are missing and another role runs them, whatever its own may do',
+    async (_what, sql) => {
+      await query(database.url, sql);
+      const [before] = await query(database.url, MIGRATIONS);
+      const start = startHarness({ MIGRATION_DATABASE_URL: database.url }, { databaseUrl: database.url });
+      await expect(start).rejects.toMatchObject({ message: BEHIND });
+      expect(await query(database.url, MIGRATIONS)).toEqual([before]);
+    },
+  );
 
   test('starts where nothing is missing and another role migrates', async () => {
-    const started = await startHarness({ MIGRATION_DATABASE_URL: 'postgres://owner@127.0.0.1:1/none' }, { databaseUrl: roles.url });
+    const started = await startHarness(
+      { MIGRATION_DATABASE_URL: 'postgres://owner@127.0.0.1:1/none' },
+      { databaseUrl: roles.url },
+    );
     await started.stop();
   });
 
   test('says what to do when its role may not run what is missing', async () => {
-    const [{ name }] = await query(roles.ownerUrl, 'delete from migrations where id = (select max(id) from migrations) returning name');
+    const [{ name }] = await query(
+      roles.ownerUrl,
+      'delete from migrations where id = (select max(id) from migrations) returning name',
+    );
     const start = startHarness({}, { databaseUrl: roles.url });
-    await expect(start).rejects.toMatchObject({ message: `${BEHIND} with MIGRATION_DATABASE_URL, as a role that may do it` });
+    await expect(start).rejects.toMatchObject({
+      message: `${BEHIND} with MIGRATION_DATABASE_URL, as a role that may do it`,
+    });
     await query(roles.ownerUrl, 'insert into migrations (timestamp, name) values (1, $1)', [name]);
   });
 });

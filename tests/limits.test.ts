@@ -17,7 +17,8 @@ afterAll(async () => {
 /** Longer than any code that is issued here. */
 const WRONG = '0000000000000';
 const wrong = (cpo: TestCpo, uid?: string, by = service) => by.pair(cpo, WRONG, aStation(uid));
-const times = <T>(n: number, make: (i: number) => Promise<T>) => Promise.all(Array.from({ length: n }, (_, i) => make(i)));
+const times = <T>(n: number, make: (i: number) => Promise<T>) =>
+  Promise.all(Array.from({ length: n }, (_, i) => make(i)));
 const inTurn = async (n: number, make: () => Promise<Answer>) => {
   const statuses: number[] = [];
   for (let i = 0; i < n; i++) statuses.push((await make()).status);
@@ -94,14 +95,19 @@ test('simultaneous tries on all replicas never get past a limit', async () => {
   const uid = randomUUID();
   expect(statusesOf(await times(60, (i) => wrong(cpo, uid, i % 2 ? service : replica)))).toEqual({ 404: 5, 429: 55 });
   const other = await service.cpo();
-  expect(statusesOf(await times(100, (i) => wrong(other, undefined, i % 2 ? service : replica)))).toEqual({ 404: 20, 429: 80 });
+  expect(statusesOf(await times(100, (i) => wrong(other, undefined, i % 2 ? service : replica)))).toEqual({
+    404: 20,
+    429: 80,
+  });
 });
 
 test('a right code among a hundred simultaneous guesses is accepted only while there is room', async () => {
   for (let round = 0; round < 5; round++) {
     const cpo = await service.cpo();
     const { code, id } = await service.code();
-    const answers = await times(101, (i) => (i === 100 ? service.pair(cpo, code) : wrong(cpo, undefined, i % 2 ? service : replica)));
+    const answers = await times(101, (i) =>
+      i === 100 ? service.pair(cpo, code) : wrong(cpo, undefined, i % 2 ? service : replica),
+    );
     expect(statusesOf(answers)[404]).toBe(20);
     // It came last to this service, behind fifty guesses.
     expect(answers[100]?.status).toBe(429);
@@ -113,7 +119,10 @@ test('a CPO in trouble does not slow another', async () => {
   const trouble = await service.cpo();
   const cpo = await service.cpo();
   const codes = await times(20, () => service.code());
-  const [, answers] = await Promise.all([times(100, () => wrong(trouble)), times(20, (i) => service.pair(cpo, codes[i].code))]);
+  const [, answers] = await Promise.all([
+    times(100, () => wrong(trouble)),
+    times(20, (i) => service.pair(cpo, codes[i].code)),
+  ]);
   expect(statusesOf(answers)).toEqual({ 200: 20 });
 });
 
@@ -162,22 +171,27 @@ function bestGuess(active: number): number {
   return best;
 }
 
-test.each([10, 100, 100_000])('a day of guessing by one CPO, with %i codes active, hits with a chance of at most 0.25 %%', async (active) => {
-  const cpo = await service.cpo();
-  let tries = 0;
-  for (let minute = 0; minute < 24 * 60; ) {
-    const answers = await times(25, () => wrong(cpo));
-    tries += statusesOf(answers)[404] ?? 0;
-    const wait = Math.min(...answers.filter(({ status }) => status === 429).map(({ headers }) => Number(headers.get('Retry-After'))));
-    const minutes = Math.max(1, Math.ceil(wait / 60));
-    await passMinutes(cpo, minutes, Math.floor((minute + minutes) / 30) - Math.floor(minute / 30));
-    minute += minutes;
-  }
-  expect(tries).toBeGreaterThanOrEqual(50);
-  expect(tries).toBeLessThanOrEqual(50);
-  expect(bestGuess(active)).toBeLessThanOrEqual(1 / GUESS_ODDS);
-  expect(tries * bestGuess(active)).toBeLessThanOrEqual(0.0025);
-});
+test.each([10, 100, 100_000])(
+  'a day of guessing by one CPO, with %i codes active, hits with a chance of at most 0.25 %%',
+  async (active) => {
+    const cpo = await service.cpo();
+    let tries = 0;
+    for (let minute = 0; minute < 24 * 60; ) {
+      const answers = await times(25, () => wrong(cpo));
+      tries += statusesOf(answers)[404] ?? 0;
+      const wait = Math.min(
+        ...answers.filter(({ status }) => status === 429).map(({ headers }) => Number(headers.get('Retry-After'))),
+      );
+      const minutes = Math.max(1, Math.ceil(wait / 60));
+      await passMinutes(cpo, minutes, Math.floor((minute + minutes) / 30) - Math.floor(minute / 30));
+      minute += minutes;
+    }
+    expect(tries).toBeGreaterThanOrEqual(50);
+    expect(tries).toBeLessThanOrEqual(50);
+    expect(bestGuess(active)).toBeLessThanOrEqual(1 / GUESS_ODDS);
+    expect(tries * bestGuess(active)).toBeLessThanOrEqual(0.0025);
+  },
+);
 
 test('a CPO with 10,000 pairings a day, three times as many in the evening and a typo for every ten never sees a 429', async () => {
   const cpo = await service.cpo();

@@ -127,7 +127,12 @@ test('the same request sent again after it succeeded is told that its uid is pai
 });
 
 test('the largest station is paired and comes back as it was sent', async () => {
-  const connectors = Array.from({ length: 2 }, (_, c) => ({ id: `${c}`, power_type: 'DC', max_voltage: 1, max_amperage: 1 }));
+  const connectors = Array.from({ length: 2 }, (_, c) => ({
+    id: `${c}`,
+    power_type: 'DC',
+    max_voltage: 1,
+    max_amperage: 1,
+  }));
   const evses = Array.from({ length: 100 }, (_, e) => ({ evse_id: e + 1, connectors }));
   const station = { uid: 'x'.repeat(48 - 36) + randomUUID(), evses };
   const code = await service.code();

@@ -21,7 +21,10 @@ test('the sandbox starts with nothing set, and its two commands work as pasted, 
     const service = launch({ DATA_DIR: dataDir });
     const url = await service.url();
     await service.said(/Stop: Ctrl-C/);
-    const commands = service.output().stdout.split('\n').filter((line) => /^(CODE=|curl )/.test(line));
+    const commands = service
+      .output()
+      .stdout.split('\n')
+      .filter((line) => /^(CODE=|curl )/.test(line));
     expect(commands).toHaveLength(2);
     const shell = spawn('sh', ['-c', commands.join('\n')], { stdio: ['ignore', 'pipe', 'ignore'] });
     let answer = '';

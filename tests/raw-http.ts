@@ -56,15 +56,19 @@ export function readAnswers(text: string): RawAnswer[] {
     if (head === null) return answers;
     const status = Number(head[1]);
     const headers = Object.fromEntries(
-      (head[2] ?? '').split('\r\n').filter(Boolean).map((line) => {
-        const [name = '', ...value] = line.split(':');
-        return [name.toLowerCase(), value.join(':').trim()];
-      }),
+      (head[2] ?? '')
+        .split('\r\n')
+        .filter(Boolean)
+        .map((line) => {
+          const [name = '', ...value] = line.split(':');
+          return [name.toLowerCase(), value.join(':').trim()];
+        }),
     );
     const length = Number(headers['content-length'] ?? 0);
     const body = rest.slice(head[0].length, head[0].length + length);
     if (body.length < length) return answers;
     rest = rest.slice(head[0].length + length);
-    if (status >= 200) answers.push({ status, headers, body: /json/.test(headers['content-type'] ?? '') ? JSON.parse(body) : body });
+    if (status >= 200)
+      answers.push({ status, headers, body: /json/.test(headers['content-type'] ?? '') ? JSON.parse(body) : body });
   }
 }

@@ -58,20 +58,68 @@ test.each(['ocpi2.2', 'ocpi2.2.1'])('a CPO that speaks %s answers an EVSE', asyn
 const station = (part: object) => ({ charging_station: { ...aStation(), ...part } });
 
 test.each<[string, Parameters<typeof startCpo>[1], number, string, RegExp]>([
-  ['404', (res) => sendJson(res, 404, { message: 'no' }), 404, 'incorrect-code', /^Incorrect Code, please check the code and try again\.$/],
+  [
+    '404',
+    (res) => sendJson(res, 404, { message: 'no' }),
+    404,
+    'incorrect-code',
+    /^Incorrect Code, please check the code and try again\.$/,
+  ],
   ['400', (res) => sendJson(res, 400, {}), 502, 'cpo-failed', /answered 400/],
   ['401', (res) => sendJson(res, 401, {}), 502, 'cpo-failed', /answered 401/],
   ['500', (res) => sendJson(res, 500, {}), 502, 'cpo-failed', /answered 500/],
-  ['a redirect', (res) => void res.writeHead(302, { location: 'https://elsewhere.example' }).end(), 502, 'cpo-failed', /answered 302/],
+  [
+    'a redirect',
+    (res) => void res.writeHead(302, { location: 'https://elsewhere.example' }).end(),
+    502,
+    'cpo-failed',
+    /answered 302/,
+  ],
   ['204', (res) => void res.writeHead(204).end(), 502, 'cpo-failed', /answered 204/],
-  ['broken JSON', (res) => void res.writeHead(200, { 'content-type': 'application/json' }).end('{"charging_station":'), 502, 'cpo-failed', /not valid JSON at line 1, column 21/],
-  ['HTML', (res) => void res.writeHead(200, { 'content-type': 'text/html' }).end('<h1>'), 502, 'cpo-failed', /not application\/json/],
-  ['no uid', (res) => sendJson(res, 200, station({ uid: undefined })), 502, 'cpo-failed', /\/charging_station\/uid is required/],
-  ['no EVSEs', (res) => sendJson(res, 200, station({ evses: [] })), 502, 'cpo-failed', /\/charging_station\/evses must have at least 1 item/],
-  ['a repeated EVSE', (res) => sendJson(res, 200, station({ evses: [aStation().evses[0], aStation().evses[0]] })), 502, 'cpo-failed', /evses\/1\/evse_id is used by another/],
+  [
+    'broken JSON',
+    (res) => void res.writeHead(200, { 'content-type': 'application/json' }).end('{"charging_station":'),
+    502,
+    'cpo-failed',
+    /not valid JSON at line 1, column 21/,
+  ],
+  [
+    'HTML',
+    (res) => void res.writeHead(200, { 'content-type': 'text/html' }).end('<h1>'),
+    502,
+    'cpo-failed',
+    /not application\/json/,
+  ],
+  [
+    'no uid',
+    (res) => sendJson(res, 200, station({ uid: undefined })),
+    502,
+    'cpo-failed',
+    /\/charging_station\/uid is required/,
+  ],
+  [
+    'no EVSEs',
+    (res) => sendJson(res, 200, station({ evses: [] })),
+    502,
+    'cpo-failed',
+    /\/charging_station\/evses must have at least 1 item/,
+  ],
+  [
+    'a repeated EVSE',
+    (res) => sendJson(res, 200, station({ evses: [aStation().evses[0], aStation().evses[0]] })),
+    502,
+    'cpo-failed',
+    /evses\/1\/evse_id is used by another/,
+  ],
   ['an evse', (res) => sendJson(res, 200, { evse }), 502, 'cpo-failed', /\/charging_station is required/],
   ['a NUL', (res) => sendJson(res, 200, station({ uid: 'a\0' })), 502, 'cpo-failed', /NUL/],
-  ['too much', (res) => void res.writeHead(200, { 'content-type': 'application/json' }).end(`"${'x'.repeat(70_000)}"`), 502, 'cpo-failed', /larger than 65536/],
+  [
+    'too much',
+    (res) => void res.writeHead(200, { 'content-type': 'application/json' }).end(`"${'x'.repeat(70_000)}"`),
+    502,
+    'cpo-failed',
+    /larger than 65536/,
+  ],
   ['nothing, and hangs up', (res) => void res.destroy(), 502, 'cpo-failed', /could not be reached/],
 ])('when the CPO answers %s, the app is told and nothing is stored', async (_name, answer, status, type, message) => {
   const cpo = await startCpo(service, answer);
@@ -171,7 +219,9 @@ test('five wrong codes in ten minutes are a user’s limit, also all at once, an
   expect(Number(refused.headers.get('Retry-After'))).toBeGreaterThan(590);
   expect((await service.redeem(cpo, '1')).status).toBe(201);
 
-  await service.sql.query(`update redemptions set tried_at = tried_at - interval '10 minutes' where user_id = $1`, [user_id]);
+  await service.sql.query(`update redemptions set tried_at = tried_at - interval '10 minutes' where user_id = $1`, [
+    user_id,
+  ]);
   expect((await service.redeem(cpo, '1', { user_id })).status).toBe(201);
   await cpo.down();
 });
@@ -203,7 +253,10 @@ test('after ten failures in a row a CPO is left alone, others are not, and a wro
 test('the token that a CPO gave us is stored sealed, and only its own row opens it', async () => {
   const cpo = await startCpo(service, answerStation());
   const other = await startCpo(service, answerStation());
-  const { rows } = await service.sql.query('select to_jsonb(c)::text as row, encode(outbound_token, \'escape\') as bytes from cpos c where id = $1', [cpo.id]);
+  const { rows } = await service.sql.query(
+    "select to_jsonb(c)::text as row, encode(outbound_token, 'escape') as bytes from cpos c where id = $1",
+    [cpo.id],
+  );
   expect(rows[0].row + rows[0].bytes).not.toContain(cpo.outboundToken);
   await service.sql.query(
     'update cpos c set outbound_token = o.outbound_token from cpos o where c.id = $1 and o.id = $2',

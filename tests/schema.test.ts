@@ -22,7 +22,9 @@ const snapshot = async () =>
       from information_schema.columns where table_schema = 'public' and table_name <> 'migrations' order by 1, 2`),
     await source.query(`select conrelid::regclass::text, conname, pg_get_constraintdef(oid) from pg_constraint
       where connamespace = 'public'::regnamespace and conrelid::regclass::text <> 'migrations' order by 1, 2`),
-    await source.query(`select indexdef from pg_indexes where schemaname = 'public' and tablename <> 'migrations' order by 1`),
+    await source.query(
+      `select indexdef from pg_indexes where schemaname = 'public' and tablename <> 'migrations' order by 1`,
+    ),
     await source.query(`select proname, prosrc from pg_proc where pronamespace = 'public'::regnamespace order by 1`),
     await source.query(`select tgname, pg_get_triggerdef(oid) from pg_trigger where not tgisinternal order by 1`),
   ]);

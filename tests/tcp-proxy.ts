@@ -3,10 +3,11 @@ import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 
 /** A TCP proxy before PostgreSQL that can do what networks do. */
 export async function startProxy(target: string) {
-  const { hostname, port } = new URL(target);
+  let { hostname, port } = new URL(target);
   const sockets = new Set<Socket>();
   let silent = false;
   let unanswered: string | undefined;
+  let delayMs = 0;
   const server = createServer((inner) => {
     const outer = connect(Number(port), hostname);
     let deaf = false;
@@ -18,7 +19,11 @@ export async function startProxy(target: string) {
       [outer, inner],
     ] as const) {
       sockets.add(from);
-      from.on('data', (chunk) => silent || (deaf && to === inner) || to.write(chunk));
+      from.on('data', (chunk) => {
+        if (silent || (deaf && to === inner)) return;
+        if (delayMs === 0) to.write(chunk);
+        else setTimeout(() => to.write(chunk), delayMs);
+      });
       from.on('close', () => {
         sockets.delete(from);
         if (!silent) to.destroy();
@@ -44,6 +49,15 @@ export async function startProxy(target: string) {
     /** What says this gets through, and nothing comes back on its connection. */
     swallowAnswersTo(text: string) {
       unanswered = text;
+    },
+    /** Every packet is late by so much. */
+    delay(ms: number) {
+      delayMs = ms;
+    },
+    /** Connections are cut, and new ones go to another server. */
+    switchTo(other: string) {
+      ({ hostname, port } = new URL(other));
+      cut();
     },
     /** Connections are cut and new ones refused. */
     async down() {

@@ -2,8 +2,8 @@ import { randomUUID } from 'node:crypto';
 import { Client } from 'pg';
 import { Bell } from '../src/db/bell';
 import type { Database } from '../src/db/database';
-import { issueToken, revokeToken, rotateToken, TOKENS_CHANNEL } from '../src/tokens/tokens';
 import { TokenRegistry } from '../src/tokens/registry';
+import { issueToken, revokeToken, rotateToken, TOKENS_CHANNEL } from '../src/tokens/tokens';
 import { type Harness, recordedLog, startHarness, type TestCpo } from './harness';
 
 const HOUR_MS = 3_600_000;
@@ -16,7 +16,8 @@ beforeAll(async () => {
 afterAll(() => service.stop());
 
 const me = (token: string, at = service) => at.request('GET', '/v1/scsp/me', { token });
-const tokenOf = async (cpo: TestCpo) => (await service.sql.query('select * from tokens where cpo_id = $1', [cpo.id])).rows[0];
+const tokenOf = async (cpo: TestCpo) =>
+  (await service.sql.query('select * from tokens where cpo_id = $1', [cpo.id])).rows[0];
 const rowOf = async (id: string) => (await service.sql.query('select *, xmin from tokens where id = $1', [id])).rows[0];
 const rotate = (id: string, hours = 24) => rotateToken(service.operator, id, hours);
 
@@ -76,8 +77,11 @@ describe('rotating a token', () => {
     await service.sql.query('update tokens set expires_at = now() where id = $1', [expired.id]);
     for (const { id } of [revoked, expired])
       await expect(rotate(id)).rejects.toThrow(`the token ${id} is revoked or has expired: issue a new one`);
-    for (const id of [randomUUID(), 'no-such-token']) await expect(rotate(id)).rejects.toThrow(`no token has the id ${id}`);
-    const { rows } = await service.sql.query('select id from tokens where replaces = any($1)', [[revoked.id, expired.id]]);
+    for (const id of [randomUUID(), 'no-such-token'])
+      await expect(rotate(id)).rejects.toThrow(`no token has the id ${id}`);
+    const { rows } = await service.sql.query('select id from tokens where replaces = any($1)', [
+      [revoked.id, expired.id],
+    ]);
     expect(rows).toEqual([]);
   });
 });
@@ -112,7 +116,17 @@ describe('when a token was last used', () => {
 });
 
 describe('once a minute', () => {
-  const EVERYTHING_BUT_INTERVALS = ['Date', 'hrtime', 'nextTick', 'performance', 'queueMicrotask', 'setImmediate', 'clearImmediate', 'setTimeout', 'clearTimeout'] as const;
+  const EVERYTHING_BUT_INTERVALS = [
+    'Date',
+    'hrtime',
+    'nextTick',
+    'performance',
+    'queueMicrotask',
+    'setImmediate',
+    'clearImmediate',
+    'setTimeout',
+    'clearTimeout',
+  ] as const;
   const minute = async () => {
     jest.advanceTimersByTime(60_000);
     await new Promise((resolve) => setImmediate(resolve));
@@ -191,7 +205,9 @@ describe('once a minute', () => {
     const [cpo, other] = [await service.cpo(), await service.cpo()];
     const [soon, late] = [await tokenOf(cpo), await tokenOf(other)];
     await service.sql.query(`update tokens set expires_at = now() + interval '29 days' where id = $1`, [soon.id]);
-    await service.sql.query(`update tokens set expires_at = now() + interval '31 days' where id = $1`, [late.id]);
+    await service.sql.query(`update tokens set expires_at = now() + interval '31 days 12 hours' where id = $1`, [
+      late.id,
+    ]);
     const { log, warnings, state } = await startRegistry();
     expect(await warnings(soon.id)).toMatchObject([
       { level: 'warn', role: 'cpo', cpo_id: cpo.id, expires_at: (await rowOf(soon.id)).expires_at.toISOString() },
@@ -218,7 +234,10 @@ test.each([
   ["interval '23 hours'", 'This token expires in less than a day. Ask Jedlix for a new one: for a while both work.'],
 ])('with %s left, who asks who it is is warned: %s', async (left, warning) => {
   const cpo = await service.cpo();
-  const { rows } = await service.sql.query(`update tokens set expires_at = now() + ${left} where cpo_id = $1 returning expires_at`, [cpo.id]);
+  const { rows } = await service.sql.query(
+    `update tokens set expires_at = now() + ${left} where cpo_id = $1 returning expires_at`,
+    [cpo.id],
+  );
   const expires_at = rows[0].expires_at.toISOString();
   for (;;) {
     const { token } = (await me(cpo.token)).body;

@@ -18,19 +18,26 @@ const pairNew = async (by: TestCpo = cpo, uid = `S-${randomUUID()}`) => {
   expect(paired.status).toBe(200);
   return { uid, user_id };
 };
-const told = (fields: object) => service.log.waitFor((line) => line.message === 'CPO told of an unpairing' && Object.entries(fields).every(([k, v]) => line[k] === v));
-const waiting = async (cpoId: string) => (await service.sql.query('select * from outbox where cpo_id = $1', [cpoId])).rows;
+const told = (fields: object) =>
+  service.log.waitFor(
+    (line) => line.message === 'CPO told of an unpairing' && Object.entries(fields).every(([k, v]) => line[k] === v),
+  );
+const waiting = async (cpoId: string) =>
+  (await service.sql.query('select * from outbox where cpo_id = $1', [cpoId])).rows;
 
 describe('by the CPO', () => {
-  test.each(['chargingstations', 'evse'])('the path %s frees a station of either format, in any spelling', async (segment) => {
-    const ocpp = await pairNew();
-    const answer = await service.unpairAsCpo(cpo, ocpp.uid.toLowerCase(), segment);
-    expect([answer.status, answer.body]).toEqual([200, { message: 'Charging station successfully unpaired.' }]);
-    const uid = randomUUID();
-    const body = { code: (await service.code()).code, evse: { uid, connectors: aStation().evses[0]?.connectors } };
-    expect((await service.request('POST', '/v1/scsp/ocpi2.2.1/pair', { token: cpo.token, body })).status).toBe(200);
-    expect((await service.unpairAsCpo(cpo, uid, segment)).status).toBe(200);
-  });
+  test.each(['chargingstations', 'evse'])(
+    'the path %s frees a station of either format, in any spelling',
+    async (segment) => {
+      const ocpp = await pairNew();
+      const answer = await service.unpairAsCpo(cpo, ocpp.uid.toLowerCase(), segment);
+      expect([answer.status, answer.body]).toEqual([200, { message: 'Charging station successfully unpaired.' }]);
+      const uid = randomUUID();
+      const body = { code: (await service.code()).code, evse: { uid, connectors: aStation().evses[0]?.connectors } };
+      expect((await service.request('POST', '/v1/scsp/ocpi2.2.1/pair', { token: cpo.token, body })).status).toBe(200);
+      expect((await service.unpairAsCpo(cpo, uid, segment)).status).toBe(200);
+    },
+  );
 
   test('unknown, unpaired, foreign and malformed ones are answered alike', async () => {
     const foreign = await pairNew(await service.cpo());
@@ -38,14 +45,24 @@ describe('by the CPO', () => {
     await service.unpairAsCpo(cpo, uid);
     for (const one of ['unknown', uid, foreign.uid, 'x'.repeat(100), 'a/b c', 'é', '%', '\0']) {
       const answer = await service.unpairAsCpo(cpo, one);
-      expect([answer.status, answer.body.message, answer.body.type]).toEqual([404, UNKNOWN, '/problems/unknown-station']);
+      expect([answer.status, answer.body.message, answer.body.type]).toEqual([
+        404,
+        UNKNOWN,
+        '/problems/unknown-station',
+      ]);
     }
-    expect((await service.request('GET', `/v1/app/charging-stations/${foreign.uid}`, { token: service.appToken })).status).toBe(200);
+    expect(
+      (await service.request('GET', `/v1/app/charging-stations/${foreign.uid}`, { token: service.appToken })).status,
+    ).toBe(200);
   });
 
   test('any body is ignored', async () => {
     const { uid } = await pairNew();
-    const answer = await service.request('POST', `/v1/scsp/chargingstations/${uid}/unpair`, { token: cpo.token, raw: '{', headers: { 'Content-Type': 'text/plain' } });
+    const answer = await service.request('POST', `/v1/scsp/chargingstations/${uid}/unpair`, {
+      token: cpo.token,
+      raw: '{',
+      headers: { 'Content-Type': 'text/plain' },
+    });
     expect(answer.status).toBe(200);
   });
 
@@ -82,7 +99,11 @@ describe('by the CPO', () => {
 describe('for the customer', () => {
   test.each([
     ['ocpp2.0.1', 'chargingstations', (res: any, uid: string) => answerStation(uid)(res, {} as never)],
-    ['ocpi2.2.1', 'evse', (res: any, uid: string) => sendJson(res, 200, { evse: { uid, connectors: aStation().evses[0]?.connectors } })],
+    [
+      'ocpi2.2.1',
+      'evse',
+      (res: any, uid: string) => sendJson(res, 200, { evse: { uid, connectors: aStation().evses[0]?.connectors } }),
+    ],
   ])('the CPO is told at once, on the path of %s', async (payload_protocol, segment, answer) => {
     const uid = `a/b ${randomUUID().slice(0, 8)}`;
     const backend = await startCpo(service, (res) => answer(res, uid));
@@ -107,8 +128,12 @@ describe('for the customer', () => {
     const { uid } = await pairNew(backend);
     await backend.down();
     expect((await service.unpairAsApp(uid)).status).toBe(200);
-    await service.log.waitFor((line) => line.message === 'CPO not told of an unpairing yet' && line.cpo_id === backend.id);
-    expect(await waiting(backend.id)).toMatchObject([{ uid, attempts: 1, last_error: 'The CPO could not be reached.' }]);
+    await service.log.waitFor(
+      (line) => line.message === 'CPO not told of an unpairing yet' && line.cpo_id === backend.id,
+    );
+    expect(await waiting(backend.id)).toMatchObject([
+      { uid, attempts: 1, last_error: 'The CPO could not be reached.' },
+    ]);
     await backend.up();
     await told({ cpo_id: backend.id, outcome: 'told' });
     expect(await waiting(backend.id)).toEqual([]);
@@ -119,28 +144,50 @@ describe('for the customer', () => {
     const backend = await startCpo(service, (res) => sendJson(res, 500, {}));
     const { uid } = await pairNew(backend);
     const failed = (level: string, attempts: number) =>
-      service.log.waitFor((line) => line.level === level && line.cpo_id === backend.id && backend.received.length >= attempts && /telling|not told/.test(line.message));
+      service.log.waitFor(
+        (line) =>
+          line.level === level &&
+          line.cpo_id === backend.id &&
+          backend.received.length >= attempts &&
+          /telling|not told/.test(line.message),
+      );
     await service.unpairAsApp(uid);
     await failed('warn', 1);
     const pause = async () =>
-      (await service.sql.query(`select pairing_id, extract(epoch from next_attempt_at - now())::float8 as seconds from outbox where cpo_id = $1`, [backend.id])).rows[0];
+      (
+        await service.sql.query(
+          `select pairing_id, extract(epoch from next_attempt_at - now())::float8 as seconds from outbox where cpo_id = $1`,
+          [backend.id],
+        )
+      ).rows[0];
     const { pairing_id, seconds } = await pause();
     expect(seconds).toBeLessThan(1.5);
 
     const attempt = async (sql: string) => {
       const before = backend.received.length;
       await service.sql.query(`update outbox set ${sql} where cpo_id = $1`, [backend.id]);
-      await service.sql.query(`select graphile_worker.add_job('tell_cpo', json_build_object('pairingId', $1::text), job_key := $1::text)`, [pairing_id]);
+      await service.sql.query(
+        `select graphile_worker.add_job('tell_cpo', json_build_object('pairingId', $1::text), job_key := $1::text)`,
+        [pairing_id],
+      );
       await backend.asked(before + 1);
       for (;;) {
-        const { rows } = await service.sql.query(`select gave_up_at, attempts, next_attempt_at < now() + interval '19 seconds' or next_attempt_at > now() + interval '21 seconds' or gave_up_at is not null as settled from outbox where cpo_id = $1`, [backend.id]);
+        const { rows } = await service.sql.query(
+          `select gave_up_at, attempts, next_attempt_at < now() + interval '19 seconds' or next_attempt_at > now() + interval '21 seconds' or gave_up_at is not null as settled from outbox where cpo_id = $1`,
+          [backend.id],
+        );
         if (rows[0].settled) return;
       }
     };
     await attempt('attempts = 30');
     expect((await pause()).seconds).toBeGreaterThan(3_590);
     await attempt(`created_at = now() - interval '8 days'`);
-    await service.log.waitFor((line) => line.level === 'error' && line.cpo_id === backend.id && line.message === 'gave up telling a CPO of an unpairing');
+    await service.log.waitFor(
+      (line) =>
+        line.level === 'error' &&
+        line.cpo_id === backend.id &&
+        line.message === 'gave up telling a CPO of an unpairing',
+    );
 
     backend.answer = (res) => sendJson(res, 200, {});
     await retryTelling(service.operator, pairing_id);
@@ -153,7 +200,9 @@ describe('for the customer', () => {
     const { uid } = await pairNew(backend);
     await backend.down();
     await service.unpairAsApp(uid);
-    await service.log.waitFor((line) => line.message === 'CPO not told of an unpairing yet' && line.cpo_id === backend.id);
+    await service.log.waitFor(
+      (line) => line.message === 'CPO not told of an unpairing yet' && line.cpo_id === backend.id,
+    );
     await pairNew(backend, uid.toUpperCase());
     await backend.up();
     await told({ cpo_id: backend.id, outcome: 'paired again' });
@@ -169,7 +218,8 @@ describe('for the customer', () => {
 });
 
 describe('forgetting a user', () => {
-  const forget = (user: string) => service.request('DELETE', `/v1/app/users/${encodeURIComponent(user)}`, { token: service.appToken });
+  const forget = (user: string) =>
+    service.request('DELETE', `/v1/app/users/${encodeURIComponent(user)}`, { token: service.appToken });
 
   test('erases what identifies them, frees their stations, tells the CPOs and keeps the counts', async () => {
     const backend = await startCpo(service, (res) => sendJson(res, 500, {}));
@@ -182,7 +232,9 @@ describe('forgetting a user', () => {
 
     expect((await forget(user_id)).status).toBe(204);
 
-    expect((await service.request('GET', `/v1/app/charging-stations/${uid}`, { token: service.appToken })).status).toBe(404);
+    expect((await service.request('GET', `/v1/app/charging-stations/${uid}`, { token: service.appToken })).status).toBe(
+      404,
+    );
     for (const { id } of [earlier, active]) expect((await service.followCode(id)).status).toBe(404);
     expect((await service.pair(cpo, active.code)).status).toBe(404);
     expect((await service.sql.query('select count(*)::int as n from pairings')).rows[0].n).toBe(before);
@@ -191,14 +243,68 @@ describe('forgetting a user', () => {
     backend.answer = (res) => sendJson(res, 200, {});
     await told({ cpo_id: backend.id, outcome: 'told' });
 
-    const { rows: tables } = await service.sql.query(`select tablename from pg_tables where schemaname in ('public', 'graphile_worker')`);
+    const { rows: tables } = await service.sql.query(
+      `select tablename from pg_tables where schemaname in ('public', 'graphile_worker')`,
+    );
     for (const { tablename } of tables) {
-      const schema = tablename.startsWith('_private') || tablename === 'migrations' ? (tablename === 'migrations' ? 'public' : 'graphile_worker') : 'public';
+      const schema =
+        tablename.startsWith('_private') || tablename === 'migrations'
+          ? tablename === 'migrations'
+            ? 'public'
+            : 'graphile_worker'
+          : 'public';
       const { rows } = await service.sql.query(`select t::text as row from ${schema}.${tablename} t`);
       for (const { row } of rows) expect(row).not.toMatch(/secret/);
     }
     expect((await service.pair(cpo, (await service.code()).code, aStation(uid))).status).toBe(200);
     await backend.down();
+  });
+
+  test('erases their uids from what CPOs have tried, in any spelling, and the tries go on to count', async () => {
+    const [one, other] = [await service.cpo(), await service.cpo()];
+    const user_id = randomUUID();
+    const uids = [`Hidden-1-${user_id.slice(0, 8)}`, `Hidden-2-${user_id.slice(0, 8)}`] as const;
+    const wrong = async (by: TestCpo, uid: string) =>
+      expect((await service.pair(by, '000000', aStation(uid))).status).toBe(404);
+    for (const [by, uid] of [
+      [one, uids[0]],
+      [one, 'seen'],
+      [one, uids[1].toUpperCase()],
+      [one, uids[1]],
+      [other, uids[0]],
+    ] as const)
+      await wrong(by, uid);
+    for (const uid of uids) {
+      const { code } = await service.code({ user_id, charging_location_id: uid });
+      expect((await service.pair(one, code, aStation(uid))).status).toBe(200);
+    }
+    await service.unpairAsCpo(one, uids[0]);
+    const body = { code: '1', charging_station: { uid: uids[0].toLowerCase(), evses: [{ evse_id: uids[0] }] } };
+    expect((await service.request('POST', '/v1/scsp/ocpp2.0.1/pair', { token: other.token, body })).status).toBe(400);
+
+    const tried = async (by: TestCpo): Promise<any[]> =>
+      (await service.request('GET', '/v1/scsp/attempts', { token: by.token })).body.items;
+    while ((await tried(other)).length < 2);
+    const limits = async (by: TestCpo) =>
+      (await service.request('GET', '/v1/scsp/me', { token: by.token })).body.limits;
+    const before = { tried: await tried(one), limits: await limits(one) };
+
+    expect((await forget(user_id)).status).toBe(204);
+
+    expect(await tried(one)).toEqual(
+      before.tried.map(({ uid, ...rest }) => (uid === 'seen' ? { uid, ...rest } : rest)),
+    );
+    expect((await tried(other)).map(({ outcome, uid, detail }) => [outcome, uid, detail])).toEqual([
+      ['invalid-request', undefined, undefined],
+      ['incorrect-code', undefined, undefined],
+    ]);
+    const { rows } = await service.sql.query(
+      'select t::text as row from cpo_tries t union all select a::text from attempts a',
+    );
+    for (const { row } of rows) expect(row).not.toMatch(new RegExp(`hidden-.-${user_id.slice(0, 8)}`, 'i'));
+    expect(await limits(one)).toEqual(before.limits);
+    for (let more = 0; more < 4; more++) await wrong(one, 'seen');
+    expect((await service.pair(one, '000000', aStation('seen'))).status).toBe(429);
   });
 
   test('who is unknown, or forgotten already, is no fault', async () => {

@@ -26,7 +26,11 @@ export function codeCommands(program: Command, shell: Shell): void {
         if (options.cpo !== undefined && !isUuid(options.cpo)) throw new RangeError(`no CPO has the id ${options.cpo}`);
         return withContext(given, async (ctx) => ({
           row: writeCode(
-            await createIssueCode(ctx)({ userId: options.user, chargingLocationId: options.location, cpoId: options.cpo }),
+            await createIssueCode(ctx)({
+              userId: options.user,
+              chargingLocationId: options.location,
+              cpoId: options.cpo,
+            }),
           ),
         }));
       }),

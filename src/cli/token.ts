@@ -1,15 +1,8 @@
 import { type Command, Option } from 'commander';
-import {
-  issueToken,
-  listTokens,
-  revokeToken,
-  rotateToken,
-  type TokenOwner,
-  type TokenSummary,
-} from '../tokens/tokens';
+import { issueToken, listTokens, revokeToken, rotateToken, type TokenOwner, type TokenSummary } from '../tokens/tokens';
 import { withContext } from './database';
 import type { Row } from './text';
-import { name, whole } from './values';
+import { name, tokenId, whole } from './values';
 import { answering, noun, type Shell, verb } from './verb';
 
 const KEEP = 'Keep the token now: it is not shown again.';
@@ -44,7 +37,7 @@ export function tokenCommands(program: Command, shell: Shell): void {
     'scsp token rotate ID',
     'scsp token rotate ID --overlap 168 --json',
   )
-    .argument('<ID>', 'of the old one, as token list shows it')
+    .argument('<ID>', 'of the old one, as token list shows it', tokenId)
     .option('--overlap <HOURS>', 'how long the old one goes on to work', whole(0, 8_760), 24)
     .action(
       answering(shell, (given, ID: string, { overlap }: { overlap: number }) =>
@@ -66,7 +59,7 @@ export function tokenCommands(program: Command, shell: Shell): void {
   );
 
   verb(token, 'revoke', 'ends a token within a second; again is the same', 'scsp token revoke ID')
-    .argument('<ID>', 'its id, as token list shows it')
+    .argument('<ID>', 'its id, as token list shows it', tokenId)
     .action(
       answering(shell, (given, ID: string) =>
         withContext(given, async (ctx) => {

@@ -24,6 +24,15 @@ export const whole = (min: number, max: number) => (text: string) => {
   return Number(text);
 };
 
+/**
+ * Reads the id of a token. Who gives the token itself has it in the history of a shell: it is not repeated.
+ * @throws RangeError
+ */
+export const tokenId = (text: string) => {
+  if (/^scsp_(cpo|app)_/.test(text)) throw new RangeError('that is a token, give its id: scsp token list shows it');
+  return text;
+};
+
 const LONGEST_TOKEN = 4_096;
 
 /**

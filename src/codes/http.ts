@@ -16,7 +16,10 @@ export function codeHandlers(ctx: Context): Pick<Handlers, 'issueCode' | 'follow
         cpoId: req.body.cpo_id,
       });
       const { id, ...rest } = writeCode(issued);
-      res.status(201).location(`/v1/app/pairing-codes/${id}`).json({ id, code: issued.code, ...rest });
+      res
+        .status(201)
+        .location(`/v1/app/pairing-codes/${id}`)
+        .json({ id, code: issued.code, ...rest });
     },
 
     async followCode(req, res) {

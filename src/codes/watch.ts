@@ -10,12 +10,7 @@ const DEAF_POLL_MS = 500;
  * @returns the code's state at that moment
  * @throws Problem `not-found`
  */
-export async function watchCode(
-  ctx: Context,
-  id: string,
-  waitSeconds: number,
-  left: AbortSignal,
-): Promise<Code> {
+export async function watchCode(ctx: Context, id: string, waitSeconds: number, left: AbortSignal): Promise<Code> {
   const until = performance.now() + waitSeconds * 1000;
   const over = AbortSignal.any([ctx.stopping, left]);
   let rung = false;

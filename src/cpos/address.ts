@@ -47,7 +47,7 @@ export async function readBaseUrl(text: string, sandbox: boolean): Promise<strin
   const literal = literalAddress(url);
   const addresses =
     literal === undefined ? await resolve(url.hostname, { all: true }).catch(() => []) : [{ address: literal }];
-  if (addresses.some(({ address }) => !mayCall(address, sandbox))) 
+  if (addresses.some(({ address }) => !mayCall(address, sandbox)))
     throw new RangeError('the base URL must not be at a private, loopback or otherwise special address');
   return url.origin + url.pathname.replace(/\/+$/, '');
 }

@@ -1,10 +1,10 @@
-import addFormats from 'ajv-formats';
 import Ajv, { type ValidateFunction } from 'ajv/dist/2020';
+import addFormats from 'ajv-formats';
 import { BrokenCircuitError, ConsecutiveBreaker, circuitBreaker, handleAll, type IPolicy } from 'cockatiel';
 import { Agent, type Dispatcher, request } from 'undici';
 import type { Context } from '../context';
 import { type OpenApiDocument, patternWords } from '../contract';
-import { inWords, valueAt } from '../faults';
+import { inWords, unescapePointer, valueAt } from '../faults';
 import { JsonFault, parseJson } from '../json';
 import { type Fault, MAX_FAULTS, Problem } from '../problems';
 import { type PayloadProtocol, protocolOf, type StationBody } from '../protocols';
@@ -46,7 +46,8 @@ export class CpoCalls {
   async post(cpo: CallableCpo, path: string, body: unknown, stopping?: AbortSignal): Promise<Answer> {
     const url = new URL(cpo.baseUrl + path);
     const literal = literalAddress(url);
-    if (literal !== undefined && !mayCall(literal, this.sandbox)) throw new Problem('cpo-failed', { message: FORBIDDEN });
+    if (literal !== undefined && !mayCall(literal, this.sandbox))
+      throw new Problem('cpo-failed', { message: FORBIDDEN });
     const deadline = AbortSignal.timeout(DEADLINE_MS);
     try {
       const response = await request(url, {
@@ -86,7 +87,10 @@ export class CpoCalls {
   }
 
   #newCircuit(cpoId: string) {
-    const policy = circuitBreaker(handleAll, { halfOpenAfter: OPEN_MS, breaker: new ConsecutiveBreaker(FAILURES_TO_OPEN) });
+    const policy = circuitBreaker(handleAll, {
+      halfOpenAfter: OPEN_MS,
+      breaker: new ConsecutiveBreaker(FAILURES_TO_OPEN),
+    });
     const circuit = { policy, openedAt: 0 };
     policy.onBreak(() => {
       circuit.openedAt = performance.now();
@@ -95,8 +99,11 @@ export class CpoCalls {
     return circuit;
   }
 
-  /** What is wrong with an answer's body by a schema of the contract, as a CPO's own request would be told. */
-  faults(schema: string, json: unknown): Fault[] {
+  /**
+   * What is wrong with an answer's body by a schema of the contract, as a CPO's own request would be told.
+   * @param secrets what no fault tells, although it stands in the answer
+   */
+  faults(schema: string, json: unknown, secrets: readonly string[]): Fault[] {
     let validate = this.#validators.get(schema);
     if (validate === undefined) {
       validate = this.#ajv.compile({ $ref: `contract#/components/schemas/${schema}` });
@@ -106,7 +113,9 @@ export class CpoCalls {
     return (validate.errors ?? []).slice(0, MAX_FAULTS).map(({ instancePath, message = '', keyword, params }) => {
       const pointer = keyword === 'required' ? `${instancePath}/${params.missingProperty}` : instancePath;
       const allowed = keyword === 'enum' ? `: ${params.allowedValues.join(', ')}` : '';
-      return inWords({ pointer, message: message + allowed, keyword }, valueAt(json, pointer), this.patterns);
+      const value = valueAt(json, pointer);
+      const told = tells(value, secrets) ? undefined : value;
+      return inWords({ pointer, message: message + allowed, keyword }, told, this.patterns);
     });
   }
 
@@ -123,7 +132,8 @@ async function readAll(body: Dispatcher.ResponseData['body']): Promise<Buffer> {
   for await (const chunk of body) {
     size += chunk.length;
     // Leaving the loop destroys the stream, and with it the connection.
-    if (size > ANSWER_LIMIT) throw new Problem('cpo-failed', { message: `The CPO's answer is larger than ${ANSWER_LIMIT} bytes.` });
+    if (size > ANSWER_LIMIT)
+      throw new Problem('cpo-failed', { message: `The CPO's answer is larger than ${ANSWER_LIMIT} bytes.` });
     chunks.push(chunk);
   }
   return Buffer.concat(chunks);
@@ -148,7 +158,8 @@ export async function askStation(
     });
     if (answer.status === 404) throw new Problem('incorrect-code');
     if (answer.status !== 200) throw answered(answer.status);
-    return readStation(ctx, payloadProtocol, answer);
+    const secrets = [code, cpo.token ?? ''].filter((secret) => secret !== '');
+    return readStation(ctx, payloadProtocol, answer, secrets);
   } catch (error) {
     if (error instanceof Problem && error.type !== 'incorrect-code')
       ctx.events.cpoCallFailed(cpo.id, payloadProtocol, error.message);
@@ -156,21 +167,30 @@ export async function askStation(
   }
 }
 
+/** A careless backend repeats what it is told: neither our token nor the code gets from there into an answer or the log. */
+const tells = (text: unknown, secrets: readonly string[]) => secrets.some((secret) => String(text).includes(secret));
+
 const answered = (status: number) => new Problem('cpo-failed', { message: `The CPO answered ${status}.` });
 
-function readStation(ctx: Context, payloadProtocol: PayloadProtocol, answer: Answer): StationBody {
+function readStation(
+  ctx: Context,
+  payloadProtocol: PayloadProtocol,
+  answer: Answer,
+  secrets: readonly string[],
+): StationBody {
   const protocol = protocolOf(payloadProtocol);
   if (!/^application\/json\s*(;|$)/i.test(answer.contentType))
     throw new Problem('cpo-failed', { message: 'The CPO answered 200 with something that is not application/json.' });
   try {
     const json = parseJson(answer.bytes);
-    const faults = [...ctx.calls.faults(protocol.answerSchema, json), ...protocol.faults(json)];
+    const faults = [...ctx.calls.faults(protocol.answerSchema, json, secrets), ...protocol.faults(json)];
     // Checked against the schema of this very protocol's answer.
     if (faults.length === 0) return json as StationBody;
     throw faulty(faults);
   } catch (error) {
-    if (error instanceof JsonFault) throw faulty([error.fault]);
-    throw error;
+    if (!(error instanceof JsonFault)) throw error;
+    const { pointer, message } = error.fault;
+    throw faulty([{ pointer: tells(unescapePointer(pointer), secrets) ? '' : pointer, message }]);
   }
 }
 
@@ -184,7 +204,12 @@ function faulty(faults: readonly Fault[]): Problem {
  * Tells a CPO that a station of its is no longer paired; 404 counts as told (contract, section 6).
  * @throws Problem `cpo-failed`, `cpo-timed-out`
  */
-export async function tellUnpaired(ctx: Context, cpo: CallableCpo, payloadProtocol: string, uid: string): Promise<void> {
+export async function tellUnpaired(
+  ctx: Context,
+  cpo: CallableCpo,
+  payloadProtocol: string,
+  uid: string,
+): Promise<void> {
   const path = `/v1/cpo/${protocolOf(payloadProtocol).unpairSegment}/${encodeURIComponent(uid)}/unpair`;
   const { status } = await ctx.calls.post(cpo, path, undefined, ctx.stopping);
   if (status !== 200 && status !== 404) throw answered(status);

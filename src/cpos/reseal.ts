@@ -38,10 +38,14 @@ export async function resealTokens(ctx: Audited & Keyed): Promise<number> {
   const lost = await unopenable(ctx);
   if (lost.length === 0) return count;
   const names = lost.map(({ name }) => name).join(', ');
-  throw new RangeError(`sealed again: ${count}; the tokens of these were sealed with another SECRET_KEY, set it as SECRET_KEY_PREVIOUS: ${names}`);
+  throw new RangeError(
+    `sealed again: ${count}; the tokens of these were sealed with another SECRET_KEY, set it as SECRET_KEY_PREVIOUS: ${names}`,
+  );
 }
 
 /** CPOs that cannot be called, because no known key opens the token that they gave us. */
 export function unopenable({ db, keys }: Keyed): Promise<{ id: string; name: string }[]> {
-  return rows(db, `select id, name from cpos where outbound_key_id <> all($1) order by id`, [keys.sealing.map(({ id }) => id)]);
+  return rows(db, `select id, name from cpos where outbound_key_id <> all($1) order by id`, [
+    keys.sealing.map(({ id }) => id),
+  ]);
 }

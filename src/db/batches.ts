@@ -36,7 +36,10 @@ export class Batches<In, Out> {
 
   async #settle(key: string, batch: readonly Waiting<In, Out>[]): Promise<void> {
     try {
-      const outputs = await this.work(key, batch.map(({ input }) => input));
+      const outputs = await this.work(
+        key,
+        batch.map(({ input }) => input),
+      );
       batch.forEach(({ resolve }, index) => {
         resolve(outputs[index] as Out);
       });

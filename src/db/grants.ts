@@ -30,7 +30,10 @@ export const roleOf = (url: string): string => new Client({ connectionString: ur
  */
 export async function grantService(owner: QueryRunner, role: string): Promise<void> {
   const [{ above }] = await owner.query(`select pg_has_role($1, current_user, 'member') as above`, [role]);
-  if (above) throw new RangeError(`the role ${role} of DATABASE_URL may do all that MIGRATION_DATABASE_URL's may: it must be a lesser one`);
+  if (above)
+    throw new RangeError(
+      `the role ${role} of DATABASE_URL may do all that MIGRATION_DATABASE_URL's may: it must be a lesser one`,
+    );
   const grants = [...(await ofOurs(owner, role)), ...(await ofTheJobQueue(owner, role))];
   await owner.startTransaction();
   try {
@@ -41,7 +44,8 @@ export async function grantService(owner: QueryRunner, role: string): Promise<vo
     throw error;
   }
   const [{ creates }] = await owner.query(`select has_schema_privilege($1, 'public', 'create') as creates`, [role]);
-  if (creates) throw new RangeError(`the role ${role} of DATABASE_URL must not be allowed to create in the schema public`);
+  if (creates)
+    throw new RangeError(`the role ${role} of DATABASE_URL must not be allowed to create in the schema public`);
 }
 
 async function ofOurs(owner: QueryRunner, role: string): Promise<string[]> {

@@ -2,18 +2,18 @@ import express, { type Express, type RequestHandler } from 'express';
 import { middleware as validator } from 'express-openapi-validator';
 import type { Context } from '../context';
 import { type Handlers, type OpenApiDocument, type OperationId, operationsOf, routable, servedBy } from '../contract';
+import type { RefusedAttempts } from '../pairing/refused-attempts';
 import { Problem } from '../problems';
 import { ocpi } from '../protocols/ocpi';
 import { ocpp } from '../protocols/ocpp';
-import type { RefusedAttempts } from '../pairing/refused-attempts';
 import type { TokenRegistry } from '../tokens/registry';
 import { access } from './access';
 import { bearer } from './auth';
 import { readBody } from './body';
+import { checkRequest, type Rules } from './check';
 import { watchConnection } from './connections';
 import { failure } from './failure';
 import { type LoadLimits, shedLoad } from './load';
-import { checkRequest, type Rules } from './check';
 import { pageAssets } from './pages';
 
 const rules: Rules = {

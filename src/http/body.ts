@@ -32,7 +32,9 @@ function checkMediaType(req: Request): void {
     throw new Problem('unsupported-media-type', { message: 'The body must be in UTF-8.' });
   const encoding = req.get('Content-Encoding') ?? 'identity';
   if (encoding.toLowerCase() !== 'identity')
-    throw new Problem('unsupported-media-type', { message: 'The body must not be compressed: leave Content-Encoding out.' });
+    throw new Problem('unsupported-media-type', {
+      message: 'The body must not be compressed: leave Content-Encoding out.',
+    });
 }
 
 function collect(req: Request, res: Response): Promise<Buffer> {

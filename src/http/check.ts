@@ -20,7 +20,12 @@ export function checkRequest(validator: RequestHandler, document: OpenApiDocumen
       const found = validatorFaults(error);
       if (error !== undefined && found === undefined) return next(error);
       if (error === undefined && broken.length === 0) return next();
-      const parts: Record<string, unknown> = { body: req.body, params: req.params, query: req.query, headers: req.headers };
+      const parts: Record<string, unknown> = {
+        body: req.body,
+        params: req.params,
+        query: req.query,
+        headers: req.headers,
+      };
       const told = (found ?? []).slice(0, MAX_FAULTS).map(({ path, message, errorCode = '' }) => {
         const [, part = '', ...segments] = path.split('/');
         const pointer = segments.map((segment) => `/${segment}`).join('');

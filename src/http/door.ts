@@ -12,7 +12,9 @@ import { bodyOf } from './failure';
 export function door(ctx: Context, registry: TokenRegistry, app: RequestListener): RequestListener {
   return (req, res) => {
     const token = doubtfulToken(req);
-    if (token === undefined || registry.verify(token) !== undefined) return app(req, res);
+    const found = token === undefined ? null : registry.verify(token);
+    if (found instanceof Promise) found.catch(() => undefined); // The app asks again, and tells what went wrong.
+    if (found !== undefined) return app(req, res);
 
     const began = performance.now();
     const { requestId, correlationId } = idsOf(ctx, req.headers);
@@ -42,7 +44,8 @@ export function door(ctx: Context, registry: TokenRegistry, app: RequestListener
 
 /** The token of a plain request; undefined for whatever is unusual enough to be left to the app. */
 function doubtfulToken({ url = '', headers, headersDistinct, method }: IncomingMessage): string | undefined {
-  if (!url.startsWith('/v1/') || method === 'HEAD' || headers.expect !== undefined || headers.host === undefined) return undefined;
+  if (!url.startsWith('/v1/') || method === 'HEAD' || headers.expect !== undefined || headers.host === undefined)
+    return undefined;
   if (headers.accept?.includes('problem+json') || headersDistinct.authorization?.length !== 1) return undefined;
   return /^bearer (\S+)$/i.exec(headers.authorization ?? '')?.[1];
 }

@@ -1,9 +1,9 @@
 import { codeHandlers } from '../codes/http';
 import type { Context } from '../context';
 import type { Handlers } from '../contract';
+import { cpoHandlers } from '../cpos/http';
 import { rows } from '../db/database';
 import { pairingHandlers } from '../pairing/http';
-import { cpoHandlers } from '../cpos/http';
 import { Problem } from '../problems';
 import { stationHandlers } from '../stations/http';
 import { pageHandlers } from './pages';

@@ -42,7 +42,8 @@ export function pairingHandlers(
       path: `/v1/scsp/${payloadProtocol}/pair`,
       key: readIdempotencyKey(header),
     };
-    const pairOnce = () => pair({ cpoId, requestId, payloadProtocol, code: body.code, station, idempotency: scope || undefined });
+    const pairOnce = () =>
+      pair({ cpoId, requestId, payloadProtocol, code: body.code, station, idempotency: scope || undefined });
     if (scope) {
       const before = await doOnce(ctx, scope, res.locals.bodyBytes, requestId, pairOnce);
       if (before) res.set(REPLAYED);

@@ -77,7 +77,10 @@ async function reserve(
   if (!found.bodyHash.equals(hash)) throw new Problem('idempotency-key-reused');
   if (found.outcome === null) throw inProgress(found.retryAfter ?? 1);
   if (found.outcome === 'paired') return 'paired before';
-  throw new Problem(found.outcome, { headers: REPLAYED, ...(found.requestId !== null && { requestId: found.requestId }) });
+  throw new Problem(found.outcome, {
+    headers: REPLAYED,
+    ...(found.requestId !== null && { requestId: found.requestId }),
+  });
 }
 
 /** The header of an answer that is given again. */

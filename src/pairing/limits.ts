@@ -58,7 +58,12 @@ export const COUNT = `counted as (
   where t.cpo_id = $2 and (o.wrong > 0 or o.paired > 0)
 )`;
 
-export type Limit = { readonly name: string; readonly limit: number; readonly left: number; readonly windowSeconds: number };
+export type Limit = {
+  readonly name: string;
+  readonly limit: number;
+  readonly left: number;
+  readonly windowSeconds: number;
+};
 
 /** The row that PAIR answers of each request tells what is left after it. */
 export type Room = { left10Min: number; left24H: number; limit10Min: number; limit24H: number; leftUid: number };
@@ -66,7 +71,13 @@ export type Room = { left10Min: number; left24H: number; limit10Min: number; lim
 /** The limits on incorrect codes of a CPO, and what is left of them for a new uid. */
 export async function limitsOf(ctx: Context, cpoId: string): Promise<Limit[]> {
   const { min10, h24 } = allowed(ctx.config);
-  const [room] = await rows<{ limit10Min: number; left10Min: number; limit24H: number; left24H: number; worstUid: number }>(
+  const [room] = await rows<{
+    limit10Min: number;
+    left10Min: number;
+    limit24H: number;
+    left24H: number;
+    worstUid: number;
+  }>(
     ctx.db,
     `select ${min10} as "limit10Min", ${min10} - wrong_10min as "left10Min", ${h24} as "limit24H",
        ${h24} - wrong_24h as "left24H",
@@ -99,7 +110,9 @@ export function asLimits({ limits }: Config, room: Room): Limit[] {
 export function rateLimitHeaders(limits: readonly Limit[], retryAfter: number | undefined): Record<string, string> {
   const wait = (left: number) => (left === 0 && retryAfter !== undefined ? `;t=${retryAfter}` : '');
   return {
-    'RateLimit-Policy': limits.map(({ name, limit, windowSeconds }) => `"${name}";q=${limit};w=${windowSeconds}`).join(', '),
+    'RateLimit-Policy': limits
+      .map(({ name, limit, windowSeconds }) => `"${name}";q=${limit};w=${windowSeconds}`)
+      .join(', '),
     RateLimit: limits.map(({ name, left }) => `"${name}";r=${left}${wait(left)}`).join(', '),
   };
 }

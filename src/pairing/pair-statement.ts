@@ -21,12 +21,7 @@ export type PairRow = {
   idempotency_key: string | undefined;
 };
 
-export type PairOutcome =
-  | 'paired'
-  | 'again'
-  | 'station-already-paired'
-  | 'incorrect-code'
-  | 'too-many-incorrect-codes';
+export type PairOutcome = 'paired' | 'again' | 'station-already-paired' | 'incorrect-code' | 'too-many-incorrect-codes';
 
 /**
  * A set of pairing requests of one CPO, each answered with its outcome: steps 5 to 8 of the contract's section 3.

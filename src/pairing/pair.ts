@@ -1,10 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { hashCode, normalizeCode } from '../codes/code';
 import type { Context } from '../context';
+import { Batches } from '../db/batches';
 import { preparedRows } from '../db/database';
 import { Problem } from '../problems';
 import { type Station, stationKey } from '../stations/station';
-import { Batches } from '../db/batches';
 import { asLimits, type Room, rateLimitHeaders } from './limits';
 import { type PairOutcome, type PairRow, pairStatement } from './pair-statement';
 import { evseRows } from './store';

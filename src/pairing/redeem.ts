@@ -1,6 +1,6 @@
+import type { Context } from '../context';
 import { askStation } from '../cpos/client';
 import { callableCpo } from '../cpos/cpos';
-import type { Context } from '../context';
 import { rows, transaction } from '../db/database';
 import { Problem } from '../problems';
 import { type PayloadProtocol, protocols } from '../protocols';
@@ -89,7 +89,9 @@ function reserveTry(ctx: Context, userId: string): Promise<string> {
     await rows(tx, 'select pg_advisory_xact_lock($1, hashtext($2))', [USER_LOCK, userId]);
     const [spent] = await rows<{ retryAfter: number }>(tx, RESERVE, [id, userId, ctx.config.limits.user10Min]);
     if (spent === undefined) return id;
-    throw new Problem('too-many-incorrect-codes', { headers: { 'Retry-After': String(Math.max(1, spent.retryAfter)) } });
+    throw new Problem('too-many-incorrect-codes', {
+      headers: { 'Retry-After': String(Math.max(1, spent.retryAfter)) },
+    });
   });
 }
 

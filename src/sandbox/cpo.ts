@@ -40,7 +40,8 @@ export async function startSandboxCpo(port: number, token: string, log: Log): Pr
   /** A station whose code ends in 9 fails twice before it is noted, as a backend does that is being restarted. */
   const unpair = (uid: string, res: ServerResponse): void => {
     const code = /^SANDBOX-(\d{6})$/i.exec(uid)?.[1];
-    if (code === undefined) return json(res, 404, { message: 'The specified charging station is not valid or does not exist.' });
+    if (code === undefined)
+      return json(res, 404, { message: 'The specified charging station is not valid or does not exist.' });
     const times = (unpaired.get(code) ?? 0) + 1;
     unpaired.set(code, times);
     if (code.endsWith('9') && times <= 2) return json(res, 500, { message: 'Internal server error.' });
@@ -52,7 +53,12 @@ export async function startSandboxCpo(port: number, token: string, log: Log): Pr
     res.on('close', () => {
       const operation = req.openapi?.schema.operationId ?? `${req.method} ${req.path}`;
       const { uid } = req.openapi?.pathParams ?? {};
-      calls.unshift({ at: new Date().toISOString(), operation, ...(uid !== undefined && { uid }), status: res.statusCode });
+      calls.unshift({
+        at: new Date().toISOString(),
+        operation,
+        ...(uid !== undefined && { uid }),
+        status: res.statusCode,
+      });
       calls.length = Math.min(calls.length, KEPT_CALLS);
       log.info('sandbox CPO called', { operation, status: res.statusCode });
     });

@@ -9,13 +9,19 @@ export const scenarios: Record<string, { what: string; answer: (res: ServerRespo
   '000501': { what: 'closes the connection without an answer', answer: (res) => res.destroy() },
   '000502': { what: 'never answers', answer: () => {} },
   '000503': { what: 'redirects', answer: (res) => res.writeHead(307, { location: '/elsewhere' }).end() },
-  '000601': { what: 'answers JSON that breaks off', answer: (res) => raw(res, 'application/json', '{"charging_station": {') },
+  '000601': {
+    what: 'answers JSON that breaks off',
+    answer: (res) => raw(res, 'application/json', '{"charging_station": {'),
+  },
   '000602': { what: 'answers HTML', answer: (res) => raw(res, 'text/html', '<h1>It works!</h1>') },
   '000603': { what: 'answers a station without EVSEs', answer: (res) => json(res, 200, broken({ evses: [] })) },
   '000604': { what: 'answers a station without uid', answer: (res) => json(res, 200, broken({ uid: undefined })) },
   '000605': { what: 'answers an empty object', answer: (res) => json(res, 200, {}) },
   '000606': { what: 'answers a megabyte', answer: (res) => raw(res, 'application/json', `"${'x'.repeat(1_000_000)}"`) },
-  '000607': { what: 'answers the same evse_id twice', answer: (res) => json(res, 200, broken({ evses: [evse, evse] })) },
+  '000607': {
+    what: 'answers the same evse_id twice',
+    answer: (res) => json(res, 200, broken({ evses: [evse, evse] })),
+  },
 };
 
 const connectors = [{ id: '1', power_type: 'AC_3_PHASE' as const, max_voltage: 220, max_amperage: 16 }];

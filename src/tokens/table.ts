@@ -38,7 +38,5 @@ export const tokens = new EntitySchema<TokenRow>({
       expression: `(role = 'cpo') = (cpo_id is not null) and (role = 'app') = (app_name is not null)`,
     },
   ],
-  foreignKeys: [
-    { name: 'tokens_cpo_id_fkey', target: 'cpos', columnNames: ['cpoId'], referencedColumnNames: ['id'] },
-  ],
+  foreignKeys: [{ name: 'tokens_cpo_id_fkey', target: 'cpos', columnNames: ['cpoId'], referencedColumnNames: ['id'] }],
 });

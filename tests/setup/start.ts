@@ -2,8 +2,8 @@ import { chmodSync, mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Client } from 'pg';
-import { migrate } from '../../src/db/migrate';
 import { type Embedded, startEmbedded } from '../../src/db/embedded';
+import { migrate } from '../../src/db/migrate';
 import { model } from '../../src/model';
 
 declare global {
@@ -33,6 +33,7 @@ export default async function start(): Promise<void> {
   await migrate(url.href, model);
 
   process.env.SCSP_TEST_ADMIN_URL = admin;
+  if (embedded !== undefined) process.env.SCSP_TEST_DATABASE_LOG = join(folder, 'data/postgres.log');
   process.env.SCSP_TEST_TEMPLATE = template;
   globalThis.testDatabase = { embedded, folder, template };
 }

@@ -1,0 +1,260 @@
+import { execFileSync } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Client } from 'pg';
+import { type Embedded, startEmbedded } from '../../src/db/embedded';
+import { migrate } from '../../src/db/migrate';
+import { model } from '../../src/model';
+import { launch } from '../a-process';
+import { aStation, SECRET_KEY, startHarness } from '../harness';
+import { startProxy } from '../tcp-proxy';
+import { SHORT, secondsUntil } from './fault';
+
+const LIMITS = { LIMIT_CPO_UID_10MIN: '100000', LIMIT_CPO_10MIN: '100000', LIMIT_CPO_24H: '100000' };
+
+/** What must hold of every pairing, whatever crashed: counted in the database itself. */
+const DAMAGE = `
+select
+  (select count(*)::int from pairings p where (select count(*) from stations s where s.pairing_id = p.id) <> 1
+    or (select count(*) from evses e where e.pairing_id = p.id) <> 2
+    or (select count(*) from connectors c where c.pairing_id = p.id) <> 3) as half_stored,
+  (select count(*)::int from pairing_codes c where c.status = 'used'
+    and not exists (select from pairings p where p.code_id = c.id)) as used_up_for_nothing,
+  (select count(*)::int from pairings p where not exists
+    (select from pairing_codes c where c.id = p.code_id and c.status = 'used')) as without_code,
+  (select count(*)::int from pairings p where (select count(*) from events e where e.pairing_id = p.id
+    and e.type = 'station.paired') <> 1) as events_lost_or_doubled`;
+const UNHARMED = { half_stored: 0, used_up_for_nothing: 0, without_code: 0, events_lost_or_doubled: 0 };
+
+let folder: string;
+let postgres: Embedded;
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'scsp-kill-'));
+  chmodSync(folder, 0o711);
+  postgres = await startEmbedded({ dir: join(folder, 'data') });
+  await migrate(postgres.url, model);
+});
+afterAll(async () => {
+  await postgres.stop();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+/** Pairs as fast as it can until the service no longer answers; the uids whose pairing was acknowledged. */
+async function pairUntilDead(
+  url: string,
+  appToken: string,
+  cpoToken: string,
+  acknowledged: Set<string>,
+): Promise<void> {
+  const post = async (path: string, token: string, body: unknown) => {
+    const response = await fetch(url + path, {
+      method: 'POST',
+      headers: { Authorization: `Bearer ${token}`, 'Content-Type': 'application/json' },
+      body: JSON.stringify(body),
+    });
+    return { status: response.status, body: (await response.json()) as { code: string } };
+  };
+  const one = async () => {
+    for (;;) {
+      const issued = await post('/v1/app/pairing-codes', appToken, {
+        user_id: randomUUID(),
+        charging_location_id: 'l',
+      });
+      if (issued.status === 503) continue;
+      const station = aStation();
+      const paired = await post('/v1/scsp/ocpp2.0.1/pair', cpoToken, {
+        code: issued.body.code,
+        charging_station: station,
+      });
+      if (paired.status === 200) acknowledged.add(station.uid);
+    }
+  };
+  await Promise.allSettled(Array.from({ length: 8 }, one));
+}
+
+test('kill -9 of the service under load loses nothing that was acknowledged and leaves nothing half-stored', async () => {
+  const setup = await startHarness(LIMITS, { databaseUrl: postgres.url });
+  const cpo = await setup.cpo();
+  await setup.stopDelivery();
+  const acknowledged = new Set<string>();
+  for (let round = 0; round < (SHORT ? 4 : 20); round++) {
+    const service = launch({ DATABASE_URL: postgres.url, SECRET_KEY, DATA_DIR: folder, LOG_LEVEL: 'error', ...LIMITS });
+    // LOG_LEVEL error says nothing; the port is asked from the kernel.
+    const url = await addressOf(service.child.pid ?? 0);
+    const before = acknowledged.size;
+    const load = pairUntilDead(url, setup.appToken, cpo.token, acknowledged);
+    await secondsUntil(async () => acknowledged.size > before + 20 + round * 3);
+    service.child.kill('SIGKILL');
+    await service.exited;
+    await load;
+  }
+  const { rows } = await setup.sql.query('select uid from stations');
+  const stored = new Set(rows.map(({ uid }) => uid));
+  expect([...acknowledged].filter((uid) => !stored.has(uid))).toEqual([]);
+  expect((await setup.sql.query(DAMAGE)).rows[0]).toEqual(UNHARMED);
+  await setup.stop();
+});
+
+/** Where a process listens: it says nothing at this log level, so /proc is read. */
+async function addressOf(pid: number): Promise<string> {
+  let port = 0;
+  await secondsUntil(async () => {
+    const sockets = execFileSync(
+      'sh',
+      ['-c', `ls -l /proc/${pid}/fd | sed -n 's/.*socket:\\[\\([0-9]*\\)\\].*/\\1/p'`],
+      { encoding: 'utf8' },
+    ).split('\n');
+    const lines = ['tcp', 'tcp6'].flatMap((file) => readFileSync(`/proc/${pid}/net/${file}`, 'utf8').split('\n'));
+    const line = lines
+      .map((it) => it.trim().split(/\s+/))
+      .find((it) => it[3] === '0A' && sockets.includes(it[9] ?? ''));
+    port = Number.parseInt(line?.[1]?.split(':')[1] ?? '0', 16);
+    return port > 0 && (await fetch(`http://127.0.0.1:${port}/ready`)).ok;
+  });
+  return `http://127.0.0.1:${port}`;
+}
+
+test('kill -9 of PostgreSQL under load loses nothing that was acknowledged, and the service goes on', async () => {
+  const proxy = await startProxy(postgres.url);
+  const service = await startHarness(LIMITS, { databaseUrl: proxy.url });
+  const cpo = await service.cpo();
+  const acknowledged = new Set<string>();
+  let over = false;
+  const one = async () => {
+    while (!over) {
+      const code = await service.code().catch(() => undefined);
+      if (code === undefined) continue;
+      const station = aStation();
+      if ((await service.pair(cpo, code.code, station)).status === 200) acknowledged.add(station.uid);
+    }
+  };
+  const load = Promise.all(Array.from({ length: 8 }, one));
+  for (let round = 0; round < (SHORT ? 2 : 5); round++) {
+    const before = acknowledged.size;
+    await secondsUntil(async () => acknowledged.size > before + 30);
+    const pid = Number(readFileSync(join(folder, 'data/postgres/data/postmaster.pid'), 'utf8').split('\n')[0]);
+    process.kill(pid, 'SIGKILL');
+    await postgres.stop().catch(() => undefined);
+    postgres = await startEmbedded({ dir: join(folder, 'data') });
+    proxy.switchTo(postgres.url);
+  }
+  over = true;
+  await load;
+  const { rows } = await service.sql.query('select uid from stations');
+  const stored = new Set(rows.map(({ uid }) => uid));
+  expect([...acknowledged].filter((uid) => !stored.has(uid))).toEqual([]);
+  expect((await service.sql.query(DAMAGE)).rows[0]).toEqual(UNHARMED);
+  await service.stop();
+  await proxy.stop();
+});
+
+test('a clock that is wrong by hours changes nothing: the one of the database decides', async () => {
+  const preload = join(folder, 'wrong-clock.cjs');
+  writeFileSync(
+    preload,
+    `const ahead = Number(process.env.AHEAD_MS); const RealDate = Date;
+     global.Date = class extends RealDate { constructor(...a) { a.length ? super(...a) : super(RealDate.now() + ahead); } static now() { return RealDate.now() + ahead; } };`,
+  );
+  const setup = await startHarness(LIMITS, { databaseUrl: postgres.url });
+  const cpo = await setup.cpo();
+  for (const ahead of [3 * 3_600_000, -3 * 3_600_000]) {
+    const service = launch({
+      DATABASE_URL: postgres.url,
+      SECRET_KEY,
+      DATA_DIR: folder,
+      NODE_OPTIONS: `--require ${preload}`,
+      AHEAD_MS: String(ahead),
+      CODE_TTL_SECONDS: '2',
+    });
+    const url = await service.url();
+    const post = (path: string, token: string, body: unknown) =>
+      fetch(url + path, {
+        method: 'POST',
+        headers: { Authorization: `Bearer ${token}`, 'Content-Type': 'application/json' },
+        body: JSON.stringify(body),
+      });
+    const issue = async () =>
+      (await (
+        await post('/v1/app/pairing-codes', setup.appToken, { user_id: randomUUID(), charging_location_id: 'l' })
+      ).json()) as { id: string; code: string };
+    const good = await issue();
+    expect(
+      (await post('/v1/scsp/ocpp1.6/pair', cpo.token, { code: good.code, charging_station: aStation() })).status,
+    ).toBe(200);
+    const late = await issue();
+    const poll = await fetch(`${url}/v1/app/pairing-codes/${late.id}?wait=30`, {
+      headers: { Authorization: `Bearer ${setup.appToken}` },
+    });
+    expect(((await poll.json()) as { status: string }).status).toBe('expired');
+    expect(
+      (await post('/v1/scsp/ocpp1.6/pair', cpo.token, { code: late.code, charging_station: aStation() })).status,
+    ).toBe(404);
+    service.child.kill('SIGTERM');
+    expect(await service.exited).toBe(0);
+  }
+  await setup.stop();
+});
+
+const mayMount = (() => {
+  try {
+    execFileSync('sh', ['-c', 'd=$(mktemp -d) && mount -t tmpfs -o size=1m tmpfs "$d" && umount "$d" && rmdir "$d"'], {
+      stdio: 'ignore',
+    });
+    return true;
+  } catch {
+    return false;
+  }
+})();
+
+(mayMount ? test : test.skip)('disk full: 503 and nothing half-stored, and well again when there is room', async () => {
+  const disk = join(folder, 'disk');
+  mkdirSync(disk);
+  execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=160m,mode=0711', 'tmpfs', disk]);
+  try {
+    const full = await startEmbedded({
+      dir: join(disk, 'data'),
+      settings: { max_wal_size: '32MB', min_wal_size: '32MB', wal_keep_size: '0' },
+    });
+    await migrate(full.url, model);
+    const proxy = await startProxy(full.url);
+    const service = await startHarness(LIMITS, { databaseUrl: proxy.url });
+    const cpo = await service.cpo();
+    expect((await service.pair(cpo, (await service.code()).code)).status).toBe(200);
+    const { code } = await service.code();
+    // The rest of the disk is taken by somebody else; what PostgreSQL has allocated it may still use.
+    execFileSync('sh', ['-c', `head -c 1g /dev/zero > ${join(disk, 'ballast')} || true`], { stdio: 'ignore' });
+    let refused = 0;
+    for (let i = 0; i < 3000 && refused === 0; i++) {
+      const issued = await service.request('POST', '/v1/app/pairing-codes', {
+        token: service.appToken,
+        body: { user_id: `${i}`.padEnd(128, 'x'), charging_location_id: 'x'.repeat(128) },
+      });
+      if (issued.status !== 201) {
+        expect(issued.status).toBe(503);
+        refused += 1;
+      }
+    }
+    expect(refused).toBe(1);
+    rmSync(join(disk, 'ballast'));
+    // It may have stopped over a full disk; its operator starts it again.
+    const alive = new Client(full.url);
+    alive.on('error', () => undefined);
+    const up = await alive.connect().then(
+      () => alive.end().then(() => true),
+      () => false,
+    );
+    const again = up
+      ? full
+      : (await full.stop().catch(() => undefined), await startEmbedded({ dir: join(disk, 'data') }));
+    if (!up) proxy.switchTo(again.url);
+    expect(await secondsUntil(async () => [200, 404].includes((await service.pair(cpo, code)).status))).toBeLessThan(5);
+    expect((await service.sql.query(DAMAGE)).rows[0]).toEqual(UNHARMED);
+    await service.stop();
+    await proxy.stop();
+    await again.stop();
+  } finally {
+    execFileSync('umount', ['-l', disk]);
+  }
+});

@@ -1,0 +1,10 @@
+const { jest } = require('../../package.json');
+
+/** Apart from `npm test`: what takes its time, because time-outs and crashes do. */
+module.exports = {
+  ...jest,
+  rootDir: '../..',
+  testMatch: ['<rootDir>/tests/faults/**/*.faults.ts'],
+  testTimeout: 300_000,
+  maxWorkers: 1,
+};
