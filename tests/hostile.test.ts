@@ -1,4 +1,4 @@
-import { randomUUID } from 'node:crypto';
+import { once } from 'node:events';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { aStation, type Harness, startHarness, type TestCpo } from './harness';
@@ -6,29 +6,50 @@ import { openRaw, type RawAnswer, sayRaw } from './raw-http';
 
 const NO_LIMITS = { LIMIT_CPO_UID_10MIN: '100000', LIMIT_CPO_10MIN: '100000', LIMIT_CPO_24H: '100000' };
 /** As in production, only sooner. */
-const SOON = { headersTimeout: 500, requestTimeout: 1_000, connectionsCheckingInterval: 50, maxConnections: 400 };
+const SOON = { headersTimeout: 500, requestTimeout: 2_500, connectionsCheckingInterval: 50 };
+/** As in production, only less. */
+const FEW = { requests: 20, longPolls: 10 };
+const FEW_CONNECTIONS = 50;
 
 let service: Harness;
+let small: Harness;
 let cpo: TestCpo;
 beforeAll(async () => {
-  service = await startHarness(NO_LIMITS, { http: SOON, load: { requests: 200, longPolls: 10 } });
+  service = await startHarness(NO_LIMITS, { http: SOON });
+  small = await startHarness(NO_LIMITS, {
+    databaseUrl: service.databaseUrl,
+    load: FEW,
+    http: { maxConnections: FEW_CONNECTIONS },
+  });
   cpo = await service.cpo();
 });
-afterAll(() => service.stop());
+afterAll(async () => {
+  await small.stop();
+  await service.stop();
+});
+
+const opened: Awaited<ReturnType<typeof openRaw>>[] = [];
+afterEach(() => {
+  for (const { socket } of opened.splice(0)) socket.destroy();
+});
+const open = async (at = service) => {
+  const raw = await openRaw(at.url);
+  opened.push(raw);
+  return raw;
+};
+const say = (text: string) => sayRaw(service.url, text);
 
 const PATH = '/v1/scsp/ocpp2.0.1/pair';
-const open = () => openRaw(service.url);
-const say = (text: string) => sayRaw(service.url, text);
 const times = <T>(n: number, make: (i: number) => T) => Promise.all(Array.from({ length: n }, (_, i) => make(i)));
 const head = (line: string, ...headers: string[]) => [line, 'Host: x', ...headers, '', ''].join('\r\n');
 const bearer = (token: string) => `Authorization: Bearer ${token}`;
-const pairBody = (code: string) => JSON.stringify({ code, charging_station: aStation() });
+const own = () => bearer(cpo.token);
 const pairRequest = (code: string, version = 'HTTP/1.1', ...headers: string[]) => {
-  const body = pairBody(code);
+  const body = JSON.stringify({ code, charging_station: aStation() });
   return (
     head(
       `POST ${PATH} ${version}`,
-      bearer(cpo.token),
+      own(),
       'Content-Type: application/json',
       `Content-Length: ${body.length}`,
       ...headers,
@@ -36,108 +57,99 @@ const pairRequest = (code: string, version = 'HTTP/1.1', ...headers: string[]) =
   );
 };
 const poll = (id: string) => head(`GET /v1/app/pairing-codes/${id}?wait=30 HTTP/1.1`, bearer(service.appToken));
-/** An authorised request that is being served, and stays so until it is given a body. */
-async function inFlight() {
-  const raw = await open();
-  raw.socket.write(
-    head(
-      `POST ${PATH} HTTP/1.1`,
-      bearer(cpo.token),
-      'Content-Type: application/json',
-      'Content-Length: 2',
-      'Expect: 100-continue',
-    ),
-  );
-  while (!raw.received().includes('100 Continue')) await new Promise((resolve) => raw.socket.once('data', resolve));
-  return raw;
-}
-/** A long poll that waits: the request before it on the same connection has been answered. */
-async function waitingPoll(id: string) {
-  const raw = await open();
-  raw.socket.write(head('GET /live HTTP/1.1') + poll(id));
-  await raw.answers(1);
-  return raw;
-}
 const inOneShape = (answer: RawAnswer | undefined, status: number, type: string) => {
   expect(answer).toMatchObject({ status, body: { status, type: `/problems/${type}`, message: expect.any(String) } });
   expect(answer?.body.request_id).toBe(answer?.headers['x-request-id']);
 };
-const pairs = async () => expect((await service.pair(cpo, (await service.code()).code)).status).toBe(200);
+const pairs = async (at = service) => expect((await at.pair(cpo, (await at.code()).code)).status).toBe(200);
 
 describe('more than can be answered', () => {
+  const me = (headers = {}) => small.request('GET', '/v1/scsp/me', { token: cpo.token, headers });
+  /** An authorised request that is being served, and stays so until it is given a body. */
+  const inFlight = async () => {
+    const raw = await open(small);
+    raw.socket.write(
+      head(
+        `POST ${PATH} HTTP/1.1`,
+        own(),
+        'Content-Type: application/json',
+        'Content-Length: 2',
+        'Expect: 100-continue',
+      ),
+    );
+    while (!raw.received().includes('100 Continue')) await once(raw.socket, 'data');
+    return raw;
+  };
+  beforeAll(async () => {
+    // The token has got around.
+    while ((await me()).status !== 200);
+  });
+
   test('is refused at once in the one shape and logged, while probes are answered', async () => {
-    const busy = await times(200, inFlight);
-    const refused = await service.request('GET', '/v1/scsp/me', {
-      token: cpo.token,
-      headers: { 'X-Request-ID': 'one-too-many' },
-    });
+    const busy = await times(FEW.requests, inFlight);
+    const refused = await me({ 'X-Request-ID': 'one-too-many' });
     expect([refused.status, refused.body.type]).toEqual([503, '/problems/unavailable']);
     expect(refused.headers.get('Retry-After')).toMatch(/^\d+$/);
-    const line = await service.log.waitFor(({ request_id }) => request_id === 'one-too-many');
+    const line = await small.log.waitFor(({ request_id }) => request_id === 'one-too-many');
     expect(line).toMatchObject({ message: 'request', status: 503, problem: 'unavailable' });
-    for (const path of ['/live', '/ready']) expect((await service.request('GET', path)).status).toBe(200);
+    for (const path of ['/live', '/ready']) expect((await small.request('GET', path)).status).toBe(200);
 
     busy[0]?.socket.write('{}');
     expect((await busy[0]?.answers(1))?.[0]?.status).toBe(400);
-    expect((await service.request('GET', '/v1/scsp/me', { token: cpo.token })).status).toBe(200);
+    expect((await me()).status).toBe(200);
     for (const { socket } of busy) socket.write('{}');
     for (const raw of busy) expect((await raw.answers(1))[0]?.status).toBe(400);
-    for (const { socket } of busy) socket.destroy();
-    await pairs();
+    await pairs(small);
   });
 
   test('counts long polls apart, and no longer once their connection is gone, pipelined or not', async () => {
-    const { id } = await service.code();
-    const before = service.log.lines.length;
-    const gone = () =>
-      service.log.lines.slice(before).filter(({ operation, status }) => operation === 'followCode' && status === 499);
-    for (let round = 1; round <= 2; round++) {
-      const raw = await open();
-      raw.socket.write(head('GET /live HTTP/1.1') + poll(id).repeat(10));
+    const { id } = await small.code();
+    const before = small.log.lines.length;
+    const over = () => small.log.lines.slice(before).filter(({ operation }) => operation === 'followCode').length;
+    for (const [round, leave] of (['destroy', 'resetAndDestroy'] as const).entries()) {
+      const raw = await open(small);
+      raw.socket.write(head('GET /live HTTP/1.1') + poll(id).repeat(FEW.longPolls));
       await raw.answers(1);
-      const refused = await service.request('GET', `/v1/app/pairing-codes/${id}?wait=1`, { token: service.appToken });
+      const refused = await small.request('GET', `/v1/app/pairing-codes/${id}?wait=1`, { token: service.appToken });
       expect([refused.status, refused.body.type]).toEqual([503, '/problems/unavailable']);
-      expect((await service.followCode(id, 0)).status).toBe(200);
-      raw.socket.destroy();
-      await service.log.waitFor(() => gone().length === round * 10);
+      expect((await me()).status).toBe(200);
+      raw.socket[leave]();
+      await small.log.waitFor(() => over() === (round + 1) * FEW.longPolls);
     }
-    await pairs();
+    await pairs(small);
   });
 
   test('connections beyond the bound are closed at once, and those within it are served', async () => {
-    const raws = await times(450, open);
-    await Promise.race(raws.map((raw) => raw.closed()));
+    const raws = await times(FEW_CONNECTIONS + 20, () => open(small));
+    const dropped = await Promise.race(raws.map(async (raw) => ((await raw.closed()).length === 0 ? raw : undefined)));
+    expect(dropped?.received()).toBe('');
     const kept = raws.find(({ socket }) => !socket.closed && !socket.readableEnded);
     kept?.socket.write(head('GET /live HTTP/1.1'));
     expect((await kept?.answers(1))?.[0]?.status).toBe(200);
     for (const { socket } of raws) socket.destroy();
     await Promise.all(raws.map((raw) => raw.closed()));
-    await pairs();
+    await pairs(small);
   });
 });
 
 describe('slow senders', () => {
   test('a hundred that never end their headers are told so and cut off, and others are served meanwhile', async () => {
-    const slow = await times(100, open);
-    const dripping = setInterval(() => {
-      for (const { socket } of slow) if (socket.writable) socket.write('X: y\r\n');
-    }, 50);
-    for (const { socket } of slow) socket.write('GET /live HTTP/1.1\r\nHost: x\r\n');
+    const slow = await times(100, () => open());
     const began = performance.now();
+    for (const raw of slow) {
+      raw.socket.write('GET /live HTTP/1.1\r\nHost: x\r\n');
+      raw.drip('X: y\r\n', 50);
+    }
     await pairs();
-    expect(performance.now() - began).toBeLessThan(400);
     for (const raw of slow) inOneShape((await raw.closed())[0], 408, 'request-timeout');
-    clearInterval(dripping);
+    expect(performance.now() - began).toBeLessThan(SOON.requestTimeout);
   });
 
   test('a body that drips is told so and cut off', async () => {
     const raw = await open();
-    raw.socket.write(
-      head(`POST ${PATH} HTTP/1.1`, bearer(cpo.token), 'Content-Type: application/json', 'Content-Length: 1000'),
-    );
-    const dripping = setInterval(() => raw.socket.writable && raw.socket.write(' '), 50);
+    raw.socket.write(head(`POST ${PATH} HTTP/1.1`, own(), 'Content-Type: application/json', 'Content-Length: 1000'));
+    raw.drip(' ', 50);
     const answers = await raw.closed();
-    clearInterval(dripping);
     expect(answers).toHaveLength(1);
     inOneShape(answers[0], 408, 'request-timeout');
   });
@@ -146,4 +158,226 @@ describe('slow senders', () => {
     const raw = await open();
     await raw.closed();
   });
+});
+
+describe('bodies without measure', () => {
+  const endless = async (...headers: string[]) => {
+    const began = performance.now();
+    const raw = await open();
+    raw.socket.write(
+      head(`POST ${PATH} HTTP/1.1`, 'Content-Type: application/json', 'Transfer-Encoding: chunked', ...headers),
+    );
+    raw.drip(`4000\r\n${' '.repeat(0x4000)}\r\n`, 5);
+    const answers = await raw.closed();
+    expect(performance.now() - began).toBeLessThan(4_000);
+    return answers;
+  };
+
+  test('one that never ends is refused, and its connection ends', async () => {
+    const answers = await Promise.all([endless(), endless(bearer('scsp_cpo_x')), endless(own())]);
+    expect(answers.map((each) => each.length)).toEqual([1, 1, 1]);
+    inOneShape(answers[0]?.[0], 401, 'missing-token');
+    inOneShape(answers[1]?.[0], 401, 'invalid-token');
+    inOneShape(answers[2]?.[0], 413, 'body-too-large');
+  });
+
+  test.each([10_000_000_000, 100_000])('one of %d bytes is refused before it comes', async (length) => {
+    const raw = await open();
+    raw.socket.write(
+      head(`POST ${PATH} HTTP/1.1`, own(), 'Content-Type: application/json', `Content-Length: ${length}`),
+    );
+    inOneShape((await raw.answers(1))[0], 413, 'body-too-large');
+  });
+
+  test('one that is refused and then comes to its end leaves the connection good', async () => {
+    const raw = await open();
+    raw.socket.write(head(`POST ${PATH} HTTP/1.1`, own(), 'Content-Type: application/json', 'Content-Length: 100000'));
+    raw.socket.write(' '.repeat(100_000) + head('GET /live HTTP/1.1'));
+    expect((await raw.answers(2)).map(({ status }) => status)).toEqual([413, 200]);
+  });
+});
+
+describe('content types', () => {
+  test('of any number and kind cost no memory, with a body or without', async () => {
+    setFlagsFromString('--expose-gc');
+    const gc: () => void = runInNewContext('gc');
+    const heap = () => {
+      gc();
+      return process.memoryUsage().heapUsed;
+    };
+    const ask = async (from: number) => {
+      for (let i = from; i < from + 100; i++) {
+        const headers = { 'Content-Type': `application/json; x=${i}` };
+        await service.request('GET', '/live', { headers });
+        await service.request('POST', PATH, { token: cpo.token, raw: '{}', headers });
+      }
+    };
+    await ask(0);
+    const before = heap();
+    await ask(100);
+    expect(heap() - before).toBeLessThan(2_000_000);
+  });
+});
+
+describe('connections', () => {
+  test('a hundred requests sent in one go are answered in their order', async () => {
+    const raw = await open();
+    const { code } = await service.code();
+    const asks = Array.from({ length: 98 }, (_, i) =>
+      head(i % 3 === 0 ? 'GET /live HTTP/1.1' : 'GET /v1/scsp/me HTTP/1.1', own(), `X-Request-ID: ask-${i}`),
+    );
+    raw.socket.write(
+      [
+        pairRequest(code, 'HTTP/1.1', 'X-Request-ID: first'),
+        ...asks,
+        head('GET / HTTP/1.1', 'X-Request-ID: last'),
+      ].join(''),
+    );
+    const answers = await raw.answers(100);
+    expect(answers.map(({ headers }) => headers['x-request-id'])).toEqual([
+      'first',
+      ...asks.map((_, i) => `ask-${i}`),
+      'last',
+    ]);
+    expect(answers.every(({ status }) => status === 200)).toBe(true);
+  });
+
+  test('what is no HTTP behind a pairing is refused after the pairing has been answered', async () => {
+    const { code } = await service.code();
+    const answers = await say(`${pairRequest(code)}nonsense\r\n\r\n`);
+    expect(answers.map(({ status }) => status)).toEqual([200, 400]);
+    inOneShape(answers[1], 400, 'malformed-request');
+  });
+
+  test('a caller that closes its half after the request gets its answer, a long poll at once', async () => {
+    const { code, id } = await service.code();
+    const polling = await open();
+    polling.socket.end(poll(id));
+    expect((await polling.closed()).map(({ body }) => body.status)).toEqual(['active']);
+    const pairing = await open();
+    pairing.socket.end(pairRequest(code));
+    expect((await pairing.closed()).map(({ status }) => status)).toEqual([200]);
+  });
+
+  test('HTTP/1.0 pairs, and its connection is closed', async () => {
+    const [answer, ...more] = await say(pairRequest((await service.code()).code, 'HTTP/1.0'));
+    expect([answer?.status, answer?.headers.connection, more]).toEqual([200, 'close', []]);
+  });
+
+  test('CONNECT is not served, and an upgrade is ignored', async () => {
+    expect(await say(head('CONNECT other:443 HTTP/1.1'))).toEqual([]);
+    for (const upgrade of ['websocket', 'h2c']) {
+      const answers = await say(head('GET /live HTTP/1.1', 'Connection: Upgrade, close', `Upgrade: ${upgrade}`));
+      expect(answers.map(({ status, body }) => [status, body])).toEqual([[200, { status: 'ok' }]]);
+    }
+  });
+});
+
+describe('requests that two could read in two ways, or nobody', () => {
+  const post = (...headers: string[]) => `${head(`POST ${PATH} HTTP/1.1`, 'Connection: close', ...headers)}`;
+  const get = (line: string, ...headers: string[]) => head(line, 'Connection: close', ...headers);
+  test.each<[string, () => string, number, string]>([
+    ['two hosts', () => get('GET /live HTTP/1.1', 'Host: y'), 400, 'malformed-request'],
+    ['the same token twice', () => get('GET /v1/scsp/me HTTP/1.1', own(), own()), 400, 'malformed-request'],
+    [
+      'two content types',
+      () => post(own(), 'Content-Type: application/json', 'Content-Type: text/plain'),
+      400,
+      'malformed-request',
+    ],
+    ['two lengths', () => `${post(own(), 'Content-Length: 2', 'Content-Length: 3')}{}`, 400, 'malformed-request'],
+    ['one length twice', () => `${post(own(), 'Content-Length: 2', 'Content-Length: 2')}{}`, 400, 'malformed-request'],
+    ['a list of lengths', () => `${post(own(), 'Content-Length: 2, 2')}{}`, 400, 'malformed-request'],
+    ['a length below zero', () => post(own(), 'Content-Length: -2'), 400, 'malformed-request'],
+    ['a length beyond all numbers', () => post(own(), `Content-Length: ${'9'.repeat(30)}`), 400, 'malformed-request'],
+    [
+      'length and chunks',
+      () => `${post(own(), 'Content-Length: 2', 'Transfer-Encoding: chunked')}0\r\n\r\n`,
+      400,
+      'malformed-request',
+    ],
+    [
+      'chunks and length',
+      () => `${post(own(), 'Transfer-Encoding: chunked', 'Content-Length: 2')}0\r\n\r\n`,
+      400,
+      'malformed-request',
+    ],
+    [
+      'chunks that are not the last coding',
+      () => post(own(), 'Transfer-Encoding: chunked, identity'),
+      400,
+      'malformed-request',
+    ],
+    ['a coding that nobody has', () => post(own(), 'Transfer-Encoding: xchunked'), 400, 'malformed-request'],
+    [
+      'a chunk with an endless extension',
+      () => `${post(own(), 'Transfer-Encoding: chunked')}2;${'x'.repeat(20_000)}`,
+      400,
+      'malformed-request',
+    ],
+    ['a space before the colon', () => get('GET /live HTTP/1.1', 'X : y'), 400, 'malformed-request'],
+    ['a folded header', () => get('GET /live HTTP/1.1', 'X: y', ' z'), 400, 'malformed-request'],
+    ['lines that end with LF alone', () => 'GET /live HTTP/1.1\nHost: x\n\n', 400, 'malformed-request'],
+    ['a NUL in a header', () => get('GET /live HTTP/1.1', 'X: a\0b'), 400, 'malformed-request'],
+    ['a greeting in TLS', () => '\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03', 400, 'malformed-request'],
+    ['the preface of HTTP/2', () => 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n', 400, 'malformed-request'],
+    ['a method that nobody has', () => get('BREW /live HTTP/1.1'), 400, 'malformed-request'],
+    ['a method in lower case', () => get('get /live HTTP/1.1'), 400, 'malformed-request'],
+    ['TRACE', () => get('TRACE /live HTTP/1.1'), 405, 'method-not-allowed'],
+    ['PROPFIND', () => get('PROPFIND /live HTTP/1.1'), 405, 'method-not-allowed'],
+    ['OPTIONS of all', () => get('OPTIONS * HTTP/1.1'), 404, 'not-found'],
+    ['no path', () => get('GET HTTP/1.1'), 400, 'malformed-request'],
+    ['a path in raw UTF-8', () => get('GET /\xc3\xa9 HTTP/1.1'), 400, 'malformed-request'],
+    ['two slashes', () => get('GET //live HTTP/1.1'), 404, 'not-found'],
+    ['the address of somebody else', () => get('GET http://other/live HTTP/1.1'), 404, 'not-found'],
+    ['a path of 15,000 characters', () => get(`GET /${'x'.repeat(15_000)} HTTP/1.1`), 404, 'not-found'],
+    ['a path of 20,000 characters', () => get(`GET /${'x'.repeat(20_000)} HTTP/1.1`), 431, 'headers-too-large'],
+    [
+      'a flood of headers',
+      () => get('GET /live HTTP/1.1', ...Array(3_000).fill('X: 123456')),
+      431,
+      'headers-too-large',
+    ],
+    [
+      'a query nested without end',
+      () => get(`GET /v1/app/charging-stations?user_id${'[a]'.repeat(4_000)}=1 HTTP/1.1`, bearer(service.appToken)),
+      400,
+      'invalid-request',
+    ],
+    [
+      'a query into the prototype',
+      () => get('GET /v1/app/charging-stations?user_id[__proto__][x]=1 HTTP/1.1', bearer(service.appToken)),
+      400,
+      'invalid-request',
+    ],
+  ])('%s', async (_name, text, status, type) => {
+    const answers = await say(text());
+    expect(answers).toHaveLength(1);
+    inOneShape(answers[0], status, type);
+  });
+
+  test('thousands of empty headers and of query parameters are borne', async () => {
+    expect((await say(get('GET /live HTTP/1.1', ...Array(3_000).fill('a:'))))[0]?.status).toBe(200);
+    expect((await say(get(`GET /live?${'x=1&'.repeat(3_500)} HTTP/1.1`)))[0]?.status).toBe(200);
+  });
+
+  test.each(
+    '% %2 %ZZ %00 %2e %2e%2e %2F %5C %C0%AF %ff %25 %2525 %0d%0aX:y %u0041 ..%2f.. ;x=1 %F0%9F%94%8C %ED%A0%80 + %20 . ..'.split(
+      ' ',
+    ),
+  )('a station %j is unknown', async (uid) => {
+    const answers = await say(
+      head(`POST /v1/scsp/evse/${uid}/unpair HTTP/1.1`, own(), 'Connection: close', 'Content-Length: 0'),
+    );
+    expect(answers).toHaveLength(1);
+    inOneShape(answers[0], 404, 'unknown-station');
+  });
+});
+
+test('after all of it the service still pairs, and found nothing wrong with itself', async () => {
+  await pairs();
+  expect((await service.request('GET', '/ready')).status).toBe(200);
+  expect(service.log.lines.filter(({ level, message }) => level === 'error' || message === 'internal error')).toEqual(
+    [],
+  );
 });

@@ -15,7 +15,7 @@ export async function openRaw(url: string) {
   });
   socket.on('error', () => undefined);
   socket.on('end', () => socket.end());
-  const closed = once(socket, 'close');
+  const closed = new Promise((resolve) => socket.once('close', resolve));
   await once(socket, 'connect');
   return {
     socket,
@@ -38,6 +38,11 @@ export async function openRaw(url: string) {
         check();
       }),
     received: () => received,
+    /** Says something again and again, as long as the other side lets it. */
+    drip(text: string, everyMs: number) {
+      const timer = setInterval(() => socket.writable && socket.write(text), everyMs);
+      socket.once('close', () => clearInterval(timer));
+    },
   };
 }
 

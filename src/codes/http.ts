@@ -23,16 +23,8 @@ export function codeHandlers(ctx: Context): Pick<Handlers, 'issueCode' | 'follow
     },
 
     async followCode(req, res) {
-      const left = new AbortController();
-      const leave = () => left.abort();
-      // Who has closed its half of the connection may be gone for good.
-      if (req.socket.readableEnded) leave();
-      req.socket.once('end', leave);
-      res.on('close', () => {
-        req.socket.off('end', leave);
-        leave();
-      });
-      const code = await watchCode(ctx, req.params.id, req.query.wait ?? 0, left.signal);
+      const { left } = res.locals as { left: AbortSignal };
+      const code = await watchCode(ctx, req.params.id, req.query.wait ?? 0, left);
       const paired = code.status === 'used' ? await stationOfCode(ctx.db, code.id) : undefined;
       res.json({ ...writeCode(code), pairing: paired && writePairing(paired) });
     },

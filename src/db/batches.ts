@@ -6,7 +6,8 @@ type Waiting<In, Out> = { readonly input: In; resolve(output: Out): void; reject
 /**
  * Lets requests under the same key share a statement, and with it a commit: one statement a key is under way, and what
  * arrives meanwhile goes into the next. A lone request waits for nothing. A set that fails for a reason of its own is
- * done again one by one, so that no request harms its neighbours.
+ * done again one by one, so that no request harms its neighbours. `failsAll` tells errors that are nobody's own: they
+ * are for the set and for all who wait.
  */
 export class Batches<In, Out> {
   readonly #waiting = new Map<string, Waiting<In, Out>[]>();
@@ -44,8 +45,11 @@ export class Batches<In, Out> {
         resolve(outputs[index] as Out);
       });
     } catch (error) {
-      if (batch.length === 1 || this.failsAll(error)) for (const { reject } of batch) reject(error);
-      else for (const one of batch) await this.#settle(key, [one]);
+      const all = this.failsAll(error);
+      if (batch.length > 1 && !all) for (const one of batch) await this.#settle(key, [one]);
+      else for (const { reject } of batch) reject(error);
+      // Each statement takes its time to fail: those behind have waited for one, and must not wait for more.
+      if (all) for (const { reject } of this.#waiting.get(key)?.splice(0) ?? []) reject(error);
     }
   }
 }

@@ -2,6 +2,7 @@ import type { Pool } from 'pg';
 import { DataSource, type EntityManager, type EntitySchema, type MigrationInterface, QueryFailedError } from 'typeorm';
 import type { PostgresDriver } from 'typeorm/driver/postgres/PostgresDriver';
 import { Problem } from '../problems';
+import { closeWhenLost } from './lost-connections';
 
 export type Database = DataSource;
 
@@ -36,7 +37,7 @@ export function describe(url: string, model: DatabaseModel, extra: object): Data
     applicationName: APPLICATION,
     // Silent: the console is for lines of JSON, and what fails is thrown as well.
     logger: 'debug',
-    extra: { keepAlive: true, ...extra },
+    extra: { keepAlive: true, onConnect: closeWhenLost, ...extra },
   });
 }
 
@@ -113,9 +114,12 @@ export function stateOf(error: unknown): string | undefined {
   return typeof code === 'string' && /^[0-9A-Z]{5}$/.test(code) ? code : undefined;
 }
 
-/** An error without an SQLSTATE comes from the driver: the connection was refused, lost or too slow. */
-function unavailableOr(error: unknown): unknown {
+/** Whether an error says nothing of a statement. One without an SQLSTATE comes from the driver: refused, lost, too slow. */
+export function isAway(error: unknown): boolean {
   const state = stateOf(error);
-  if (state !== undefined && !UNAVAILABLE_STATES.test(state)) return error;
-  return new Problem('unavailable', { cause: error });
+  return state === undefined || UNAVAILABLE_STATES.test(state);
+}
+
+function unavailableOr(error: unknown): unknown {
+  return isAway(error) ? new Problem('unavailable', { cause: error }) : error;
 }

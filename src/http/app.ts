@@ -11,7 +11,6 @@ import { access } from './access';
 import { bearer } from './auth';
 import { readBody } from './body';
 import { checkRequest, type Rules } from './check';
-import { watchConnection } from './connections';
 import { failure } from './failure';
 import { type LoadLimits, shedLoad } from './load';
 import { pageAssets } from './pages';
@@ -59,7 +58,6 @@ export function createApp(
     (req, res, next) =>
       (BUSY.test(req.originalUrl) ? busy : all).get(name)?.(req, res, next);
 
-  app.use(watchConnection);
   app.use(access(ctx));
   app.use(shedLoad(load));
   app.use(oddities);

@@ -1,43 +1,62 @@
-import type { Server } from 'node:http';
+import type { RequestListener, Server, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
-import type { RequestHandler, Response } from 'express';
 
 /** Who still sends so long after an answer is cut off; a reset at once could take the answer along. */
 const LINGER_MS = 2_000;
 
-/** The responses that a connection still waits for, in the order of their requests. */
-const open = new WeakMap<Duplex, Set<Response>>();
-/** Connections with an answer behind which nothing more is answered. */
-const spoiled = new WeakSet<Duplex>();
-
-/** Watches what becomes of a request's connection. */
-export const watchConnection: RequestHandler = (req, res, next) => {
-  const { socket } = req;
-  const waiting = open.get(socket) ?? newConnection(socket);
-  waiting.add(res);
-  res.once('close', () => {
-    waiting.delete(res);
-    if (req.complete) return;
-    spoiled.add(socket);
-    cutOff(socket, () => !req.complete);
-  });
-  next();
+type Connection = {
+  /** The responses that are still to come, in the order of their requests. */
+  readonly open: Map<ServerResponse, AbortController>;
+  /** No request is answered any more. */
+  spoiled: boolean;
 };
 
-function newConnection(socket: Duplex): Set<Response> {
-  const waiting = new Set<Response>();
-  open.set(socket, waiting);
-  // Node tells the end of a connection to the response whose turn it is, and forgets those behind it in a pipeline.
-  socket.once('close', () => {
-    for (const res of waiting) if (res.socket === null) res.emit('close');
-  });
-  return waiting;
+const connections = new WeakMap<Duplex, Connection>();
+
+/**
+ * Watches what becomes of the connections of requests. `res.locals.left` is aborted when the caller cannot be answered
+ * any more, or has closed its half of the connection and may be gone for good.
+ */
+export function watchConnections(serve: RequestListener): RequestListener {
+  return (req, res) => {
+    const { socket } = req;
+    const connection = connectionOf(socket);
+    const left = new AbortController();
+    connection.open.set(res, left);
+    if (socket.readableEnded) left.abort();
+    // Express keeps what it finds there.
+    Object.assign(res, { locals: { left: left.signal } });
+    res.once('close', () => {
+      connection.open.delete(res);
+      left.abort();
+      if (req.complete) return;
+      connection.spoiled = true;
+      cutOff(socket, () => req.complete);
+    });
+    return serve(req, res);
+  };
 }
 
-function cutOff(socket: Duplex, stillWrong = () => true): void {
+function connectionOf(socket: Duplex): Connection {
+  const known = connections.get(socket);
+  if (known !== undefined) return known;
+  const connection: Connection = { open: new Map(), spoiled: false };
+  connections.set(socket, connection);
+  socket.once('end', () => {
+    for (const left of connection.open.values()) left.abort();
+  });
+  // Node tells the end of a connection to the response whose turn it is, and forgets those behind it in a pipeline.
+  socket.once('close', () => {
+    for (const res of connection.open.keys()) if (res.socket === null) res.emit('close');
+  });
+  return connection;
+}
+
+/** Unless it is over by then: a body may be too large and yet come to its end. */
+function cutOff(socket: Duplex, over = () => false): void {
   const timer = setTimeout(() => {
-    if (stillWrong()) socket.destroy();
-    else spoiled.delete(socket);
+    if (!over()) socket.destroy();
+    else connectionOf(socket).spoiled = false;
   }, LINGER_MS);
   timer.unref();
 }
@@ -49,13 +68,14 @@ function cutOff(socket: Duplex, stillWrong = () => true): void {
 export function tendConnections(server: Server, refuse: (error: Error, socket: Duplex) => void): void {
   Object.assign(server, { httpAllowHalfOpen: true });
   server.on('clientError', (error, socket) => {
-    if (spoiled.has(socket)) return cutOff(socket);
-    spoiled.add(socket);
+    const connection = connectionOf(socket);
+    if (connection.spoiled) return cutOff(socket);
+    connection.spoiled = true;
     const answer = () => {
       refuse(error, socket);
       cutOff(socket);
     };
-    const before = [...(open.get(socket) ?? [])].filter((res) => res.req.complete).at(-1);
+    const before = [...connection.open.keys()].filter((res) => res.req.complete).at(-1);
     if (before === undefined) answer();
     else before.once('close', answer);
   });

@@ -12,9 +12,7 @@ import { bodyOf } from './failure';
 export function door(ctx: Context, registry: TokenRegistry, app: RequestListener): RequestListener {
   return (req, res) => {
     const token = doubtfulToken(req);
-    const found = token === undefined ? null : registry.verify(token);
-    if (found instanceof Promise) found.catch(() => undefined); // The app asks again, and tells what went wrong.
-    if (found !== undefined) return app(req, res);
+    if (token === undefined || !registry.refuses(token)) return app(req, res);
 
     const began = performance.now();
     const { requestId, correlationId } = idsOf(ctx, req.headers);

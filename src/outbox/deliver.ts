@@ -1,7 +1,7 @@
 import { Logger, type Runner, run } from 'graphile-worker';
-import { Pool } from 'pg';
 import type { Context } from '../context';
 import { rows } from '../db/database';
+import { openJobsPool } from './jobs-pool';
 import { TELL_CPO, type Telling } from './outbox';
 
 const AT_ONCE = 4;
@@ -56,27 +56,21 @@ export async function startDelivery(
   databaseUrl: string,
   call: (telling: Telling) => Promise<void>,
 ): Promise<{ stop(): Promise<void> }> {
-  const pool = new Pool({ connectionString: databaseUrl, max: AT_ONCE + 1, connectionTimeoutMillis: 2_000 });
-  pool.on('error', () => undefined);
-  pool.on('connect', (client) => client.on('error', () => undefined));
+  const jobs = openJobsPool(databaseUrl, AT_ONCE + 1);
   const runner: Runner = await run({
-    pgPool: pool,
+    pgPool: jobs.pool,
     concurrency: AT_ONCE,
     pollInterval: 500,
-    // A batch that is written after a delay is not waited for by stop(), and its failure by nobody.
-    preset: { worker: { completeJobBatchDelay: 0, failJobBatchDelay: 0 } },
     noHandleSignals: true,
     logger: new Logger(() => (level, message) => {
       if (level === 'error' || level === 'warning') ctx.log.warn('outbox', { reason: message });
     }),
     taskList: { [TELL_CPO]: (payload) => tell(ctx, call, Object(payload).pairingId) },
   });
-  runner.promise.catch((error) => ctx.log.error('outbox stopped', { reason: String(error) }));
   let stopped: Promise<void> | undefined;
-  const stop = async () => {
-    await runner.stop().catch(() => undefined);
-    await pool.end();
-  };
+  const ended = (reason: unknown) => stopped ?? ctx.log.error('outbox stopped', { reason: String(reason) });
+  runner.promise.then(ended, ended);
+  const stop = () => jobs.close(runner.stop().catch(() => undefined));
   return {
     stop() {
       stopped ??= stop();

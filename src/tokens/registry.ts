@@ -74,6 +74,15 @@ export class TokenRegistry {
     return found.expiresAt.getTime() > this.ctx.bell.now() ? this.#use(found) : undefined;
   }
 
+  /** Whether `verify` would refuse a token from memory alone; nothing is looked up. */
+  refuses(token: string): boolean {
+    if (!this.#current || !this.ctx.bell.ringing) return false;
+    const key = hashToken(token).toString('hex');
+    const found = this.#live.get(key);
+    if (found !== undefined) return found.expiresAt.getTime() <= this.ctx.bell.now();
+    return !this.#lookingUp.has(key) && this.#lookUpsLeft() === 0;
+  }
+
   /** Requests with one token share a look-up. */
   #lookUpNew(hash: Buffer): undefined | Promise<Caller | undefined> {
     const key = hash.toString('hex');
@@ -116,13 +125,18 @@ export class TokenRegistry {
   }
 
   #mayLookUp(): boolean {
+    if (this.#lookUpsLeft() === 0) return false;
+    this.#lookUps += 1;
+    return true;
+  }
+
+  #lookUpsLeft(): number {
     const now = performance.now();
     if (now - this.#second >= 1000) {
       this.#second = now;
       this.#lookUps = 0;
     }
-    this.#lookUps += 1;
-    return this.#lookUps <= LOOK_UPS_PER_SECOND;
+    return LOOK_UPS_PER_SECOND - this.#lookUps;
   }
 
   async #lookUp(hash: Buffer): Promise<Caller | undefined> {

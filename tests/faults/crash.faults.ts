@@ -80,9 +80,8 @@ test('kill -9 of the service under load loses nothing that was acknowledged and 
   await setup.stopDelivery();
   const acknowledged = new Set<string>();
   for (let round = 0; round < (SHORT ? 4 : 20); round++) {
-    const service = launch({ DATABASE_URL: postgres.url, SECRET_KEY, DATA_DIR: folder, LOG_LEVEL: 'error', ...LIMITS });
-    // LOG_LEVEL error says nothing; the port is asked from the kernel.
-    const url = await addressOf(service.child.pid ?? 0);
+    const service = launch({ DATABASE_URL: postgres.url, SECRET_KEY, DATA_DIR: folder, ...LIMITS });
+    const url = await service.url();
     const before = acknowledged.size;
     const load = pairUntilDead(url, setup.appToken, cpo.token, acknowledged);
     await secondsUntil(async () => acknowledged.size > before + 20 + round * 3);
@@ -96,25 +95,6 @@ test('kill -9 of the service under load loses nothing that was acknowledged and 
   expect((await setup.sql.query(DAMAGE)).rows[0]).toEqual(UNHARMED);
   await setup.stop();
 });
-
-/** Where a process listens: it says nothing at this log level, so /proc is read. */
-async function addressOf(pid: number): Promise<string> {
-  let port = 0;
-  await secondsUntil(async () => {
-    const sockets = execFileSync(
-      'sh',
-      ['-c', `ls -l /proc/${pid}/fd | sed -n 's/.*socket:\\[\\([0-9]*\\)\\].*/\\1/p'`],
-      { encoding: 'utf8' },
-    ).split('\n');
-    const lines = ['tcp', 'tcp6'].flatMap((file) => readFileSync(`/proc/${pid}/net/${file}`, 'utf8').split('\n'));
-    const line = lines
-      .map((it) => it.trim().split(/\s+/))
-      .find((it) => it[3] === '0A' && sockets.includes(it[9] ?? ''));
-    port = Number.parseInt(line?.[1]?.split(':')[1] ?? '0', 16);
-    return port > 0 && (await fetch(`http://127.0.0.1:${port}/ready`)).ok;
-  });
-  return `http://127.0.0.1:${port}`;
-}
 
 test('kill -9 of PostgreSQL under load loses nothing that was acknowledged, and the service goes on', async () => {
   const proxy = await startProxy(postgres.url);
