@@ -5,6 +5,7 @@ import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 export async function startProxy(target: string) {
   let { hostname, port } = new URL(target);
   const sockets = new Set<Socket>();
+  const dead = new WeakSet<Socket>();
   let silent = false;
   let unanswered: string | undefined;
   let delayMs = 0;
@@ -20,13 +21,13 @@ export async function startProxy(target: string) {
     ] as const) {
       sockets.add(from);
       from.on('data', (chunk) => {
-        if (silent || (deaf && to === inner)) return;
+        if (silent || dead.has(from) || (deaf && to === inner)) return;
         if (delayMs === 0) to.write(chunk);
         else setTimeout(() => to.write(chunk), delayMs);
       });
       from.on('close', () => {
         sockets.delete(from);
-        if (!silent) to.destroy();
+        if (!silent && !dead.has(from)) to.destroy();
       });
       from.on('error', () => undefined);
     }
@@ -54,6 +55,11 @@ export async function startProxy(target: string) {
     delay(ms: number) {
       delayMs = ms;
     },
+    /** The host behind the present connections has died: nothing comes from it, not even their end. New ones are good. */
+    bury() {
+      for (const socket of sockets) dead.add(socket);
+    },
+    cut,
     /** Connections are cut, and new ones go to another server. */
     switchTo(other: string) {
       ({ hostname, port } = new URL(other));

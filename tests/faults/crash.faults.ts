@@ -205,18 +205,26 @@ const mayMount = (() => {
     const { code } = await service.code();
     // The rest of the disk is taken by somebody else; what PostgreSQL has allocated it may still use.
     execFileSync('sh', ['-c', `head -c 1g /dev/zero > ${join(disk, 'ballast')} || true`], { stdio: 'ignore' });
-    let refused = 0;
-    for (let i = 0; i < 3000 && refused === 0; i++) {
-      const issued = await service.request('POST', '/v1/app/pairing-codes', {
+    const filler = new Client(full.url);
+    await filler.connect();
+    await filler.query('create table filler (text text)');
+    await secondsUntil(async () => {
+      for (;;)
+        await filler.query(`insert into filler select repeat(md5(random()::text), 200) from generate_series(1, 100)`);
+    }, 0).catch(() => undefined);
+    await filler.end();
+    // The pages that its tables have are soon full as well.
+    const issue = () =>
+      service.request('POST', '/v1/app/pairing-codes', {
         token: service.appToken,
-        body: { user_id: `${i}`.padEnd(128, 'x'), charging_location_id: 'x'.repeat(128) },
+        body: { user_id: randomUUID().padEnd(128, 'x'), charging_location_id: 'x'.repeat(128) },
       });
-      if (issued.status !== 201) {
-        expect(issued.status).toBe(503);
-        refused += 1;
-      }
+    let refused: { status: number } | undefined;
+    for (let i = 0; i < 1000 && refused === undefined; i++) {
+      const answer = await issue();
+      if (answer.status !== 201) refused = answer;
     }
-    expect(refused).toBe(1);
+    expect(refused?.status).toBe(503);
     rmSync(join(disk, 'ballast'));
     // It may have stopped over a full disk; its operator starts it again.
     const alive = new Client(full.url);
