@@ -233,9 +233,8 @@ const mayMount = (() => {
       () => alive.end().then(() => true),
       () => false,
     );
-    const again = up
-      ? full
-      : (await full.stop().catch(() => undefined), await startEmbedded({ dir: join(disk, 'data') }));
+    if (!up) await full.stop().catch(() => undefined);
+    const again = up ? full : await startEmbedded({ dir: join(disk, 'data') });
     if (!up) proxy.switchTo(again.url);
     expect(await secondsUntil(async () => [200, 404].includes((await service.pair(cpo, code)).status))).toBeLessThan(5);
     expect((await service.sql.query(DAMAGE)).rows[0]).toEqual(UNHARMED);
