@@ -73,8 +73,11 @@ export async function startService(config: Config, overrides: Overrides = {}): P
   const log = overrides.log ?? createLog(config.logLevel);
   const stopping = new AbortController();
   const parts: (() => Promise<unknown>)[] = [];
+  let closeServer = async () => {};
   const stop = async () => {
     stopping.abort();
+    // First of all, and in the same turn: whoever is answered because we stop must not find us open.
+    await closeServer();
     for (const part of parts.splice(0).reverse()) await part();
   };
   try {
@@ -120,7 +123,7 @@ export async function startService(config: Config, overrides: Overrides = {}): P
     server.on('checkContinue', serve).on('checkExpectation', serve);
     tendConnections(server, (error, socket) => refuseConnection(ctx, error, socket));
     const port = await listen(server, config.port, config.host);
-    parts.push(() => close(server));
+    closeServer = () => close(server);
     await answersItself(port, config.host);
 
     const delivery = await startDelivery(ctx, databaseUrl, async ({ cpoId, payloadProtocol, uid }) =>
