@@ -19,7 +19,7 @@ const APPLICATION = 'scsp-pairing';
  * `statement_timeout` alone does not help when packets vanish, hence the client's own `query_timeout`.
  */
 const TIMEOUTS = {
-  connectionTimeoutMillis: 2_000,
+  connectionTimeoutMillis: 1_500,
   query_timeout: 2_500,
   statement_timeout: 2_000,
   lock_timeout: 1_500,

@@ -12,18 +12,18 @@ export function closeWhenLost(client: ClientBase): void {
     const { code, message } = Object(error) as { code?: unknown; message?: unknown };
     const lost = code === READ_ONLY || message === 'Query read timeout';
     if (lost && client instanceof Client) void client.end().catch(() => undefined);
+    return error;
   });
 }
 
-/** Sees the errors of a client's queries before those who asked do; not of queries with a callback. */
-export function onQueryError(client: ClientBase, see: (error: unknown) => void): void {
+/** What becomes of the errors of a client's queries; not of queries with a callback. */
+export function onQueryError(client: ClientBase, become: (error: unknown) => unknown): void {
   client.query = new Proxy(client.query, {
     apply(query, self, args) {
       const answer: unknown = Reflect.apply(query, self, args);
       if (!(answer instanceof Promise)) return answer;
       return answer.catch((error: unknown) => {
-        see(error);
-        throw error;
+        throw become(error);
       });
     },
   });
