@@ -115,6 +115,25 @@ test('a right code among a hundred simultaneous guesses is accepted only while t
   }
 });
 
+test('a right code that comes while incorrect ones are being counted waits for the count', async () => {
+  const cpo = await service.cpo();
+  const { code, id } = await service.code();
+  const uid = randomUUID();
+  const holder = await service.sql.connect();
+  await holder.query('begin');
+  await holder.query(
+    'update cpo_tries set wrong_at = array_fill(now(), array[5]), wrong_uid = array_fill($2::text, array[5]) where cpo_id = $1',
+    [cpo.id, uid],
+  );
+  const pairing = service.pair(cpo, code, aStation(uid));
+  const waits = `select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`;
+  while ((await service.sql.query(waits)).rowCount === 0);
+  await holder.query('commit');
+  holder.release();
+  expect((await pairing).status).toBe(429);
+  expect((await service.followCode(id)).body.status).toBe('active');
+});
+
 test('a CPO in trouble does not slow another', async () => {
   const trouble = await service.cpo();
   const cpo = await service.cpo();
