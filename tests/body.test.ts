@@ -1,7 +1,5 @@
 import fc from 'fast-check';
-import { aStation, type Harness, startHarness, type TestCpo } from './harness';
-
-const NO_LIMITS = { LIMIT_CPO_UID_10MIN: '100000', LIMIT_CPO_10MIN: '100000', LIMIT_CPO_24H: '100000' };
+import { aStation, type Harness, NO_LIMITS, startHarness, type TestCpo } from './harness';
 
 let service: Harness;
 let cpo: TestCpo;

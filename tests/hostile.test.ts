@@ -1,10 +1,9 @@
 import { once } from 'node:events';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import { aStation, type Harness, startHarness, type TestCpo } from './harness';
+import { aStation, type Harness, NO_LIMITS, startHarness, type TestCpo } from './harness';
 import { openRaw, type RawAnswer, sayRaw } from './raw-http';
 
-const NO_LIMITS = { LIMIT_CPO_UID_10MIN: '100000', LIMIT_CPO_10MIN: '100000', LIMIT_CPO_24H: '100000' };
 /** As in production, only sooner. */
 const SOON = { headersTimeout: 500, requestTimeout: 2_500, connectionsCheckingInterval: 50 };
 /** As in production, only less. */

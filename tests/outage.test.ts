@@ -1,7 +1,5 @@
-import { createTestDatabase, type Harness, startHarness, type TestCpo } from './harness';
+import { createTestDatabase, type Harness, NO_LIMITS, startHarness, type TestCpo } from './harness';
 import { startProxy } from './tcp-proxy';
-
-const NO_LIMITS = { LIMIT_CPO_UID_10MIN: '100000', LIMIT_CPO_10MIN: '100000', LIMIT_CPO_24H: '100000' };
 
 let database: Awaited<ReturnType<typeof createTestDatabase>>;
 let proxy: Awaited<ReturnType<typeof startProxy>>;

@@ -1,8 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { aStation, type Harness, startHarness } from './harness';
-
-/** What is counted has a file of its own. */
-const NO_LIMITS = { LIMIT_CPO_UID_10MIN: '100000', LIMIT_CPO_10MIN: '100000', LIMIT_CPO_24H: '100000' };
+import { aStation, type Harness, NO_LIMITS, startHarness } from './harness';
 
 /** Two services on one database: what holds must hold across replicas. */
 let service: Harness;

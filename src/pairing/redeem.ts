@@ -3,7 +3,7 @@ import { askStation } from '../cpos/client';
 import { callableCpo } from '../cpos/cpos';
 import { rows, transaction } from '../db/database';
 import { Problem } from '../problems';
-import { type PayloadProtocol, protocols } from '../protocols';
+import { type PayloadProtocol, protocolOf } from '../protocols';
 import { stationKey } from '../stations/station';
 import type { PairedStation } from '../stations/stations';
 import { evseRows, STORE } from './store';
@@ -63,7 +63,7 @@ export async function redeem(ctx: Context, request: RedeemRequest): Promise<Pair
   });
   await releaseTry(ctx, attempt);
 
-  const station = protocols[payloadProtocol].read(body as never);
+  const station = protocolOf(payloadProtocol).read(body);
   const row = {
     pairing_id: ctx.chance.uuid(),
     event_id: ctx.chance.uuid(),

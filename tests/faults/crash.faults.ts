@@ -8,11 +8,9 @@ import { type Embedded, startEmbedded } from '../../src/db/embedded';
 import { migrate } from '../../src/db/migrate';
 import { model } from '../../src/model';
 import { launch } from '../a-process';
-import { aStation, SECRET_KEY, startHarness } from '../harness';
+import { aStation, NO_LIMITS, SECRET_KEY, startHarness } from '../harness';
 import { startProxy } from '../tcp-proxy';
 import { SHORT, secondsUntil } from './fault';
-
-const LIMITS = { LIMIT_CPO_UID_10MIN: '100000', LIMIT_CPO_10MIN: '100000', LIMIT_CPO_24H: '100000' };
 
 /** What must hold of every pairing, whatever crashed: counted in the database itself. */
 const DAMAGE = `
@@ -75,12 +73,12 @@ async function pairUntilDead(
 }
 
 test('kill -9 of the service under load loses nothing that was acknowledged and leaves nothing half-stored', async () => {
-  const setup = await startHarness(LIMITS, { databaseUrl: postgres.url });
+  const setup = await startHarness(NO_LIMITS, { databaseUrl: postgres.url });
   const cpo = await setup.cpo();
   await setup.stopDelivery();
   const acknowledged = new Set<string>();
   for (let round = 0; round < (SHORT ? 4 : 20); round++) {
-    const service = launch({ DATABASE_URL: postgres.url, SECRET_KEY, DATA_DIR: folder, ...LIMITS });
+    const service = launch({ DATABASE_URL: postgres.url, SECRET_KEY, DATA_DIR: folder, ...NO_LIMITS });
     const url = await service.url();
     const before = acknowledged.size;
     const load = pairUntilDead(url, setup.appToken, cpo.token, acknowledged);
@@ -98,7 +96,7 @@ test('kill -9 of the service under load loses nothing that was acknowledged and 
 
 test('kill -9 of PostgreSQL under load loses nothing that was acknowledged, and the service goes on', async () => {
   const proxy = await startProxy(postgres.url);
-  const service = await startHarness(LIMITS, { databaseUrl: proxy.url });
+  const service = await startHarness(NO_LIMITS, { databaseUrl: proxy.url });
   const cpo = await service.cpo();
   const acknowledged = new Set<string>();
   let over = false;
@@ -137,7 +135,7 @@ test('a clock that is wrong by hours changes nothing: the one of the database de
     `const ahead = Number(process.env.AHEAD_MS); const RealDate = Date;
      global.Date = class extends RealDate { constructor(...a) { a.length ? super(...a) : super(RealDate.now() + ahead); } static now() { return RealDate.now() + ahead; } };`,
   );
-  const setup = await startHarness(LIMITS, { databaseUrl: postgres.url });
+  const setup = await startHarness(NO_LIMITS, { databaseUrl: postgres.url });
   const cpo = await setup.cpo();
   for (const ahead of [3 * 3_600_000, -3 * 3_600_000]) {
     const service = launch({
@@ -199,7 +197,7 @@ const mayMount = (() => {
     });
     await migrate(full.url, model);
     const proxy = await startProxy(full.url);
-    const service = await startHarness(LIMITS, { databaseUrl: proxy.url });
+    const service = await startHarness(NO_LIMITS, { databaseUrl: proxy.url });
     const cpo = await service.cpo();
     expect((await service.pair(cpo, (await service.code()).code)).status).toBe(200);
     const { code } = await service.code();

@@ -1,9 +1,7 @@
 import { Client } from 'pg';
-import { aStation, createTestDatabase, type Harness, startHarness, type TestCpo } from '../harness';
+import { aStation, createTestDatabase, type Harness, NO_LIMITS, startHarness, type TestCpo } from '../harness';
 import { startProxy } from '../tcp-proxy';
 import { SHORT, secondsUntil, timed } from './fault';
-
-const NO_LIMITS = { LIMIT_CPO_UID_10MIN: '100000', LIMIT_CPO_10MIN: '100000', LIMIT_CPO_24H: '100000' };
 
 let database: Awaited<ReturnType<typeof createTestDatabase>>;
 let proxy: Awaited<ReturnType<typeof startProxy>>;

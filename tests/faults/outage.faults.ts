@@ -5,11 +5,9 @@ import { Client } from 'pg';
 import { startEmbedded } from '../../src/db/embedded';
 import { migrate } from '../../src/db/migrate';
 import { model } from '../../src/model';
-import { createTestDatabase, type Harness, startHarness, type TestCpo } from '../harness';
+import { createTestDatabase, type Harness, NO_LIMITS, startHarness, type TestCpo } from '../harness';
 import { startProxy } from '../tcp-proxy';
 import { secondsUntil, timed } from './fault';
-
-const NO_LIMITS = { LIMIT_CPO_UID_10MIN: '100000', LIMIT_CPO_10MIN: '100000', LIMIT_CPO_24H: '100000' };
 
 let database: Awaited<ReturnType<typeof createTestDatabase>>;
 let proxy: Awaited<ReturnType<typeof startProxy>>;
