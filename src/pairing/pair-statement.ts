@@ -89,7 +89,8 @@ with request as materialized (
     a.code_id, a.left_uid, case
       when p.id is not null then 'paired'
       when a.step <> 'right' then a.step
-      when exists (select from pairings q where q.station_uid = r.station_uid and q.ended_at is null)
+      -- Not "exists", for which the planner may read and hash all pairings there are.
+      when (select q.id from pairings q where q.station_uid = r.station_uid and q.ended_at is null) is not null
         then 'station-already-paired'
       else 'again' end as outcome
   from request r join admitted a using (n) left join paired p on p.id = r.pairing_id
@@ -98,7 +99,8 @@ with request as materialized (
   select attempt_id, $2, request_id, payload_protocol, uid, outcome from outcome where outcome <> 'again'
 ), kept as (
   update idempotency_keys i set outcome = o.outcome from outcome o
-  where i.cpo_id = $2 and i.path = o.idempotency_path and i.key = o.idempotency_key
+  where o.idempotency_key is not null
+    and i.cpo_id = $2 and i.path = o.idempotency_path and i.key = o.idempotency_key
     and o.outcome in ('paired', 'incorrect-code', 'station-already-paired')
 )
 select o.n, o.outcome, o.code_id as "codeId", room.limit_10min as "limit10Min", room.left_10min as "left10Min",
