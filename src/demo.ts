@@ -32,7 +32,7 @@ export async function openSandbox(service: Context, url: string): Promise<OpenSa
 
   const outboundToken = ctx.chance.bytes(32).toString('base64url');
   const backend = await startBackend(ctx, outboundToken);
-  await setCalling(ctx, cpo.id, backend.url, outboundToken);
+  await setCalling(ctx, cpo.id, { baseUrl: backend.url, outboundToken });
   return { credentials: sandbox, cpo: backend };
 }
 

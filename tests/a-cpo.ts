@@ -31,7 +31,8 @@ export async function startCpo(service: Harness, answer: Answer) {
   service.secrets.add(token);
   const cpo: TestCpo = await service.cpo();
   const url = `http://127.0.0.1:${port}`;
-  await setCalling({ ...service.operator, keys: deriveKeys(SECRET_KEY) }, cpo.id, url, token);
+  const operator = { ...service.operator, keys: deriveKeys(SECRET_KEY) };
+  await setCalling(operator, cpo.id, { baseUrl: url, outboundToken: token });
 
   const backend = {
     ...cpo,

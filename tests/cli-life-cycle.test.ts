@@ -164,7 +164,8 @@ describe('the trail', () => {
   test('has a change of where a CPO is called, and a retry of what it has not been told', async () => {
     const cpo = await service.cpo();
     const base_url = 'http://127.0.0.1:1';
-    await setCalling({ ...service.operator, keys: deriveKeys(SECRET_KEY) }, cpo.id, base_url, 'open-sesame');
+    const operator = { ...service.operator, keys: deriveKeys(SECRET_KEY) };
+    await setCalling(operator, cpo.id, { baseUrl: base_url, outboundToken: 'open-sesame' });
     expect(said(await trail(cpo.id)).at(-1)).toEqual([
       'cpo.calling',
       { name: cpo.name, base_url, outbound_token: 'set' },

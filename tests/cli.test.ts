@@ -162,6 +162,40 @@ describe('scsp cpo', () => {
     expect(one.outbound_token.equals(other.outbound_token)).toBe(false);
   });
 
+  test('where a CPO is called and the token that it gave us are changed one without the other', async () => {
+    const { id } = await addCpo();
+    const stored = async () =>
+      (await service.sql.query('select base_url, outbound_token from cpos where id = $1', [id])).rows[0];
+    const call = async (args: string[], input = '') =>
+      document(await runWith(settings(), ['cpo', 'call', id, ...args, '--json'], input));
+
+    expect(await call(['--base-url', 'https://old.example'])).toMatchObject({ id, base_url: 'https://old.example' });
+    await call(['--outbound-token-stdin'], 'first');
+    const before = await stored();
+    expect(before).toMatchObject({ base_url: 'https://old.example', outbound_token: expect.any(Buffer) });
+
+    await call(['--base-url', 'https://new.example/scsp']);
+    expect(await stored()).toEqual({ ...before, base_url: 'https://new.example/scsp' });
+    await call(['--outbound-token-stdin'], 'second');
+    const after = await stored();
+    expect(after.base_url).toBe('https://new.example/scsp');
+    expect(after.outbound_token.equals(before.outbound_token)).toBe(false);
+    const { rows } = await service.sql.query('select action from audit where subject_id = $1 order by id', [id]);
+    expect(rows.map(({ action }) => action)).toEqual(['cpo.add', ...Array(4).fill('cpo.calling')]);
+  });
+
+  test('a token without an address, an unknown CPO and a change of nothing are refused', async () => {
+    const { id } = await addCpo();
+    for (const nobody of [id, randomUUID(), 'no-such-cpo']) {
+      const end = await runWith(settings(), ['cpo', 'call', nobody, '--outbound-token-stdin'], 'token');
+      expect(end).toEqual(refusal(`no CPO has the id ${nobody} and a base URL`));
+    }
+    expect(await runWith(settings(), ['cpo', 'call', id])).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining("give option '--base-url <URL>', '--outbound-token-stdin' or both"),
+    });
+  });
+
   test('what is no single token on standard input is refused, and adds no CPO', async () => {
     const name = `CPO ${randomUUID()}`;
     const args = ['cpo', 'add', name, '--base-url', 'https://cpo.example', '--outbound-token-stdin'];
@@ -577,6 +611,7 @@ describe('scsp', () => {
     const verbs = [
       'migrate',
       'cpo add',
+      'cpo call',
       'cpo list',
       'cpo suspend',
       'cpo resume',

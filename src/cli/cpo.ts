@@ -1,11 +1,11 @@
 import type { Command } from 'commander';
 import { readBaseUrl } from '../cpos/address';
-import { addCpo, type Cpo, listCpos, setSuspended } from '../cpos/cpos';
+import { addCpo, type Cpo, listCpos, setCalling, setSuspended } from '../cpos/cpos';
 import { resealTokens } from '../cpos/reseal';
 import { withContext } from './database';
 import type { Row } from './text';
 import { name, readToken } from './values';
-import { answering, noun, type Shell, verb } from './verb';
+import { answering, type Given, noun, type Shell, verb } from './verb';
 
 export function cpoCommands(program: Command, shell: Shell): void {
   const cpo = noun(program, 'cpo', 'the Charge Point Operators that may pair stations');
@@ -24,13 +24,32 @@ export function cpoCommands(program: Command, shell: Shell): void {
     answering(shell, async (given, NAME: string, options: { baseUrl?: string; outboundTokenStdin?: true }) => {
       if (options.outboundTokenStdin && options.baseUrl === undefined)
         add.error("error: option '--outbound-token-stdin' needs option '--base-url <URL>'");
-      const sandbox = given.config.sandbox;
-      const baseUrl = options.baseUrl === undefined ? undefined : await readBaseUrl(options.baseUrl, sandbox);
-      const outboundToken = options.outboundTokenStdin ? await readToken(given.stdin) : undefined;
+      const { baseUrl, outboundToken } = await readCalling(given, options);
       return withContext(given, async (ctx) => {
         const added = await addCpo(ctx, NAME, { baseUrl, outboundToken });
         return { row: { id: added.id, name: added.name, base_url: added.baseUrl ?? undefined } };
       });
+    }),
+  );
+
+  const call = verb(
+    cpo,
+    'call',
+    'sets where a CPO is called, or the token that it gave us for that; what is not given stays',
+    'scsp cpo call ID --base-url https://volt.example/scsp',
+    'echo "$TOKEN" | scsp cpo call ID --outbound-token-stdin',
+  )
+    .argument('<ID>', 'its id')
+    .option('--base-url <URL>', 'where its half of the contract is served')
+    .option('--outbound-token-stdin', 'reads the token that it gave us from standard input');
+  call.action(
+    answering(shell, async (given, id: string, options: { baseUrl?: string; outboundTokenStdin?: true }) => {
+      if (options.baseUrl === undefined && !options.outboundTokenStdin)
+        call.error("error: give option '--base-url <URL>', '--outbound-token-stdin' or both");
+      const { baseUrl, outboundToken } = await readCalling(given, options);
+      return withContext(given, async (ctx) => ({
+        row: writeCpo(await setCalling(ctx, id, { baseUrl, outboundToken })),
+      }));
     }),
   );
 
@@ -62,6 +81,16 @@ export function cpoCommands(program: Command, shell: Shell): void {
   ).action(
     answering(shell, (given) => withContext(given, async (ctx) => ({ row: { resealed: await resealTokens(ctx) } }))),
   );
+}
+
+async function readCalling(
+  { config, stdin }: Given,
+  options: { baseUrl?: string; outboundTokenStdin?: true },
+): Promise<{ baseUrl: string | undefined; outboundToken: string | undefined }> {
+  return {
+    baseUrl: options.baseUrl === undefined ? undefined : await readBaseUrl(options.baseUrl, config.sandbox),
+    outboundToken: options.outboundTokenStdin ? await readToken(stdin) : undefined,
+  };
 }
 
 function writeCpo(cpo: Cpo): Row {

@@ -119,19 +119,26 @@ async function findCpo(ctx: Context, id: string): Promise<(Cpo & { token: string
 
 const SET_CALLING = `
 with changed as (
-  update cpos set base_url = $4, outbound_token = $5, outbound_key_id = $6 where id = $3 returning *
+  update cpos set base_url = coalesce($4, base_url),
+    outbound_token = coalesce($5, outbound_token), outbound_key_id = coalesce($6, outbound_key_id)
+  where id = $3 and coalesce($4, base_url) is not null returning *
 ), ${audited('cpo.calling', CALLING)}
-select from changed`;
+select ${COLUMNS} from changed`;
 
-/** Sets where a CPO is called and with which token. */
+/**
+ * Sets where a CPO is called (checked by `readBaseUrl`) and with which token; what is not given stays.
+ * @throws RangeError for an unknown id, and for a token without an address
+ */
 export async function setCalling(
   ctx: Audited & Pick<Context, 'keys'>,
   id: string,
-  baseUrl: string,
-  outboundToken: string,
-): Promise<void> {
-  const sealed = seal(ctx.keys, outboundToken, id);
-  await rows(ctx.db, SET_CALLING, [...trailOf(ctx), id, baseUrl, sealed.bytes, sealed.keyId]);
+  calling: { baseUrl?: string | undefined; outboundToken?: string | undefined },
+): Promise<Cpo> {
+  const sealed = calling.outboundToken === undefined ? undefined : seal(ctx.keys, calling.outboundToken, id);
+  const values = [...trailOf(ctx), id, calling.baseUrl ?? null, sealed?.bytes ?? null, sealed?.keyId ?? null];
+  const [cpo] = isUuid(id) ? await rows<Cpo>(ctx.db, SET_CALLING, values) : [];
+  if (cpo === undefined) throw new RangeError(`no CPO has the id ${id} and a base URL`);
+  return cpo;
 }
 
 /** CPOs that a customer may choose, by name, from behind the name `after`. */
