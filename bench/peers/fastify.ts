@@ -5,33 +5,7 @@ import { v7 } from 'uuid';
 import { hashCode } from '../../src/codes/code';
 import { deriveKeys } from '../../src/secrets';
 import { SECRET_KEY } from '../world';
-
-/**
- * The toughest peer: Fastify 5 with ajv and a serializer, tokens from memory, pg with one prepared statement that does
- * the pairing and nothing else (no limits, no attempts, no events, no long poll woken).
- */
-const PAIR = `
-with used as (
-  update pairing_codes set status = 'used', ended_at = now()
-  where length = $1 and hash = $2 and status = 'active' and expires_at > now() and (cpo_id is null or cpo_id = $3)
-  returning id, user_id, charging_location_id
-), paired as (
-  insert into pairings (id, code_id, cpo_id, station_uid, user_id, charging_location_id)
-  select $4, id, $3, $5, user_id, charging_location_id from used returning id
-), station as (
-  insert into stations (pairing_id, uid, payload_protocol) select id, $6, $7 from paired
-), evse as (
-  insert into evses (pairing_id, position, evse_id, capabilities)
-  select p.id, e.position, e.evse_id, e.capabilities from paired p,
-    rows from (jsonb_to_recordset($8::jsonb) as (evse_id text, capabilities text[])) with ordinality as e (evse_id, capabilities, position)
-), connector as (
-  insert into connectors (pairing_id, evse_position, position, connector_id, power_type, max_voltage, max_amperage)
-  select p.id, e.position, c.position, c.id, c.power_type, c.max_voltage, c.max_amperage from paired p,
-    rows from (jsonb_to_recordset($8::jsonb) as (connectors jsonb)) with ordinality as e (connectors, position),
-    rows from (jsonb_to_recordset(e.connectors) as (id text, power_type text, max_voltage int, max_amperage int))
-      with ordinality as c (id, power_type, max_voltage, max_amperage, position)
-)
-select id from paired`;
+import { PAIR_ONLY } from './one-statement';
 
 const connector = {
   type: 'object',
@@ -63,6 +37,10 @@ const station = {
 
 type Body = { code: string; charging_station: { uid: string; evses: unknown[] } };
 
+/**
+ * The toughest peer: Fastify 5 with ajv and a serializer, tokens from memory, pg with one prepared statement that does
+ * the pairing and nothing else.
+ */
 async function main(): Promise<void> {
   const pool = new Pool({ connectionString: process.env.DATABASE_URL, max: 10 });
   const { rows } = await pool.query(`select encode(hash, 'hex') as hash, cpo_id from tokens`);
@@ -101,7 +79,7 @@ async function main(): Promise<void> {
         JSON.stringify(sent.evses),
       ];
       try {
-        const { rowCount } = await pool.query({ name: 'pair', text: PAIR, values });
+        const { rowCount } = await pool.query({ name: 'pair', text: PAIR_ONLY, values });
         if (rowCount === 0)
           return reply.code(404).send({ message: 'Incorrect Code, please check the code and try again.' });
       } catch (error) {

@@ -1,0 +1,84 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { connect } from 'node:net';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { send, wire } from './processes';
+import { createWorld, SECRET_KEY, seedStation, type World } from './world';
+
+/** Whoever pairs stations in the benchmark, in a database of its own. */
+export type Contender = {
+  readonly name: string;
+  readonly what: string;
+  readonly world: World;
+  readonly perRound: number;
+  readonly warmUp: number;
+  /** Of the process beside PostgreSQL; pgbench does nothing there that counts. */
+  readonly pid?: number | undefined;
+  /**
+   * Makes codes and requests for so many pairings; what it returns sends them. Latencies in ms.
+   * @param rate pairings per second; as fast as answers come unless given
+   */
+  prepare(count: number, rate?: number): Promise<() => Promise<{ seconds: number; latencies: number[] }>>;
+  stop(): void;
+};
+
+const HIGH = '1000000';
+/** One CPO sends what a thousand would; the tries are counted, and none is refused. */
+export const LIMITS = { LIMIT_CPO_10MIN: HIGH, LIMIT_CPO_24H: HIGH, LIMIT_CPO_UID_10MIN: HIGH };
+
+let uids = 0;
+export const freshUid = () => `bench-${process.pid}-${uids++}-5f69ad2c0ed5`;
+
+/** A request to pair, as it goes over the wire. */
+export function pairRequest(world: World, code: string, uid = freshUid(), token = world.token): string {
+  return wire('POST', '/v1/scsp/ocpp2.0.1/pair', token, { code, charging_station: seedStation(uid) });
+}
+
+/** A contender that is reached over HTTP; logs are written, and go nowhere. */
+export async function overHttp(
+  folder: string,
+  adminUrl: string,
+  about: Pick<Contender, 'name' | 'what' | 'perRound' | 'warmUp'> & { readonly script: string; readonly port: number },
+): Promise<Contender & { port: number }> {
+  const world = await createWorld(adminUrl, about.name);
+  const child = spawn(process.execPath, [join(__dirname, about.script)], {
+    env: {
+      PATH: process.env.PATH ?? '',
+      DATABASE_URL: world.url,
+      PORT: String(about.port),
+      NODE_ENV: 'production',
+      SECRET_KEY,
+      DATA_DIR: folder,
+      ...LIMITS,
+    },
+    stdio: ['ignore', 'ignore', 'inherit'],
+  });
+  await untilOpen(about.port, child);
+  return {
+    ...about,
+    world,
+    pid: child.pid,
+    async prepare(count, rate) {
+      const requests = (await world.codes(count)).map((code) => pairRequest(world, code));
+      return async () => {
+        const result = await send(folder, about.port, requests, rate);
+        if (result.statuses['200'] !== count) throw new Error(`${about.name}: ${JSON.stringify(result.statuses)}`);
+        return result;
+      };
+    },
+    stop: () => void child.kill('SIGTERM'),
+  };
+}
+
+async function untilOpen(port: number, child: ChildProcess): Promise<void> {
+  const opens = () =>
+    new Promise<boolean>((resolve) => {
+      const socket = connect({ port, host: '127.0.0.1' });
+      socket.once('connect', () => resolve(true)).once('error', () => resolve(false));
+      socket.once('connect', () => socket.end());
+    });
+  while (!(await opens())) {
+    if (child.exitCode !== null) throw new Error(`nothing on port ${port}: it ended with ${child.exitCode}`);
+    await sleep(50);
+  }
+}
