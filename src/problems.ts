@@ -190,7 +190,11 @@ export class Problem extends Error {
     } = {},
   ) {
     const [status, title, message] = problems[type];
+    // It is answered, not looked into: its stack would cost as much as the rest of a refusal at the door.
+    const limit = Error.stackTraceLimit;
+    Error.stackTraceLimit = 0;
     super(details.message ?? message, { cause: details.cause });
+    Error.stackTraceLimit = limit;
     this.status = status;
     this.title = title;
     this.errors = details.errors?.slice(0, MAX_FAULTS);

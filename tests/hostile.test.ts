@@ -265,6 +265,16 @@ describe('connections', () => {
     expect([answer?.status, answer?.headers.connection, more]).toEqual([200, 'close', []]);
   });
 
+  test('a target in absolute form, as proxies send it, is the same request (RFC 9112, 3.2.2)', async () => {
+    const raw = await open();
+    const me = 'GET http://X/v1/scsp/me?x=1 HTTP/1.1';
+    raw.socket.write(head(me, own()) + head(me, bearer('scsp_cpo_unknown')) + head('GET http:///live HTTP/1.1'));
+    const [known, unknown, nowhere] = await raw.answers(3);
+    expect(known).toMatchObject({ status: 200, body: { cpo: { id: cpo.id } } });
+    inOneShape(unknown, 401, 'invalid-token');
+    inOneShape(nowhere, 404, 'not-found');
+  });
+
   test('CONNECT is not served, and an upgrade is ignored', async () => {
     expect(await say(head('CONNECT other:443 HTTP/1.1'))).toEqual([]);
     for (const upgrade of ['websocket', 'h2c']) {

@@ -62,21 +62,45 @@ export function createApp(
   app.use(shedLoad(load));
   app.use(oddities);
   app.use('/docs', pageAssets);
-  app.use(step('pathParamsMiddleware'), step('metadataMiddleware'));
-  app.use(step('securityMiddleware'));
-  app.use(refused.watch);
-  app.use(readBody);
-  app.use(checkRequest(step('requestMiddleware'), ours, rules));
-  if (!ctx.config.production) app.use(step('responseMiddleware'));
-  app.use(dispatch(ours, handlers));
+  app.use(
+    inTurn(
+      step('metadataMiddleware'),
+      step('securityMiddleware'),
+      refused.watch,
+      readBody,
+      checkRequest(step('requestMiddleware'), ours, rules),
+      ...(ctx.config.production ? [] : [step('responseMiddleware')]),
+      dispatch(ours, handlers),
+    ),
+  );
   app.use(failure(ctx));
   return app;
+}
+
+/** Steps as one: a layer of Express's router costs as much as many a step. */
+function inTurn(...steps: RequestHandler[]): RequestHandler {
+  return (req, res, next) => {
+    const from = async (at: number): Promise<void> => {
+      try {
+        await steps[at]?.(req, res, (error?: unknown) => {
+          if (error !== undefined) next(error);
+          else void from(at + 1);
+        });
+      } catch (error) {
+        next(error);
+      }
+    };
+    void from(0);
+  };
 }
 
 /** Headers of which two would let this service and a proxy before it understand different things. */
 const ONCE = ['host', 'authorization', 'content-type'];
 
-/** What HTTP allows and those behind do not: HEAD where there is GET, percent signs that encode nothing, or NUL. */
+/**
+ * What HTTP allows and those behind do not: HEAD where there is GET, targets in absolute form, percent signs that encode
+ * nothing, or NUL.
+ */
 const oddities: RequestHandler = (req, _res, next) => {
   const { expect, host } = req.headers;
   if (host === undefined && req.httpVersion === '1.1')
@@ -87,14 +111,19 @@ const oddities: RequestHandler = (req, _res, next) => {
   if (expect !== undefined && expect.toLowerCase() !== '100-continue') throw new Problem('expectation-failed');
   // Node knows by the original method that the answer has no body.
   if (req.method === 'HEAD') req.method = 'GET';
-  const [path = '', ...query] = req.url.split('?');
+  const [path = '', ...query] = originForm(req.url, host).split('?');
   const literal = decodable(path) ? path.replaceAll('%00', '%2500') : path.replaceAll('%', '%25');
-  if (literal !== path) {
-    req.url = [literal, ...query].join('?');
-    req.originalUrl = req.url;
-  }
+  req.url = [literal, ...query].join('?');
+  req.originalUrl = req.url;
   next();
 };
+
+/** A request target in absolute form, as proxies send it (RFC 9112, 3.2.2), without its host where that is the Host. */
+function originForm(target: string, host = ''): string {
+  const [, authority = '', rest = ''] = /^https?:\/\/([^/?]*)(.*)$/i.exec(target) ?? [];
+  if (authority === '' || authority.toLowerCase() !== host.toLowerCase()) return target;
+  return rest.startsWith('/') ? rest : `/${rest}`;
+}
 
 function decodable(path: string): boolean {
   try {

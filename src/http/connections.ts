@@ -3,6 +3,8 @@ import type { Duplex } from 'node:stream';
 
 /** Who still sends so long after an answer is cut off; a reset at once could take the answer along. */
 const LINGER_MS = 2_000;
+/** Why a signal is aborted; without a reason Node makes an error, with its stack, each time. */
+const LEFT = 'left';
 
 type Connection = {
   /** The responses that are still to come, in the order of their requests. */
@@ -23,12 +25,12 @@ export function watchConnections(serve: RequestListener): RequestListener {
     const connection = connectionOf(socket);
     const left = new AbortController();
     connection.open.set(res, left);
-    if (socket.readableEnded) left.abort();
+    if (socket.readableEnded) left.abort(LEFT);
     // Express keeps what it finds there.
     Object.assign(res, { locals: { left: left.signal } });
     res.once('close', () => {
       connection.open.delete(res);
-      left.abort();
+      if (!res.writableFinished) left.abort(LEFT);
       if (req.complete) return;
       connection.spoiled = true;
       cutOff(socket, () => req.complete);
@@ -43,7 +45,7 @@ function connectionOf(socket: Duplex): Connection {
   const connection: Connection = { open: new Map(), spoiled: false };
   connections.set(socket, connection);
   socket.once('end', () => {
-    for (const left of connection.open.values()) left.abort();
+    for (const left of connection.open.values()) left.abort(LEFT);
   });
   // Node tells the end of a connection to the response whose turn it is, and forgets those behind it in a pipeline.
   socket.once('close', () => {

@@ -22,7 +22,8 @@ export function failure(ctx: Context): ErrorRequestHandler {
 
     res.status(problem.status).set(problem.headers);
     if (problem.status === 503) res.set('Retry-After', problem.headers['Retry-After'] ?? RETRY_AFTER_SECONDS);
-    res.type(req.accepts(JSON_TYPES) || 'application/json');
+    const type = req.headers.accept === undefined ? undefined : req.accepts(JSON_TYPES);
+    res.set('Content-Type', `${type || 'application/json'}; charset=utf-8`);
     res.json(bodyOf(problem, res.locals.requestId as string));
   };
 }

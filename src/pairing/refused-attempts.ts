@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Request, RequestHandler, Response } from 'express';
 import type { Context } from '../context';
 import type { OperationId } from '../contract';
@@ -21,6 +22,8 @@ const LONGEST_DETAIL = 500;
 /** A CPO that sends nonsense as fast as it can fills neither the memory nor the pool. */
 const MOST_AT_ONCE = 1_000;
 const LARGEST_BATCH = 100;
+/** Nobody waits for them: what is refused within this time shares a statement. */
+const GATHER_MS = 25;
 
 const STORE = `
 insert into attempts (id, cpo_id, request_id, payload_protocol, uid, outcome, detail)
@@ -41,6 +44,7 @@ type Row = {
 export class RefusedAttempts {
   readonly #batches: Batches<Row, undefined>;
   readonly #storing = new Set<Promise<void>>();
+  #gathered: Promise<void> | undefined;
 
   constructor(readonly ctx: Pick<Context, 'db' | 'chance' | 'log'>) {
     this.#batches = new Batches(
@@ -79,14 +83,18 @@ export class RefusedAttempts {
       outcome: problem.type,
       detail: first(LONGEST_DETAIL, inWords(problem)),
     };
-    const storing = this.#batches.add('', row).then(
-      () => void this.#storing.delete(storing),
-      (error: unknown) => {
-        this.#storing.delete(storing);
-        lost(String(error));
-      },
-    );
+    const storing = this.#gather()
+      .then(() => this.#batches.add('', row))
+      .catch((error: unknown) => lost(String(error)))
+      .finally(() => this.#storing.delete(storing));
     this.#storing.add(storing);
+  }
+
+  #gather(): Promise<void> {
+    this.#gathered ??= sleep(GATHER_MS).then(() => {
+      this.#gathered = undefined;
+    });
+    return this.#gathered;
   }
 }
 

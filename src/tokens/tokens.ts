@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { validate as isUuid } from 'uuid';
 import { type Audited, audited, trailOf } from '../db/audit';
 import { type Database, rows, violates } from '../db/database';
@@ -30,7 +30,7 @@ export type TokenSummary = {
 
 /** A token is 256 random bits, so its plain SHA-256 cannot be reversed by trying. */
 export function hashToken(token: string): Buffer {
-  return createHash('sha256').update(token).digest();
+  return hash('sha256', token, 'buffer');
 }
 
 const tokenOf = (role: Role, secret: Buffer) => `scsp_${role}_${secret.toString('base64url')}`;
