@@ -31,7 +31,7 @@ import { TokenRegistry } from './tokens/registry';
 import { TOKENS_CHANNEL } from './tokens/tokens';
 
 /** Requests in flight get so long to finish when the service stops. */
-const GRACE_MS = 10_000;
+export const GRACE_MS = 10_000;
 
 /** Slow senders must not hold connections: headers within 5 s, everything within 15 s. Idle ones outlive a load balancer's minute. */
 const HTTP_LIMITS = {

@@ -1,0 +1,47 @@
+import Ajv from 'ajv';
+import type { Deployment } from 'kubernetes-types/apps/v1';
+import type { HorizontalPodAutoscaler } from 'kubernetes-types/autoscaling/v2';
+import type { Job } from 'kubernetes-types/batch/v1';
+import type { Namespace, Secret, Service, ServiceAccount } from 'kubernetes-types/core/v1';
+import type { NetworkPolicy } from 'kubernetes-types/networking/v1';
+import type { PodDisruptionBudget } from 'kubernetes-types/policy/v1';
+import { createGenerator } from 'ts-json-schema-generator';
+
+/** Every kind that may be deployed, under its version and name; the types are made from Kubernetes' OpenAPI document. */
+export type Kinds = {
+  'apps/v1 Deployment'?: Deployment;
+  'autoscaling/v2 HorizontalPodAutoscaler'?: HorizontalPodAutoscaler;
+  'batch/v1 Job'?: Job;
+  'networking.k8s.io/v1 NetworkPolicy'?: NetworkPolicy;
+  'policy/v1 PodDisruptionBudget'?: PodDisruptionBudget;
+  'v1 Namespace'?: Namespace;
+  'v1 Secret'?: Secret;
+  'v1 Service'?: Service;
+  'v1 ServiceAccount'?: ServiceAccount;
+};
+
+function schemaOfKinds() {
+  const schema = createGenerator({
+    path: __filename,
+    type: 'Kinds',
+    skipTypeCheck: true,
+    jsDoc: 'none',
+  }).createSchema('Kinds');
+  // TypeScript has one type of number, and knows a quantity as a text.
+  const text = JSON.stringify(schema).replaceAll('"type":"number"', '"type":"integer"');
+  const strict = JSON.parse(text);
+  strict.definitions.Quantity.pattern = '^\\d+(\\.\\d+)?(m|[kMGTPE]|[KMGTPE]i)?$';
+  return strict;
+}
+
+const validate = new Ajv({ allErrors: true, allowUnionTypes: true }).compile(schemaOfKinds());
+
+/** What Kubernetes would not take of a manifest, or would silently ignore: a line for each fault. */
+export function faultsOf(manifest: { apiVersion?: unknown; kind?: unknown }): string[] {
+  const kind = `${manifest.apiVersion} ${manifest.kind}`;
+  if (validate({ [kind]: manifest })) return [];
+  return (validate.errors ?? []).map(({ instancePath, message, params }) => {
+    const place = instancePath.replace(`/${kind.replaceAll('/', '~1')}`, '');
+    return `${place} ${message}${'additionalProperty' in params ? `: ${params.additionalProperty}` : ''}`;
+  });
+}
