@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Pool } from 'pg';
 import { DataSource, type EntityManager, type EntitySchema, type MigrationInterface, QueryFailedError } from 'typeorm';
 import type { PostgresDriver } from 'typeorm/driver/postgres/PostgresDriver';
@@ -58,7 +59,9 @@ export function rows<Row>(
   sql: string,
   parameters: readonly unknown[] = [],
 ): Promise<Row[]> {
-  return db.query(sql, [...parameters]).catch((error: unknown) => {
+  const ask = (): Promise<Row[]> => db.query(sql, [...parameters]);
+  // In a transaction it is the whole of it that is asked again.
+  return (db instanceof DataSource ? untilSettled(ask) : ask()).catch((error: unknown) => {
     throw unavailableOr(error);
   });
 }
@@ -76,24 +79,26 @@ export async function preparedRows<Row extends object>(
 ): Promise<Row[]> {
   const pool: Pool = (db.driver as PostgresDriver).master;
   try {
-    return (await pool.query<Row>({ name, text, values })).rows;
+    return (await untilSettled(() => pool.query<Row>({ name, text, values }))).rows;
   } catch (error) {
     throw unavailableOr(error);
   }
 }
 
 /**
- * A short transaction; inside, only its own handle is used.
+ * A short transaction; inside, only its own handle is used. It may be begun again, so it changes nothing but rows.
  * @throws Problem `unavailable` when the database cannot answer now
  */
 export async function transaction<T>(db: Database, work: (tx: EntityManager) => Promise<T>): Promise<T> {
   let thrown: unknown;
   try {
-    return await db.transaction((tx) =>
-      work(tx).catch((error: unknown) => {
-        thrown = error;
-        throw error;
-      }),
+    return await untilSettled(() =>
+      db.transaction((tx) =>
+        work(tx).catch((error: unknown) => {
+          thrown = error;
+          throw error;
+        }),
+      ),
     );
   } catch (error) {
     throw error === thrown ? error : unavailableOr(error);
@@ -103,6 +108,26 @@ export async function transaction<T>(db: Database, work: (tx: EntityManager) => 
 /** Whether an error is the breach of the constraint or unique index of that name. */
 export function violates(error: unknown, constraint: string): boolean {
   return error instanceof QueryFailedError && error.driverError.constraint === constraint;
+}
+
+/** The SQLSTATE of what was rolled back for the sake of others at the same time: nothing of it has happened. */
+const SERIALIZATION_FAILURE = '40001';
+/** With the time-outs above, a caller still has an answer within 5 s. */
+const PATIENCE_MS = 1_000;
+
+/**
+ * Asks again what the database rolled back for the sake of others. With the isolation that PostgreSQL has by default
+ * that does not happen; with a stricter one, or on a database of several nodes, it does in each race.
+ */
+async function untilSettled<T>(ask: () => Promise<T>): Promise<T> {
+  for (const deadline = performance.now() + PATIENCE_MS; ; await sleep(1 + Math.random() * 20)) {
+    try {
+      return await ask();
+    } catch (error) {
+      const cause = error instanceof Problem ? error.cause : error;
+      if (stateOf(cause) !== SERIALIZATION_FAILURE || performance.now() > deadline) throw error;
+    }
+  }
 }
 
 /** Connection, resources, shutdown, system, rollback, lock timeout, read-only after a fail-over, sign-in. */
