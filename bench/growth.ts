@@ -1,14 +1,20 @@
 import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Client } from 'pg';
 import { startEmbedded } from '../src/db/embedded';
-import { fillLevels, type Level, openLevel } from './growth/level';
+import { type Filled, fillLevels, type Level, openLevel } from './growth/level';
 import { type Cost, measure, OPERATIONS, PAIRING, pairAndCheck, summary } from './growth/operations';
+import { partitions } from './growth/partitions';
+import { write } from './growth/report';
+import { sizes } from './growth/sizes';
+import { removal, vacuuming } from './growth/upkeep';
 
 const COUNTS = (process.env.GROWTH_LEVELS ?? '0,100000,1000000,10000000').split(',').map(Number);
 const ROUNDS = Number(process.env.GROWTH_ROUNDS ?? 7);
 /** A folder to fill once and measure often; without it the data is in a temporary folder, and gone afterwards. */
 const KEEP = process.env.GROWTH_KEEP;
+/** As in the other benchmark; ten million stations take some sixty times these buffers. */
 const MEASURED = { max_connections: '200', shared_buffers: '256MB', max_wal_size: '4GB' };
 const FILLING = {
   ...MEASURED,
@@ -16,79 +22,105 @@ const FILLING = {
   max_wal_senders: '0',
   shared_buffers: '1GB',
   autovacuum: 'off',
-  max_parallel_maintenance_workers: '2',
 };
+const PORT = 3910;
 
-const say = (text: string) => void process.stdout.write(`${text}\n`);
+const say = (text: string) => void process.stderr.write(`${text}\n`);
 
 async function main(): Promise<void> {
   const folder = KEEP ?? mkdtempSync(join(tmpdir(), 'scsp-growth-'));
   mkdirSync(folder, { recursive: true });
   chmodSync(folder, 0o711);
-  try {
-    await withPostgres(folder, FILLING, async (url) => {
-      await fillLevels(folder, url, COUNTS, say);
-    });
-    await withPostgres(folder, MEASURED, (url, postmaster) => measureAll(folder, url, postmaster));
-  } finally {
-    if (KEEP === undefined) rmSync(folder, { recursive: true, force: true });
-  }
+  const stopped = () => process.exit(1);
+  process.on('SIGINT', stopped).on('SIGTERM', stopped);
+  if (KEEP === undefined) process.on('exit', () => rmSync(folder, { recursive: true, force: true, maxRetries: 5 }));
+  const filled = await withPostgres(folder, FILLING, (url) => fillLevels(folder, url, COUNTS, say));
+  await withPostgres(folder, MEASURED, (url, postmaster) => measureAll(folder, url, postmaster, filled));
 }
 
-async function withPostgres(
+async function withPostgres<T>(
   folder: string,
   settings: Record<string, string>,
-  work: (url: string, postmaster: number) => Promise<void>,
-): Promise<void> {
+  work: (url: string, postmaster: number) => Promise<T>,
+): Promise<T> {
   const postgres = await startEmbedded({ dir: join(folder, 'data'), settings });
   const pidFile = join(folder, 'data/postgres/data/postmaster.pid');
   try {
-    await work(postgres.url, Number(readFileSync(pidFile, 'utf8').split('\n')[0]));
+    return await work(postgres.url, Number(readFileSync(pidFile, 'utf8').split('\n')[0]));
   } finally {
     await postgres.stop();
   }
 }
 
-async function measureAll(folder: string, adminUrl: string, postmaster: number): Promise<void> {
+async function measureAll(folder: string, adminUrl: string, postmaster: number, filled: readonly Filled[]) {
   const levels: Level[] = [];
   try {
-    for (const filled of await fillLevels(folder, adminUrl, COUNTS, say))
-      levels.push(await openLevel(folder, adminUrl, filled, 3910 + levels.length));
-    await warmUp(folder, levels, postmaster);
+    // A small table is vacuumed every minute and a large one never in the time of a run: that is measured by itself.
+    await autovacuum(adminUrl, false);
+    for (const one of filled) levels.push(await openLevel(folder, adminUrl, one, PORT + levels.length));
+    for (const level of levels) await warmUp(folder, level, postmaster);
     const costs = await rounds(folder, levels, postmaster);
-    for (const { name } of OPERATIONS)
-      for (const { count } of levels)
-        say(`${name} ${count} ${JSON.stringify(summary(costs.get(name)?.get(count) ?? [], costs.get(name)?.get(levels[0]?.count ?? 0) ?? []))}`);
+    const results = Object.fromEntries(
+      [...costs].map(([name, byLevel]) => [name, byLevel.map((all) => summary(all, byLevel[0] ?? []))]),
+    );
+    const largest = levels.at(-1) as Level;
+    const allSizes = Object.fromEntries(
+      await Promise.all(levels.map(async (level) => [level.count, await sizes(level)] as const)),
+    );
+    say('vacuum');
+    const vacuumed = await vacuuming(folder, largest, postmaster);
+    say('removal');
+    await autovacuum(adminUrl, true);
+    const half = Math.floor((results[PAIRING.name]?.at(-1)?.rps ?? 0) / 2);
+    const removed = await removal(folder, largest, postmaster, half);
+    say('partitions');
+    for (const level of levels.splice(0)) await level.stop();
+    const model = filled.filter(({ count }) => count <= 1_000_000).at(-1) as Filled;
+    write({
+      date: new Date().toISOString().slice(0, 10),
+      machine: `${cpus().length} × ${cpus()[0]?.model}`,
+      rounds: ROUNDS,
+      settings: MEASURED,
+      counts: COUNTS,
+      results,
+      sizes: allSizes,
+      vacuuming: vacuumed,
+      removal: removed,
+      partitions: await partitions(folder, adminUrl, model, postmaster, PORT),
+    });
   } finally {
     for (const level of levels) await level.stop();
   }
 }
 
-/** Long enough for every plan and cache; the statistics are those of tables with rows in them. */
-async function warmUp(folder: string, levels: readonly Level[], postmaster: number): Promise<void> {
-  for (const level of levels) {
-    for (let i = 0; i < 2; i++) {
-      await pairAndCheck(folder, level, 2048);
-      for (const operation of OPERATIONS) await measure(folder, level, operation, postmaster);
-      await level.sql.query('vacuum analyze pairings, stations, evses, connectors, events');
-      await level.sql.query('analyze');
-    }
-  }
+async function autovacuum(adminUrl: string, on: boolean): Promise<void> {
+  const admin = new Client(adminUrl);
+  await admin.connect();
+  await admin.query(`alter system set autovacuum = ${on ? 'on' : 'off'}`);
+  await admin.query('select pg_reload_conf()');
+  await admin.end();
 }
 
-type Costs = Map<string, Map<number, Cost[]>>;
+/** Long enough for plans and caches; and the empty database is planned for as what it becomes: one with some rows. */
+async function warmUp(folder: string, level: Level, postmaster: number): Promise<void> {
+  await pairAndCheck(folder, level, PAIRING.requests);
+  await level.sql.query('vacuum analyze');
+  for (const operation of OPERATIONS) await measure(folder, level, operation, postmaster);
+  await pairAndCheck(folder, level, PAIRING.requests);
+}
 
 /** Level after level in each round, so that what else the machine does falls on all of them. */
-async function rounds(folder: string, levels: readonly Level[], postmaster: number): Promise<Costs> {
-  const costs: Costs = new Map(OPERATIONS.map(({ name }) => [name, new Map(levels.map(({ count }) => [count, []]))]));
-  for (let round = 0; round < ROUNDS; round++)
+async function rounds(folder: string, levels: readonly Level[], postmaster: number): Promise<Map<string, Cost[][]>> {
+  const costs = new Map(OPERATIONS.map(({ name }) => [name, levels.map(() => [] as Cost[])]));
+  for (let round = 0; round < ROUNDS; round++) {
+    say(`round ${round + 1}`);
     for (const operation of OPERATIONS)
-      for (const level of levels)
-        costs.get(operation.name)?.get(level.count)?.push(await measure(folder, level, operation, postmaster));
+      for (const [i, level] of levels.entries())
+        costs.get(operation.name)?.[i]?.push(await measure(folder, level, operation, postmaster));
+  }
   return costs;
 }
 
-void PAIRING;
 void main().catch((error) => {
   console.error(error);
   process.exit(1);

@@ -112,6 +112,7 @@ export async function fill(url: string, cpoId: string, count: number): Promise<v
   await sql.query('drop table growth_seed, growth_codes; drop extension pgcrypto');
   await sql.query("set maintenance_work_mem = '1GB'");
   await sql.query('vacuum (analyze)');
+  await sql.query('checkpoint');
   await sql.end();
 }
 

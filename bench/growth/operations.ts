@@ -27,7 +27,9 @@ const stationsOf = (level: Level, user: string) =>
 
 /** As `USER` of the filling names them. */
 function anybody({ count }: Level): string {
-  const hex = createHash('md5').update(`user${randomInt(users(Math.max(count, FEWEST)))}`).digest('hex');
+  const hex = createHash('md5')
+    .update(`user${randomInt(users(Math.max(count, FEWEST)))}`)
+    .digest('hex');
   return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
 }
 
@@ -66,8 +68,7 @@ export const OPERATIONS: readonly Operation[] = [
     make: (level, count) =>
       Array.from({ length: count }, () => pairing(level, String(randomInt(1_000_000)).padStart(6, '0'))),
     // No CPO has thousands of incorrect codes in ten minutes.
-    restore: ({ sql }) =>
-      sql.query(`update cpo_tries set wrong_at = '{}', wrong_uid = '{}' where wrong_at <> '{}'`),
+    restore: ({ sql }) => sql.query(`update cpo_tries set wrong_at = '{}', wrong_uid = '{}' where wrong_at <> '{}'`),
   },
   ISSUE,
   {
@@ -147,7 +148,11 @@ export function summary(costs: readonly Cost[], first: readonly Cost[]): Cost & 
 /** Pairs so many stations and checks each in the database. */
 export async function pairAndCheck(folder: string, level: Level, count: number): Promise<void> {
   const made = await codes(level, count);
-  await send(folder, level.port, made.map((code) => pairing(level, code)));
+  await send(
+    folder,
+    level.port,
+    made.map((code) => pairing(level, code)),
+  );
   const there = await whole(level, made);
   if (there !== count) throw new Error(`of ${count} pairings at ${level.count} ${there} are whole`);
 }
