@@ -16,19 +16,23 @@ export function cpuOf(pid: number): number {
   return nanoseconds / 1000;
 }
 
-/** CPU time of a postmaster and its processes, µs. */
-export function postgresCpu(postmaster: number): number {
-  let sum = cpuOf(postmaster);
-  for (const name of readdirSync('/proc')) {
-    if (!/^\d+$/.test(name)) continue;
+/** CPU time of a postmaster and its processes by their ids, µs. */
+export function cpuOfPostgres(postmaster: number): Map<number, number> {
+  const used = new Map([[postmaster, cpuOf(postmaster)]]);
+  for (const pid of readdirSync('/proc').map(Number).filter(Boolean)) {
     try {
-      const fields = readFileSync(`/proc/${name}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? [];
-      if (Number(fields[1]) === postmaster) sum += cpuOf(Number(name));
+      const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? [];
+      if (Number(fields[1]) === postmaster) used.set(pid, cpuOf(pid));
     } catch {
       // Gone in the meantime.
     }
   }
-  return sum;
+  return used;
+}
+
+/** What the processes that are there now have used since; those that have ended in the meantime are left out. */
+export function cpuSince(before: ReadonlyMap<number, number>, now: ReadonlyMap<number, number>): number {
+  return [...now].reduce((sum, [pid, used]) => sum + used - (before.get(pid) ?? 0), 0);
 }
 
 export const percentile = (values: readonly number[], p: number) =>

@@ -2,6 +2,7 @@ import { Pairing1764000000001 } from './001-pairing';
 import { OtherHalf1764000000002 } from './002-other-half';
 import { NobodyGetsIn1764000000003 } from './003-nobody-gets-in';
 import { Housekeeping1764000000004 } from './004-housekeeping';
+import { Growth1764000000005 } from './005-growth';
 
 /** Every migration, in order; one that has landed is never edited. */
 export const migrations = [
@@ -9,4 +10,5 @@ export const migrations = [
   OtherHalf1764000000002,
   NobodyGetsIn1764000000003,
   Housekeeping1764000000004,
+  Growth1764000000005,
 ];

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Context } from './context';
 import { rows } from './db/database';
 
@@ -7,6 +8,8 @@ type House = Pick<Context, 'config' | 'db' | 'log' | 'stopping'>;
 const HOUSE_LOCK = 7_305_005;
 /** So few that a statement is over long before its time-out, and nobody waits for it. */
 const BATCH = 1_000;
+/** A batch is followed by a rest of so many times its own duration, so that a backlog takes a fifth of a core at most. */
+const RESTS = 4;
 const FIRST_MS = 60_000;
 const EVERY_MS = 600_000;
 
@@ -67,13 +70,20 @@ export async function keepHouse(house: House): Promise<void> {
   for (const { what, sql, parameters } of CHORES) {
     let total = 0;
     for (let last = BATCH; last > 0 && !house.stopping.aborted; ) {
+      const began = performance.now();
       const [batch] = await rows<{ mine: boolean; count: number }>(house.db, sql, parameters?.(house));
       if (!batch?.mine) return;
       last = batch.count;
       total += last;
+      if (last > 0) await rest(house, RESTS * (performance.now() - began));
     }
     if (total > 0) house.log.info(`old ${what} removed`, { count: total });
   }
+}
+
+/** Over at once when the service stops. */
+async function rest({ stopping }: House, ms: number): Promise<void> {
+  await sleep(ms, undefined, { signal: stopping }).catch(() => undefined);
 }
 
 export type HousekeepingTimes = { readonly firstMs: number; readonly everyMs: number };

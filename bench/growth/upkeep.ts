@@ -105,6 +105,7 @@ export async function removal(folder: string, level: Level, postmaster: number, 
   );
   await sql.query('vacuum analyze pairing_codes');
   const load = () => measure(folder, level, PAIRING, postmaster, { count: LOADED, rate });
+  await load();
   const without = await load();
 
   const db = await openDatabase(level.url, model, 2);

@@ -58,7 +58,7 @@ with old as (
   select $1, ($2::bytea[])[1], $3, $4, $5, $6, now() + make_interval(secs => $7) from cancelled
   where not exists (select from pairing_codes where hash = any($2) and created_at > now() - interval '24 hours')
     and not exists (
-      select from unnest($8::bytea[]) as twin (hash) join pairing_codes c using (hash)
+      select from unnest($8::bytea[], $11::smallint[]) as twin (hash, length) join pairing_codes c using (length, hash)
       where c.status = 'active' and c.expires_at > now())
   on conflict do nothing
   returning *
@@ -137,6 +137,7 @@ async function tryCode(
   request: IssueRequest,
 ): Promise<{ issued: Code | undefined; cancelledId: string | null }> {
   const hashes = (text: string) => ctx.keys.pairingCode.map((key) => hashCode(key, text));
+  const twins = nearTwins(code).flatMap((twin) => hashes(twin).map((hash) => ({ hash, length: twin.length })));
   const [answer] = await rows<{ issued: boolean; cancelledId: string | null } & Code>(tx, ISSUE, [
     ctx.chance.uuid(),
     hashes(code),
@@ -145,9 +146,10 @@ async function tryCode(
     request.chargingLocationId,
     request.cpoId ?? null,
     ctx.config.codeTtlSeconds,
-    nearTwins(code).flatMap(hashes),
+    twins.map(({ hash }) => hash),
     ctx.chance.uuid(),
     ctx.chance.uuid(),
+    twins.map(({ length }) => length),
   ]).catch((error: unknown) => {
     if (!violates(error, 'pairing_codes_cpo_id_fkey')) throw error;
     throw new Problem('invalid-request', {

@@ -16,6 +16,7 @@ export type CodeRow = {
 };
 
 const active = `status = 'active'`;
+const unpaired = `status in ('expired', 'cancelled')`;
 
 export const pairingCodes = new EntitySchema<CodeRow>({
   name: 'pairing_codes',
@@ -40,9 +41,9 @@ export const pairingCodes = new EntitySchema<CodeRow>({
       where: active,
     },
     { name: 'pairing_codes_active_expiry_idx', columns: ['expiresAt'], where: active },
-    { name: 'pairing_codes_unpaired_idx', columns: ['endedAt'], where: `status in ('expired', 'cancelled')` },
-    { name: 'pairing_codes_hash_idx', columns: ['hash'] },
-    { name: 'pairing_codes_user_idx', columns: ['userId'] },
+    { name: 'pairing_codes_unpaired_idx', columns: ['endedAt'], where: unpaired },
+    { name: 'pairing_codes_unpaired_user_idx', columns: ['userId'], where: unpaired },
+    { name: 'pairing_codes_hash_created_idx', columns: ['hash', 'createdAt'] },
   ],
   checks: [
     {

@@ -51,25 +51,32 @@ export async function unpairForCustomer(ctx: Context, uid: string): Promise<void
   ctx.events.stationUnpaired('app', ended.pairingId, ended.cpoId);
 }
 
+/** A user's pairings, said so that the index of those that last and the index of those that have ended are used. */
+const THEIRS = 'p.user_id = $1 and (p.ended_at is null or p.ended_at is not null)';
+
+/** Each kind of code by its own index. One that pairs in this very moment is waited for, and is still theirs. */
 const FORGET_CODES = `
 update pairing_codes
 set user_id = null, charging_location_id = null,
   status = case when status = 'active' then 'cancelled' else status end, ended_at = coalesce(ended_at, now())
-where user_id = $1`;
+where user_id = $1 and id = any (array(
+  select id from pairing_codes where user_id = $1 and status = 'active'
+  union all select id from pairing_codes where user_id = $1 and status in ('expired', 'cancelled')
+  union all select p.code_id from pairings p where ${THEIRS}))`;
 
 /** What a try was made with is replaced by something that tells nobody anything; it goes on to count. */
 const FORGET_TRIES = `
 update cpo_tries t
 set wrong_uid = array(
-  select coalesce((select min(p.id::text) from pairings p where p.user_id = $1 and p.station_uid = w.uid), w.uid)
+  select coalesce((select min(p.id::text) from pairings p where ${THEIRS} and p.station_uid = w.uid), w.uid)
   from unnest(t.wrong_uid) with ordinality w (uid, n) order by n)
-where wrong_uid && array(select station_uid from pairings where user_id = $1 and station_uid is not null)`;
+where wrong_uid && array(select station_uid from pairings p where ${THEIRS} and station_uid is not null)`;
 
 const FORGET_PAIRINGS = `
 with theirs as (
   select p.id, p.cpo_id, p.station_uid, p.ended_at is null as active, s.uid, s.payload_protocol
   from pairings p left join stations s on s.pairing_id = p.id
-  where p.user_id = $1 for update of p
+  where ${THEIRS} for update of p
 ), forgotten as (
   update pairings p
   set user_id = null, charging_location_id = null, station_uid = null,
