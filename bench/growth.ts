@@ -70,6 +70,9 @@ async function measureAll(folder: string, adminUrl: string, postmaster: number, 
     say('vacuum');
     const vacuumed = await vacuuming(folder, largest, postmaster);
     say('removal');
+    // What autovacuum would make up for all at once, in the middle of it.
+    for (const level of levels) await level.sql.query('vacuum');
+    await analyzeSmall(levels);
     await autovacuum(adminUrl, true);
     const half = Math.floor((results[PAIRING.name]?.at(-1)?.rps ?? 0) / 2);
     const removed = await removal(folder, largest, postmaster, half);
@@ -119,11 +122,17 @@ async function warmUp(folder: string, level: Level, postmaster: number): Promise
   await pairAndCheck(folder, level, PAIRING.requests);
 }
 
+/** As autovacuum does when a tenth is new: the small ones grow by more than that in a round. */
+async function analyzeSmall(levels: readonly Level[]): Promise<void> {
+  for (const { count, sql } of levels) if (count < 1_000_000) await sql.query('analyze');
+}
+
 /** Level after level in each round, so that what else the machine does falls on all of them. */
 async function rounds(folder: string, levels: readonly Level[], postmaster: number): Promise<Map<string, Cost[][]>> {
   const costs = new Map(OPERATIONS.map(({ name }) => [name, levels.map(() => [] as Cost[])]));
   for (let round = 0; round < ROUNDS; round++) {
     say(`round ${round + 1}`);
+    await analyzeSmall(levels);
     for (const operation of OPERATIONS)
       for (const [i, level] of levels.entries())
         costs.get(operation.name)?.[i]?.push(await measure(folder, level, operation, postmaster));
