@@ -44,6 +44,7 @@ export const settings = {
   PORT: whole(0, 65_535)({ default: 3000 }),
   HOST: str({ default: undefined }),
   DATABASE_URL: url('postgres:', 'postgresql:')({ default: undefined }),
+  DATABASE_DIRECT_URL: url('postgres:', 'postgresql:')({ default: undefined }),
   MIGRATION_DATABASE_URL: url('postgres:', 'postgresql:')({ default: undefined }),
   DATA_DIR: str({ default: '.data' }),
   SECRET_KEY: str({ default: undefined }),
@@ -70,6 +71,8 @@ export type Config = Readonly<{
   host: string;
   /** Undefined: the embedded PostgreSQL in `dataDir`. */
   databaseUrl: string | undefined;
+  /** The same database, past a pooler if there is one: for what needs a session of its own. */
+  directDatabaseUrl: string | undefined;
   /** The same database as the role that owns its tables. */
   migrationDatabaseUrl: string | undefined;
   dataDir: string;
@@ -121,6 +124,8 @@ export function readConfig(env: NodeJS.ProcessEnv = process.env): Config {
   if (production && given.SECRET_KEY === undefined) faults.push('SECRET_KEY is required with NODE_ENV=production');
   if (production && read.SECRET_KEY !== undefined && read.SECRET_KEY.length < 32)
     faults.push('SECRET_KEY must have at least 32 characters with NODE_ENV=production');
+  if (given.DATABASE_DIRECT_URL !== undefined && given.DATABASE_URL === undefined)
+    faults.push('DATABASE_DIRECT_URL is of use with DATABASE_URL only: the way to the same database past a pooler');
   if (sandbox && !LOOPBACK.test(host))
     faults.push('HOST must be a loopback address in the sandbox, whose tokens lie open in DATA_DIR');
   if (faults.length > 0) throw new ConfigError(faults.sort().join('\n'));
@@ -129,6 +134,7 @@ export function readConfig(env: NodeJS.ProcessEnv = process.env): Config {
     port: read.PORT,
     host,
     databaseUrl: read.DATABASE_URL,
+    directDatabaseUrl: read.DATABASE_DIRECT_URL ?? read.DATABASE_URL,
     migrationDatabaseUrl: read.MIGRATION_DATABASE_URL,
     dataDir: resolve(read.DATA_DIR),
     secretKey: read.SECRET_KEY,

@@ -33,7 +33,7 @@ export const model: DatabaseModel = {
 
 /** The database of these settings for a command: the configured one, or the embedded one, running or not. */
 export async function borrowDatabase(config: Config): Promise<{ url: string; giveBack(): Promise<void> }> {
-  const running = config.databaseUrl ?? (await attachEmbedded(config.dataDir));
+  const running = config.directDatabaseUrl ?? (await attachEmbedded(config.dataDir));
   if (running !== undefined) return { url: running, giveBack: async () => {} };
   const postgres = await startEmbedded({ dir: config.dataDir });
   return { url: postgres.url, giveBack: () => postgres.stop() };

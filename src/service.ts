@@ -13,6 +13,7 @@ import { Bell } from './db/bell';
 import { openDatabase } from './db/database';
 import { startEmbedded } from './db/embedded';
 import { migrate, requireMigrated } from './db/migrate';
+import { refuseAsPooler, requireNotifications, requireTimeouts } from './db/pooler';
 import { type OpenSandbox, openSandbox } from './demo';
 import { createEvents } from './events';
 import { type HousekeepingTimes, startHousekeeping } from './housekeeping';
@@ -30,6 +31,8 @@ import { chance, deriveKeys, secretKey } from './secrets';
 import { TokenRegistry } from './tokens/registry';
 import { TOKENS_CHANNEL } from './tokens/tokens';
 
+/** Of the database, for requests; what needs a session of its own has a few more. */
+const CONNECTIONS = 10;
 /** Requests in flight get so long to finish when the service stops. */
 export const GRACE_MS = 10_000;
 
@@ -82,13 +85,16 @@ export async function startService(config: Config, overrides: Overrides = {}): P
   };
   try {
     const databaseUrl = config.databaseUrl ?? (await embedded(config, log, parts));
-    await bringUpToDate(config, databaseUrl, log);
-
-    const db = await openDatabase(databaseUrl, model);
+    const directUrl = config.directDatabaseUrl ?? databaseUrl;
+    const db = await openDatabase(databaseUrl, model, CONNECTIONS, databaseUrl !== directUrl).catch(refuseAsPooler);
     parts.push(() => db.destroy());
-    const bell = new Bell(databaseUrl, [CODES_CHANNEL, TOKENS_CHANNEL], log);
+    const bell = new Bell(directUrl, [CODES_CHANNEL, TOKENS_CHANNEL], log);
     await bell.start();
     parts.push(() => bell.stop());
+    await requireTimeouts(db);
+    await requireNotifications(db, bell, TOKENS_CHANNEL);
+    await bringUpToDate(config, directUrl, log);
+
     const contract = readContract();
     const calls = new CpoCalls(config.sandbox, contract.document);
     parts.push(() => calls.close());
@@ -126,7 +132,7 @@ export async function startService(config: Config, overrides: Overrides = {}): P
     closeServer = () => close(server);
     await answersItself(port, config.host);
 
-    const delivery = await startDelivery(ctx, databaseUrl, async ({ cpoId, payloadProtocol, uid }) =>
+    const delivery = await startDelivery(ctx, directUrl, async ({ cpoId, payloadProtocol, uid }) =>
       tellUnpaired(ctx, await tellableCpo(ctx, cpoId), payloadProtocol, uid),
     );
     parts.push(() => delivery.stop());
@@ -161,10 +167,10 @@ async function embedded(config: Config, log: Log, parts: (() => Promise<unknown>
 }
 
 /** Where another role migrates, this one only looks. */
-async function bringUpToDate(config: Config, databaseUrl: string, log: Log): Promise<void> {
+async function bringUpToDate(config: Config, directUrl: string, log: Log): Promise<void> {
   if (config.databaseUrl !== undefined && config.migrationDatabaseUrl !== undefined)
-    return requireMigrated(databaseUrl, model);
-  const migrated = await migrate(databaseUrl, model);
+    return requireMigrated(directUrl, model);
+  const migrated = await migrate(directUrl, model);
   if (migrated > 0) log.info('migrated', { count: migrated });
 }
 

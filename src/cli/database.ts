@@ -23,7 +23,7 @@ const CLOSE_MS = 1_000;
 
 /** Works with the database of these settings, which is running for so long. */
 export async function withDatabaseUrl<T>(config: Config, work: (url: string) => Promise<T>): Promise<T> {
-  const endTurn = config.databaseUrl === undefined ? await takeTurn(config.dataDir) : () => {};
+  const endTurn = config.directDatabaseUrl === undefined ? await takeTurn(config.dataDir) : () => {};
   try {
     const { url, giveBack } = await borrowDatabase(config);
     return await work(url).finally(giveBack);

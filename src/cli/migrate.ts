@@ -15,9 +15,9 @@ export function migrateCommand(program: Command, shell: Shell): void {
     'MIGRATION_DATABASE_URL=postgres://owner@db.example/scsp scsp migrate',
   ).action(
     answering(shell, async ({ config }) => {
-      const { databaseUrl, migrationDatabaseUrl } = config;
+      const { databaseUrl, directDatabaseUrl, migrationDatabaseUrl } = config;
       const role = migrationDatabaseUrl && databaseUrl && roleOf(databaseUrl);
-      const asOwner = { ...config, databaseUrl: migrationDatabaseUrl ?? databaseUrl };
+      const asOwner = { ...config, directDatabaseUrl: migrationDatabaseUrl ?? directDatabaseUrl };
       return withDatabaseUrl(asOwner, async (url) => {
         const migrated = await migrate(url, model, role).catch(refuseAsAway);
         return { row: { migrated, granted_to: role } };

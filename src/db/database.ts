@@ -1,9 +1,11 @@
+import { createHash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Pool } from 'pg';
+import type { ClientBase, Pool } from 'pg';
 import { DataSource, type EntityManager, type EntitySchema, type MigrationInterface, QueryFailedError } from 'typeorm';
 import type { PostgresDriver } from 'typeorm/driver/postgres/PostgresDriver';
 import { Problem } from '../problems';
 import { closeWhenLost } from './lost-connections';
+import { refuseUnreplicated } from './unreplicated';
 
 export type Database = DataSource;
 
@@ -19,13 +21,13 @@ const APPLICATION = 'scsp-pairing';
  * A database that does not answer must cost a caller at most 5 s (contract, section 7).
  * `statement_timeout` alone does not help when packets vanish, hence the client's own `query_timeout`.
  */
-const TIMEOUTS = {
-  connectionTimeoutMillis: 1_500,
-  query_timeout: 2_500,
+const CLIENT_TIMEOUTS = { connectionTimeoutMillis: 1_500, query_timeout: 2_500 };
+/** In ms. A pooler does not pass them on: there they stand with the role (`requireTimeouts`). */
+export const SERVER_TIMEOUTS = {
   statement_timeout: 2_000,
   lock_timeout: 1_500,
   idle_in_transaction_session_timeout: 5_000,
-};
+} as const;
 
 /** A pool yet to be opened. */
 export function describe(url: string, model: DatabaseModel, extra: object): DataSource {
@@ -38,16 +40,25 @@ export function describe(url: string, model: DatabaseModel, extra: object): Data
     applicationName: APPLICATION,
     // Silent: the console is for lines of JSON, and what fails is thrown as well.
     logger: 'debug',
-    extra: { keepAlive: true, onConnect: closeWhenLost, ...extra },
+    extra: {
+      keepAlive: true,
+      onConnect(client: ClientBase) {
+        closeWhenLost(client);
+        refuseUnreplicated(client);
+      },
+      ...extra,
+    },
   });
 }
 
 /**
  * Opens the pool.
+ * @param pooled whether the URL leads to a connection pooler
  * @throws what the driver throws when the database is away
  */
-export function openDatabase(url: string, model: DatabaseModel, connections = 10): Promise<Database> {
-  return describe(url, model, { max: connections, ...TIMEOUTS }).initialize();
+export function openDatabase(url: string, model: DatabaseModel, connections = 10, pooled = false): Promise<Database> {
+  const timeouts = pooled ? CLIENT_TIMEOUTS : { ...CLIENT_TIMEOUTS, ...SERVER_TIMEOUTS };
+  return describe(url, model, { max: connections, ...timeouts }).initialize();
 }
 
 /**
@@ -66,22 +77,36 @@ export function rows<Row>(
   });
 }
 
+export type Prepared = { readonly name: string; readonly text: string };
+
+/** A statement to be prepared. Its name tells its text: a pooler may lead to where another version prepared its own. */
+export function prepared(what: string, text: string): Prepared {
+  return { name: `${what}_${createHash('sha256').update(text).digest('hex').slice(0, 16)}`, text };
+}
+
+/** The name is not known there, or known there already: a pooler has led to another session than the last time. */
+const MISPLACED = ['26000', '42P05'];
+const nameless = new WeakSet<Pool>();
+
 /**
  * The rows of a statement that each connection parses and plans once, under its name. TypeORM sends statements without
- * a name, which PostgreSQL plans anew each time: for the pairing statement that costs more than running it.
+ * a name, which PostgreSQL plans anew each time: for the pairing statement that costs more than running it. Behind a
+ * pooler that does not keep track of names, which shows before anything is run, it goes without one from then on.
  * @throws Problem `unavailable` when the database cannot answer now
  */
 export async function preparedRows<Row extends object>(
   db: Database,
-  name: string,
-  text: string,
+  { name, text }: Prepared,
   values: unknown[],
 ): Promise<Row[]> {
   const pool: Pool = (db.driver as PostgresDriver).master;
   try {
-    return (await untilSettled(() => pool.query<Row>({ name, text, values }))).rows;
+    const named = { ...(!nameless.has(pool) && { name }), text, values };
+    return (await untilSettled(() => pool.query<Row>(named))).rows;
   } catch (error) {
-    throw unavailableOr(error);
+    if (!MISPLACED.includes(stateOf(error) ?? '')) throw unavailableOr(error);
+    nameless.add(pool);
+    return rows(db, text, values);
   }
 }
 

@@ -20,14 +20,15 @@ export class NotMigrated extends RangeError {
  * @throws NotMigrated when migrations are pending that this role may not run
  */
 export async function migrate(url: string, model: DatabaseModel, serviceRole?: string): Promise<number> {
-  const db = await describe(url, model, { max: 2, connectionTimeoutMillis: 5_000 }).initialize();
+  const patientUrl = patient(url);
+  const db = await describe(patientUrl, model, { max: 2, connectionTimeoutMillis: 5_000 }).initialize();
   const lock = db.createQueryRunner();
   try {
     await lock.query('select pg_advisory_lock($1)', [MIGRATION_LOCK]);
     const done = (await db.runMigrations()).length;
     // The job queue of the outbox keeps its own tables, in a schema of its own.
     const jobs = await import('graphile-worker');
-    await jobs.runMigrations({ connectionString: url });
+    await jobs.runMigrations({ connectionString: patientUrl });
     if (serviceRole !== undefined) await grantService(lock, serviceRole);
     return done;
   } catch (cause) {
@@ -37,6 +38,14 @@ export async function migrate(url: string, model: DatabaseModel, serviceRole?: s
     await lock.release();
     await db.destroy();
   }
+}
+
+/** A migration takes its time, and waits for others, whatever time-outs stand with the role. */
+function patient(url: string): string {
+  const changed = new URL(url);
+  const given = changed.searchParams.get('options') ?? '';
+  changed.searchParams.set('options', `${given} -c statement_timeout=0 -c lock_timeout=0`.trim());
+  return changed.href;
 }
 
 /** Whether the database lacks migrations of this version. */

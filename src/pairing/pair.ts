@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { hashCode, normalizeCode } from '../codes/code';
 import type { Context } from '../context';
 import { Batches } from '../db/batches';
-import { preparedRows } from '../db/database';
+import { prepared, preparedRows } from '../db/database';
 import { Problem } from '../problems';
 import { type Station, stationKey } from '../stations/station';
 import { asLimits, type Room, rateLimitHeaders } from './limits';
@@ -35,11 +35,11 @@ export type Pair = (request: PairRequest) => Promise<void>;
  *   `too-many-incorrect-codes`, `unavailable`
  */
 export function createPair(ctx: Context): Pair {
-  const statement = pairStatement(ctx.config);
+  const statement = prepared('pair', pairStatement(ctx.config));
   const batches = new Batches<PairRow, Answer>(
     async (cpoId, batch) => {
       const requests = batch.map((row, n) => ({ ...row, n }));
-      const answers = await preparedRows<Answer>(ctx.db, 'pair', statement, [JSON.stringify(requests), cpoId]);
+      const answers = await preparedRows<Answer>(ctx.db, statement, [JSON.stringify(requests), cpoId]);
       return answers.sort((a, b) => a.n - b.n);
     },
     LARGEST_BATCH,

@@ -1,0 +1,56 @@
+import { randomUUID } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { escapeIdentifier as quoted } from 'pg';
+import type { Bell } from './bell';
+import { type Database, rows, SERVER_TIMEOUTS, stateOf } from './database';
+
+const HEARD_MS = 2_000;
+
+/** PgBouncer's for a start-up parameter that it does not know. */
+const REFUSED = '08P01';
+
+/**
+ * For what fails while the pool is opened.
+ * @throws RangeError that says what to do when a pooler refuses; any other error as it is
+ */
+export function refuseAsPooler(cause: unknown): never {
+  if (stateOf(cause) !== REFUSED) throw cause;
+  const reason = cause instanceof Error ? cause.message : cause;
+  throw new RangeError(`DATABASE_URL leads to a pooler: set DATABASE_DIRECT_URL (${reason})`, { cause });
+}
+
+/**
+ * Sees to it that no statement holds a connection of the database for long. What a pooler does not pass on must stand
+ * with the role.
+ * @throws RangeError when a time-out is missing
+ */
+export async function requireTimeouts(db: Database): Promise<void> {
+  const loose = await rows<{ name: keyof typeof SERVER_TIMEOUTS; role: string }>(
+    db,
+    `select name, current_user as role from pg_settings join jsonb_each_text($1) as wanted (name, ms) using (name)
+     where setting::int not between 1 and ms::int order by name`,
+    [JSON.stringify(SERVER_TIMEOUTS)],
+  );
+  if (loose.length === 0) return;
+  const sets = loose.map(({ name, role }) => `alter role ${quoted(role)} set ${name} = ${SERVER_TIMEOUTS[name]};`);
+  throw new RangeError(
+    `DATABASE_URL leads to a pooler that drops time-outs: set DATABASE_DIRECT_URL, run ${sets.join(' ')} and reconnect the pooler`,
+  );
+}
+
+/**
+ * Sees to it that what the pool notifies of is heard by the bell.
+ * @throws RangeError when it is not: through a pooler, or from another database
+ */
+export async function requireNotifications(db: Database, bell: Bell, channel: string): Promise<void> {
+  const nonce = randomUUID();
+  const heard = new AbortController();
+  const unsubscribe = bell.on(channel, () => heard.abort(), nonce);
+  await rows(db, 'select pg_notify($1, $2)', [channel, nonce]);
+  await sleep(HEARD_MS, undefined, { signal: heard.signal }).catch(() => undefined);
+  unsubscribe();
+  if (heard.signal.aborted) return;
+  throw new RangeError(
+    'notifications do not arrive: DATABASE_DIRECT_URL must lead to the database of DATABASE_URL, past any pooler',
+  );
+}
