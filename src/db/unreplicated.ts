@@ -12,13 +12,19 @@ export function refuseUnreplicated(client: ClientBase): void {
   client.on('notice', ({ routine }) => {
     warned ||= routine === WAITING;
   });
+  const refusal = () => (warned ? new Error('committed here, but not known to be on the standby') : undefined);
   client.query = new Proxy(client.query, {
-    apply(query, self, args) {
+    apply(query, self, args: unknown[]) {
       warned = false;
+      const callback = args.at(-1);
+      // A pool's own `query` asks with one.
+      if (typeof callback === 'function')
+        args[args.length - 1] = (error: unknown, result: unknown) => callback(error ?? refusal(), result);
       const answer: unknown = Reflect.apply(query, self, args);
       if (!(answer instanceof Promise)) return answer;
       return answer.then((result) => {
-        if (warned) throw new Error('committed here, but not known to be on the standby');
+        const refused = refusal();
+        if (refused) throw refused;
         return result;
       });
     },

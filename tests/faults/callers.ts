@@ -1,0 +1,80 @@
+import { randomUUID } from 'node:crypto';
+import { aStation } from '../harness';
+import { timed } from './fault';
+
+export type Asked = { status: number; headers: Headers; body: any };
+type Tokens = { readonly app: string; readonly cpo: string };
+
+async function ask(url: string, token: string, body?: unknown, headers: Record<string, string> = {}): Promise<Asked> {
+  const response = await fetch(url, {
+    method: body === undefined ? 'GET' : 'POST',
+    headers: { Authorization: `Bearer ${token}`, 'Content-Type': 'application/json', ...headers },
+    ...(body !== undefined && { body: JSON.stringify(body) }),
+  });
+  const text = await response.text();
+  return { status: response.status, headers: response.headers, body: text && JSON.parse(text) };
+}
+
+/** What an app and a CPO ask, at an address that each request is given. */
+export function callers(tokens: Tokens) {
+  return {
+    issue: (at: string) =>
+      ask(`${at}/v1/app/pairing-codes`, tokens.app, { user_id: randomUUID(), charging_location_id: 'home' }),
+    follow: (at: string, id: string, wait = 0) => ask(`${at}/v1/app/pairing-codes/${id}?wait=${wait}`, tokens.app),
+    pair: (at: string, code: string, uid: string, key?: string, token = tokens.cpo) =>
+      ask(
+        `${at}/v1/scsp/ocpp2.0.1/pair`,
+        token,
+        { code, charging_station: aStation(uid) },
+        key === undefined ? {} : { 'Idempotency-Key': key },
+      ),
+    unpair: (at: string, uid: string) => ask(`${at}/v1/app/charging-stations/${uid}/unpair`, tokens.app, {}),
+    me: (at: string, token: string) => ask(`${at}/v1/scsp/me`, token),
+  };
+}
+
+/**
+ * Eight customers after the other, each: gets a code, waits for what becomes of it, has it used under an
+ * Idempotency-Key. What is refused for now is asked again until it is done.
+ */
+export function startCrowd({ issue, follow, pair }: ReturnType<typeof callers>, at: string) {
+  const acknowledged: { uid: string; codeId: string; when: number }[] = [];
+  const answers: Asked[] = [];
+  let slowest = 0;
+  let over = false;
+  const asked = async (request: () => Promise<Asked>) => {
+    const { seconds, result } = await timed(request);
+    answers.push(result);
+    return { ...result, seconds };
+  };
+  const untilDone = async (request: () => Promise<Asked>, done: number) => {
+    for (;;) {
+      const answer = await asked(request);
+      slowest = Math.max(slowest, answer.seconds);
+      if (answer.status === done) return answer;
+    }
+  };
+  const one = async () => {
+    while (!over) {
+      const { body: code } = await untilDone(() => issue(at), 201);
+      const watching = watch(code.id);
+      const [uid, key] = [randomUUID(), randomUUID()];
+      await untilDone(() => pair(at, code.code, uid, key), 200);
+      acknowledged.push({ uid, codeId: code.id, when: performance.now() });
+      await watching;
+    }
+  };
+  const watch = async (id: string) => {
+    for (;;) if ((await asked(() => follow(at, id, 10))).body.status === 'used') return;
+  };
+  const all = Promise.all(Array.from({ length: 8 }, one));
+  return {
+    acknowledged,
+    /** Resolves when each has done what it was at. */
+    async stop() {
+      over = true;
+      await all;
+      return { answers, slowest };
+    },
+  };
+}

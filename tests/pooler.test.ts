@@ -1,0 +1,66 @@
+import { openDatabase, prepared, preparedRows, SERVER_TIMEOUTS } from '../src/db/database';
+import { model } from '../src/model';
+import { createTestDatabase, startHarness } from './harness';
+
+let database: Awaited<ReturnType<typeof createTestDatabase>>;
+beforeEach(async () => {
+  database = await createTestDatabase();
+});
+afterEach(() => database.drop());
+
+/** Starts as on a pooler that leads to the database of the tests itself. */
+const startPooled = (DATABASE_DIRECT_URL: string) =>
+  startHarness({ DATABASE_DIRECT_URL }, { databaseUrl: database.url });
+const otherWay = () => `${database.url}?application_name=direct`;
+
+async function withDatabase(work: (db: Awaited<ReturnType<typeof openDatabase>>) => Promise<unknown>) {
+  const db = await openDatabase(database.url, model, 1);
+  await work(db).finally(() => db.destroy());
+}
+
+test('time-outs that neither the pooler passes on nor the role has are told, each with what to do', () =>
+  expect(startPooled(otherWay())).rejects.toThrow(
+    new RegExp(
+      '^DATABASE_URL leads to a pooler that drops time-outs: set DATABASE_DIRECT_URL, run ' +
+        'alter role "\\w+" set idle_in_transaction_session_timeout = 5000; ' +
+        'alter role "\\w+" set lock_timeout = 1500; ' +
+        'alter role "\\w+" set statement_timeout = 2000; and reconnect the pooler$',
+    ),
+  ));
+
+describe('with time-outs that stand in the database', () => {
+  beforeEach(() =>
+    withDatabase(async (db) => {
+      const name = new URL(database.url).pathname.slice(1);
+      for (const [setting, ms] of Object.entries(SERVER_TIMEOUTS))
+        await db.query(`alter database ${name} set ${setting} = ${ms}`);
+    }),
+  );
+
+  test('the service starts, and pairs', async () => {
+    const service = await startPooled(otherWay());
+    const { code } = await service.code();
+    expect((await service.pair(await service.cpo(), code)).status).toBe(200);
+    await service.stop();
+  });
+
+  test('a DATABASE_DIRECT_URL that leads to another database is noticed', async () => {
+    const other = await createTestDatabase();
+    await expect(startPooled(other.url)).rejects.toThrow(
+      'notifications do not arrive: DATABASE_DIRECT_URL must lead to the database of DATABASE_URL, past any pooler',
+    );
+    await other.drop();
+  });
+});
+
+test.each([
+  ['is not known there', (name: string) => `deallocate "${name}"`],
+  ['is known there already', (name: string) => `prepare "${name}" as select 1`],
+])('a prepared statement whose name %s is run without one', async (_what, misplace) =>
+  withDatabase(async (db) => {
+    const statement = prepared('one', 'select $1::int as one');
+    if (misplace(statement.name).startsWith('deallocate')) await preparedRows(db, statement, [1]);
+    await db.query(misplace(statement.name));
+    for (const one of [2, 3]) expect(await preparedRows(db, statement, [one])).toEqual([{ one }]);
+  }),
+);
