@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { aStation } from '../harness';
 import { timed } from './fault';
 
@@ -52,6 +53,8 @@ export function startCrowd({ issue, follow, pair }: ReturnType<typeof callers>, 
       const answer = await asked(request);
       slowest = Math.max(slowest, answer.seconds);
       if (answer.status === done) return answer;
+      // Under way: what the contract says. A 503 is asked again at once, to see when it ends.
+      if (answer.status === 409) await sleep(1_000 * Number(answer.headers.get('Retry-After')));
     }
   };
   const one = async () => {
