@@ -2,7 +2,7 @@ import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs
 import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Client } from 'pg';
-import { startEmbedded } from '../src/db/embedded';
+import { type Embedded, startEmbedded } from '../src/db/embedded';
 import { type Filled, fillLevels, type Level, openLevel } from './growth/level';
 import { type Cost, measure, OPERATIONS, PAIRING, pairAndCheck, summary } from './growth/operations';
 import { partitions } from './growth/partitions';
@@ -25,14 +25,16 @@ const FILLING = {
 };
 const PORT = 3910;
 
+let running: Embedded | undefined;
 const say = (text: string) => void process.stderr.write(`${text}\n`);
 
 async function main(): Promise<void> {
   const folder = KEEP ?? mkdtempSync(join(tmpdir(), 'scsp-growth-'));
   mkdirSync(folder, { recursive: true });
   chmodSync(folder, 0o711);
-  const stopped = () => process.exit(1);
-  process.on('SIGINT', stopped).on('SIGTERM', stopped);
+  // The folder can be removed when PostgreSQL is out of it.
+  const leave = () => void Promise.resolve(running?.stop()).then(() => process.exit(1));
+  process.on('SIGINT', leave).on('SIGTERM', leave);
   if (KEEP === undefined) process.on('exit', () => rmSync(folder, { recursive: true, force: true, maxRetries: 5 }));
   const filled = await withPostgres(folder, FILLING, (url) => fillLevels(folder, url, COUNTS, say));
   await withPostgres(folder, MEASURED, (url, postmaster) => measureAll(folder, url, postmaster, filled));
@@ -44,6 +46,7 @@ async function withPostgres<T>(
   work: (url: string, postmaster: number) => Promise<T>,
 ): Promise<T> {
   const postgres = await startEmbedded({ dir: join(folder, 'data'), settings });
+  running = postgres;
   const pidFile = join(folder, 'data/postgres/data/postmaster.pid');
   try {
     return await work(postgres.url, Number(readFileSync(pidFile, 'utf8').split('\n')[0]));
