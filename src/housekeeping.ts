@@ -57,7 +57,7 @@ const CHORES: readonly { what: string; sql: string; parameters?: (house: House) 
       // Those that have paired are used, and stay. One whose end nobody has noted yet is active.
       `select ctid from pairing_codes
        where (status in ('expired', 'cancelled') and ended_at < now() - interval '7 days'
-         or status = 'active' and expires_at < now() - interval '7 days')`,
+         or status = 'active' and ended_at is null and expires_at < now() - interval '7 days')`,
     ),
   },
 ];

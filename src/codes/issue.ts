@@ -29,7 +29,7 @@ const PATIENCE_MS = 2_000;
 /** Codes whose time is over make room; rows that somebody holds are left for the next time. */
 const LAPSE = `
 with lapsed as (
-  select id from pairing_codes where status = 'active' and expires_at <= now()
+  select id from pairing_codes where status = 'active' and ended_at is null and expires_at <= now()
   order by expires_at limit 1000 for update skip locked
 )
 update pairing_codes c set status = 'expired', ended_at = expires_at from lapsed where c.id = lapsed.id`;

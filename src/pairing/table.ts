@@ -33,7 +33,7 @@ export const pairings = new EntitySchema<PairingRow>({
       unique: true,
       where: 'ended_at is null',
     },
-    { name: 'pairings_active_user_idx', columns: ['userId', 'id'], where: 'ended_at is null' },
+    { name: 'pairings_active_user_idx', columns: ['userId', 'id'], where: 'ended_at is null and user_id is not null' },
     { name: 'pairings_ended_user_idx', columns: ['userId'], where: 'ended_at is not null' },
   ],
   checks: [{ name: 'pairings_ended_by_check', expression: `ended_by in ('app', 'cpo')` }],
