@@ -58,9 +58,7 @@ export function createApp(
     (req, res, next) =>
       (BUSY.test(req.originalUrl) ? busy : all).get(name)?.(req, res, next);
 
-  app.use(access(ctx));
-  app.use(shedLoad(load));
-  app.use(oddities);
+  app.use(inTurn(access(ctx), oddities, shedLoad(load)));
   app.use('/docs', pageAssets);
   app.use(
     inTurn(
@@ -80,20 +78,22 @@ export function createApp(
 /** Steps as one: a layer of Express's router costs as much as many a step. */
 function inTurn(...steps: RequestHandler[]): RequestHandler {
   return (req, res, next) => {
-    const from = async (at: number): Promise<void> => {
+    const from = (at: number): void => {
+      const step = steps[at];
+      if (step === undefined) return next();
       try {
-        await steps[at]?.(req, res, (error?: unknown) => {
-          if (error !== undefined) next(error);
-          else void from(at + 1);
-        });
+        const done = step(req, res, (error?: unknown) => (error === undefined ? from(at + 1) : next(error)));
+        if (done instanceof Promise) done.catch(next);
       } catch (error) {
         next(error);
       }
     };
-    void from(0);
+    from(0);
   };
 }
 
+/** Targets in which there is nothing odd. */
+const PLAIN = /^\/[^%]*$/;
 /** Headers of which two would let this service and a proxy before it understand different things. */
 const ONCE = ['host', 'authorization', 'content-type'];
 
@@ -111,10 +111,12 @@ const oddities: RequestHandler = (req, _res, next) => {
   if (expect !== undefined && expect.toLowerCase() !== '100-continue') throw new Problem('expectation-failed');
   // Node knows by the original method that the answer has no body.
   if (req.method === 'HEAD') req.method = 'GET';
-  const [path = '', ...query] = originForm(req.url, host).split('?');
-  const literal = decodable(path) ? path.replaceAll('%00', '%2500') : path.replaceAll('%', '%25');
-  req.url = [literal, ...query].join('?');
-  req.originalUrl = req.url;
+  if (!PLAIN.test(req.url)) {
+    const [path = '', ...query] = originForm(req.url, host).split('?');
+    const literal = decodable(path) ? path.replaceAll('%00', '%2500') : path.replaceAll('%', '%25');
+    req.url = [literal, ...query].join('?');
+    req.originalUrl = req.url;
+  }
   next();
 };
 

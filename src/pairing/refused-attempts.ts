@@ -22,7 +22,7 @@ const LONGEST_DETAIL = 500;
 /** A CPO that sends nonsense as fast as it can fills neither the memory nor the pool. */
 const MOST_AT_ONCE = 1_000;
 const LARGEST_BATCH = 100;
-/** Nobody waits for them: what is refused within this time shares a statement. */
+/** Nobody waits for them: what is refused within this time goes to the database together. */
 const GATHER_MS = 25;
 
 const STORE = `
