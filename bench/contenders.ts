@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { connect } from 'node:net';
+import { once } from 'node:events';
+import { type AddressInfo, connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { send, wire } from './processes';
@@ -38,14 +39,15 @@ export function pairRequest(world: World, code: string, uid = freshUid(), token 
 export async function overHttp(
   folder: string,
   adminUrl: string,
-  about: Pick<Contender, 'name' | 'what' | 'perRound' | 'warmUp'> & { readonly script: string; readonly port: number },
+  about: Pick<Contender, 'name' | 'what' | 'perRound' | 'warmUp'> & { readonly script: string },
 ): Promise<Contender & { port: number }> {
   const world = await createWorld(adminUrl, about.name);
+  const port = await freePort();
   const child = spawn(process.execPath, [join(__dirname, about.script)], {
     env: {
       PATH: process.env.PATH ?? '',
       DATABASE_URL: world.url,
-      PORT: String(about.port),
+      PORT: String(port),
       NODE_ENV: 'production',
       SECRET_KEY,
       DATA_DIR: folder,
@@ -53,21 +55,31 @@ export async function overHttp(
     },
     stdio: ['ignore', 'ignore', 'inherit'],
   });
-  await untilOpen(about.port, child);
+  process.once('exit', () => child.kill());
+  await untilOpen(port, child);
   return {
     ...about,
+    port,
     world,
     pid: child.pid,
     async prepare(count, rate) {
       const requests = (await world.codes(count)).map((code) => pairRequest(world, code));
       return async () => {
-        const result = await send(folder, about.port, requests, rate);
+        const result = await send(folder, port, requests, rate);
         if (result.statuses['200'] !== count) throw new Error(`${about.name}: ${JSON.stringify(result.statuses)}`);
         return result;
       };
     },
     stop: () => void child.kill('SIGTERM'),
   };
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  return port;
 }
 
 async function untilOpen(port: number, child: ChildProcess): Promise<void> {

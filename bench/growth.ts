@@ -11,10 +11,10 @@ import { sizes } from './growth/sizes';
 import { removal, vacuuming } from './growth/upkeep';
 
 const COUNTS = (process.env.GROWTH_LEVELS ?? '0,100000,1000000,10000000').split(',').map(Number);
-const ROUNDS = Number(process.env.GROWTH_ROUNDS ?? 7);
+const ROUNDS = Number(process.env.GROWTH_ROUNDS ?? 5);
 /** A folder to fill once and measure often; without it the data is in a temporary folder, and gone afterwards. */
 const KEEP = process.env.GROWTH_KEEP;
-/** Less than a fifth of memory, and of what ten million stations take. */
+/** About a fifth of memory, and of what ten million stations take. */
 const MEASURED = { max_connections: '200', shared_buffers: '4GB', max_wal_size: '4GB' };
 const FILLING = {
   ...MEASURED,

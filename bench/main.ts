@@ -22,7 +22,6 @@ async function line(
     name: 'service',
     what: 'this service, production settings, every promise of the contract',
     script: '../src/main.js',
-    port: 3901,
     perRound: PER_ROUND,
     warmUp: WARM_UP,
   });
@@ -30,7 +29,6 @@ async function line(
     name: 'fastify',
     what: 'Fastify 5, pg with one prepared statement, ajv; pairs and nothing else',
     script: 'peers/fastify.js',
-    port: 3902,
     perRound: PER_ROUND,
     warmUp: WARM_UP,
   });
@@ -38,7 +36,6 @@ async function line(
     name: 'conventional',
     what: 'Express and TypeORM, find, exists, nested save() in a transaction',
     script: 'peers/conventional.js',
-    port: 3903,
     perRound: 320,
     warmUp: 640,
   });

@@ -72,34 +72,34 @@ async function costOf(
   count: number,
   run: () => Promise<{ seconds: number; latencies: number[] }>,
 ): Promise<Measured> {
-  const service = pid === undefined ? 0 : cpuOf(pid);
-  const postgres = cpuOfCluster(postmaster);
+  const service = pid === undefined ? 0 : ticksOf(pid);
+  const postgres = ticksOfCluster(postmaster);
   const { seconds, latencies } = await run();
   return {
     rps: count / seconds,
     p50: percentile(latencies, 0.5),
     p99: percentile(latencies, 0.99),
-    serviceUs: pid === undefined ? 0 : (cpuOf(pid) - service) / count,
-    postgresUs: (cpuOfCluster(postmaster) - postgres) / count,
+    serviceUs: pid === undefined ? 0 : (ticksOf(pid) - service) / count,
+    postgresUs: (ticksOfCluster(postmaster) - postgres) / count,
   };
 }
 
 const TICKS_PER_SECOND = Number(execFileSync('getconf', ['CLK_TCK'], { encoding: 'utf8' }));
 
 /** User and system time that a process has used, µs; if asked for, with that of its children that have ended. */
-function cpuOf(pid: number, withChildren = false): number {
+function ticksOf(pid: number, withChildren = false): number {
   const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? [];
   const ticks = [11, 12, ...(withChildren ? [13, 14] : [])].reduce((sum, field) => sum + Number(fields[field]), 0);
   return (ticks * 1e6) / TICKS_PER_SECOND;
 }
 
 /** pgbench's connections end with it: what their processes have used is with the postmaster then. */
-function cpuOfCluster(postmaster: number): number {
-  let sum = cpuOf(postmaster, true);
+function ticksOfCluster(postmaster: number): number {
+  let sum = ticksOf(postmaster, true);
   for (const pid of readdirSync('/proc').map(Number).filter(Boolean)) {
     try {
       const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? [];
-      if (Number(fields[1]) === postmaster) sum += cpuOf(pid);
+      if (Number(fields[1]) === postmaster) sum += ticksOf(pid);
     } catch {
       // Gone in the meantime.
     }

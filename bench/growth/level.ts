@@ -5,12 +5,12 @@ import { join } from 'node:path';
 import { Client } from 'pg';
 import { hashCode } from '../../src/codes/code';
 import { deriveKeys } from '../../src/secrets';
+import { LIMITS } from '../contenders';
 import { launch } from '../processes';
 import { createWorld, SECRET_KEY } from '../world';
 import { FEWEST, fill } from './fill';
 
 const [KEY] = deriveKeys(SECRET_KEY).pairingCode;
-const HIGH = '1000000';
 
 /** A database with so many paired stations. */
 export type Filled = { count: number; database: string; cpoId: string; cpoToken: string; appToken: string };
@@ -60,9 +60,7 @@ export async function openLevel(folder: string, adminUrl: string, filled: Filled
       NODE_ENV: 'production',
       SECRET_KEY,
       DATA_DIR: folder,
-      LIMIT_CPO_10MIN: HIGH,
-      LIMIT_CPO_24H: HIGH,
-      LIMIT_CPO_UID_10MIN: HIGH,
+      ...LIMITS,
     },
     /"message":"listening"/,
   );

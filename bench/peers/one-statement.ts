@@ -7,7 +7,7 @@
 export const PAIR_ONLY = `
 with used as (
   update pairing_codes set status = 'used', ended_at = now()
-  where length = $1 and hash = $2 and status = 'active' and expires_at > now() and (cpo_id is null or cpo_id = $3)
+  where length = $1 and hash = $2 and status = 'active' and (expires_at > now()) is true and (cpo_id is null or cpo_id = $3)
   returning id, user_id, charging_location_id
 ), paired as (
   insert into pairings (id, code_id, cpo_id, station_uid, user_id, charging_location_id)
