@@ -32,7 +32,7 @@ import { TokenRegistry } from './tokens/registry';
 import { TOKENS_CHANNEL } from './tokens/tokens';
 
 /** Of the database, for requests; what needs a session of its own has a few more. */
-const CONNECTIONS = 10;
+export const CONNECTIONS = 10;
 /** Requests in flight get so long to finish when the service stops. */
 export const GRACE_MS = 10_000;
 
@@ -86,7 +86,9 @@ export async function startService(config: Config, overrides: Overrides = {}): P
   try {
     const databaseUrl = config.databaseUrl ?? (await embedded(config, log, parts));
     const directUrl = config.directDatabaseUrl ?? databaseUrl;
-    const db = await openDatabase(databaseUrl, model, CONNECTIONS, databaseUrl !== directUrl).catch(refuseAsPooler);
+    const pooled = databaseUrl !== directUrl;
+    const opening = openDatabase(databaseUrl, model, CONNECTIONS, pooled);
+    const db = await (pooled ? opening : opening.catch(refuseAsPooler));
     parts.push(() => db.destroy());
     const bell = new Bell(directUrl, [CODES_CHANNEL, TOKENS_CHANNEL], log);
     await bell.start();

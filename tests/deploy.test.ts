@@ -6,7 +6,9 @@ import { parse, parseAllDocuments } from 'yaml';
 import { settings } from '../src/config';
 import { projectFile, readContract } from '../src/contract';
 import { mayCall } from '../src/cpos/address';
-import { GRACE_MS } from '../src/service';
+import { JOB_CONNECTIONS } from '../src/outbox/deliver';
+import { STOP_MS } from '../src/outbox/jobs-pool';
+import { CONNECTIONS, GRACE_MS } from '../src/service';
 import { faultsOf } from './kubernetes-schema';
 
 const FOLDER = projectFile('deploy/kubernetes');
@@ -192,13 +194,12 @@ describe('what no schema can say', () => {
 
   test('a stop is given its time: to be heard of, for requests in flight, for the outbox', () => {
     const { terminationGracePeriodSeconds } = deployment.spec.template.spec;
-    const outbox = 5;
-    const stop = service.lifecycle.preStop.sleep.seconds + GRACE_MS / 1_000 + outbox;
+    const stop = service.lifecycle.preStop.sleep.seconds + (GRACE_MS + STOP_MS) / 1_000;
     expect(terminationGracePeriodSeconds).toBeGreaterThan(stop);
   });
 
   test('the most replicas fit into the connections that PostgreSQL has by default', () => {
-    const perReplica = 10 + 1 + 5;
+    const perReplica = CONNECTIONS + 1 + JOB_CONNECTIONS;
     const free = 100 - 3;
     const most = autoscaler.maxReplicas + deployment.spec.strategy.rollingUpdate.maxSurge;
     expect(most * perReplica).toBeLessThan(free);

@@ -21,7 +21,7 @@ async function withDatabase(work: (db: Awaited<ReturnType<typeof openDatabase>>)
 test('time-outs that neither the pooler passes on nor the role has are told, each with what to do', () =>
   expect(startPooled(otherWay())).rejects.toThrow(
     new RegExp(
-      '^DATABASE_URL leads to a pooler that drops time-outs: set DATABASE_DIRECT_URL, run ' +
+      '^time-outs are missing, a pooler drops them: set DATABASE_DIRECT_URL, run ' +
         'alter role "\\w+" set idle_in_transaction_session_timeout = 5000; ' +
         'alter role "\\w+" set lock_timeout = 1500; ' +
         'alter role "\\w+" set statement_timeout = 2000; and reconnect the pooler$',

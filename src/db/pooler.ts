@@ -10,7 +10,7 @@ const HEARD_MS = 2_000;
 const REFUSED = '08P01';
 
 /**
- * For what fails while the pool is opened.
+ * For what fails while the pool is opened without DATABASE_DIRECT_URL.
  * @throws RangeError that says what to do when a pooler refuses; any other error as it is
  */
 export function refuseAsPooler(cause: unknown): never {
@@ -34,7 +34,7 @@ export async function requireTimeouts(db: Database): Promise<void> {
   if (loose.length === 0) return;
   const sets = loose.map(({ name, role }) => `alter role ${quoted(role)} set ${name} = ${SERVER_TIMEOUTS[name]};`);
   throw new RangeError(
-    `DATABASE_URL leads to a pooler that drops time-outs: set DATABASE_DIRECT_URL, run ${sets.join(' ')} and reconnect the pooler`,
+    `time-outs are missing, a pooler drops them: set DATABASE_DIRECT_URL, run ${sets.join(' ')} and reconnect the pooler`,
   );
 }
 

@@ -5,6 +5,8 @@ import { openJobsPool } from './jobs-pool';
 import { TELL_CPO, type Telling } from './outbox';
 
 const AT_ONCE = 4;
+/** Of the database: one for each call, and one that listens. */
+export const JOB_CONNECTIONS = AT_ONCE + 1;
 /** Longer than a call may take: when a process dies in the middle of one, the next attempt comes by itself. */
 const LEASE_SECONDS = 20;
 const LONGEST_PAUSE_SECONDS = 3_600;
@@ -56,7 +58,7 @@ export async function startDelivery(
   databaseUrl: string,
   call: (telling: Telling) => Promise<void>,
 ): Promise<{ stop(): Promise<void> }> {
-  const jobs = openJobsPool(databaseUrl, AT_ONCE + 1);
+  const jobs = openJobsPool(databaseUrl, JOB_CONNECTIONS);
   const runner: Runner = await run({
     pgPool: jobs.pool,
     concurrency: AT_ONCE,

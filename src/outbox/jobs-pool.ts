@@ -5,7 +5,7 @@ import { closeWhenLost, onQueryError } from '../db/lost-connections';
 
 const TIMEOUTS = { connectionTimeoutMillis: 2_000, query_timeout: 5_000 };
 const RETRY_MS = 250;
-const STOP_MS = 5_000;
+export const STOP_MS = 5_000;
 type Listen = (error: Error | undefined, client: PoolClient | undefined, release?: () => void) => void;
 /** The SQLSTATE for which graphile-worker soon tries again. */
 const TRY_AGAIN = '40001';
