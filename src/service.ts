@@ -22,6 +22,7 @@ import { tendConnections, watchConnections } from './http/connections';
 import { door } from './http/door';
 import { refuseConnection } from './http/failure';
 import { LOAD_LIMITS, type LoadLimits } from './http/load';
+import { messagesOf } from './http/messages';
 import { operationHandlers } from './http/operations';
 import { createLog, type Log } from './log';
 import { model } from './model';
@@ -127,7 +128,7 @@ export async function startService(config: Config, overrides: Overrides = {}): P
     const app = createApp(ctx, contract.document, registry, refused, operationHandlers(ctx), load);
     const { maxConnections, ...limits } = { ...HTTP_LIMITS, ...overrides.http };
     const serve = watchConnections(door(ctx, registry, app));
-    const server = Object.assign(createServer(limits, serve), { maxConnections });
+    const server = Object.assign(createServer({ ...limits, ...messagesOf(app) }, serve), { maxConnections });
     server.on('checkContinue', serve).on('checkExpectation', serve);
     tendConnections(server, (error, socket) => refuseConnection(ctx, error, socket));
     const port = await listen(server, config.port, config.host);
