@@ -13,7 +13,7 @@ const layers = [
   { name: 'db', path: '^src/db/' },
   {
     name: 'floor',
-    path: '^src/(config|context|contract|contract\\.gen|events|faults|json|log|page|problems|secrets)\\.ts$',
+    path: '^src/(config|context|contract|contract\\.gen|departure|events|faults|json|log|page|problems|secrets)\\.ts$',
   },
 ];
 

@@ -1,5 +1,6 @@
 import type { Context } from '../context';
 import type { Handlers, Schemas } from '../contract';
+import { callerLeft } from '../departure';
 import { writePairing } from '../stations/http';
 import { stationOfCode } from '../stations/stations';
 import { type Code, cancelCode } from './codes';
@@ -23,8 +24,7 @@ export function codeHandlers(ctx: Context): Pick<Handlers, 'issueCode' | 'follow
     },
 
     async followCode(req, res) {
-      const { left } = res.locals as { left: AbortSignal };
-      const code = await watchCode(ctx, req.params.id, req.query.wait ?? 0, left);
+      const code = await watchCode(ctx, req.params.id, req.query.wait ?? 0, callerLeft(res));
       const paired = code.status === 'used' ? await stationOfCode(ctx.db, code.id) : undefined;
       res.json({ ...writeCode(code), pairing: paired && writePairing(paired) });
     },

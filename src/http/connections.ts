@@ -1,39 +1,35 @@
 import type { RequestListener, Server, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
+import { leave } from '../departure';
 
 /** Who still sends so long after an answer is cut off; a reset at once could take the answer along. */
 const LINGER_MS = 2_000;
-/** Why a signal is aborted; without a reason Node makes an error, with its stack, each time. */
-const LEFT = 'left';
 
 type Connection = {
   /** The responses that are still to come, in the order of their requests. */
-  readonly open: Map<ServerResponse, AbortController>;
+  readonly open: Set<ServerResponse>;
   /** No request is answered any more. */
   spoiled: boolean;
 };
 
 const connections = new WeakMap<Duplex, Connection>();
 
-/**
- * Watches what becomes of the connections of requests. `res.locals.left` is aborted when the caller cannot be answered
- * any more, or has closed its half of the connection and may be gone for good.
- */
+/** Watches what becomes of the connections of requests. */
 export function watchConnections(serve: RequestListener): RequestListener {
   return (req, res) => {
     const { socket } = req;
     const connection = connectionOf(socket);
-    const left = new AbortController();
-    connection.open.set(res, left);
-    if (socket.readableEnded) left.abort(LEFT);
-    // Express keeps what it finds there.
-    Object.assign(res, { locals: { left: left.signal } });
+    connection.open.add(res);
     res.once('close', () => {
       connection.open.delete(res);
-      if (!res.writableFinished) left.abort(LEFT);
+      if (!res.writableFinished) leave(res);
       if (req.complete) return;
       connection.spoiled = true;
-      cutOff(socket, () => req.complete);
+      // What has come together with the head is read in this very turn.
+      setImmediate(() => {
+        if (req.complete) connection.spoiled = false;
+        else cutOff(socket, () => req.complete);
+      });
     });
     return serve(req, res);
   };
@@ -42,14 +38,14 @@ export function watchConnections(serve: RequestListener): RequestListener {
 function connectionOf(socket: Duplex): Connection {
   const known = connections.get(socket);
   if (known !== undefined) return known;
-  const connection: Connection = { open: new Map(), spoiled: false };
+  const connection: Connection = { open: new Set(), spoiled: false };
   connections.set(socket, connection);
   socket.once('end', () => {
-    for (const left of connection.open.values()) left.abort(LEFT);
+    for (const res of connection.open) leave(res);
   });
   // Node tells the end of a connection to the response whose turn it is, and forgets those behind it in a pipeline.
   socket.once('close', () => {
-    for (const res of connection.open.keys()) if (res.socket === null) res.emit('close');
+    for (const res of connection.open) if (res.socket === null) res.emit('close');
   });
   return connection;
 }
@@ -77,7 +73,7 @@ export function tendConnections(server: Server, refuse: (error: Error, socket: D
       refuse(error, socket);
       cutOff(socket);
     };
-    const before = [...connection.open.keys()].filter((res) => res.req.complete).at(-1);
+    const before = [...connection.open].filter((res) => res.req.complete).at(-1);
     if (before === undefined) answer();
     else before.once('close', answer);
   });
