@@ -28,28 +28,40 @@ export class Batches<In, Out> {
   }
 
   async #run(key: string): Promise<void> {
+    let answer = () => {};
     for (;;) {
       const waiting = this.#waiting.get(key) ?? [];
-      if (waiting.length === 0) return void this.#waiting.delete(key);
-      await this.#settle(key, waiting.splice(0, this.largest));
+      if (waiting.length === 0) {
+        this.#waiting.delete(key);
+        return answer();
+      }
+      const settled = this.#settle(key, waiting.splice(0, this.largest));
+      // The database has the next set before the answers to this one are written.
+      setImmediate(answer);
+      answer = await settled;
     }
   }
 
-  async #settle(key: string, batch: readonly Waiting<In, Out>[]): Promise<void> {
+  /** @returns what tells the requests how it went; those that are done one by one are told at once */
+  async #settle(key: string, batch: readonly Waiting<In, Out>[]): Promise<() => void> {
     try {
       const outputs = await this.work(
         key,
         batch.map(({ input }) => input),
       );
-      batch.forEach(({ resolve }, index) => {
-        resolve(outputs[index] as Out);
-      });
+      return () =>
+        batch.forEach(({ resolve }, index) => {
+          resolve(outputs[index] as Out);
+        });
     } catch (error) {
       const all = this.failsAll(error);
-      if (batch.length > 1 && !all) for (const one of batch) await this.#settle(key, [one]);
-      else for (const { reject } of batch) reject(error);
+      if (batch.length > 1 && !all) {
+        for (const one of batch) (await this.#settle(key, [one]))();
+        return () => {};
+      }
       // Each statement takes its time to fail: those behind have waited for one, and must not wait for more.
-      if (all) for (const { reject } of this.#waiting.get(key)?.splice(0) ?? []) reject(error);
+      const behind = all ? (this.#waiting.get(key)?.splice(0) ?? []) : [];
+      return () => [...batch, ...behind].forEach(({ reject }) => void reject(error));
     }
   }
 }
