@@ -111,7 +111,7 @@ async function main(): Promise<void> {
       results,
       ratios: Object.fromEntries(peers.map(({ name }) => [name, ratioTo(name)])),
       half,
-      refusals: await refusals(folder, service, postmaster),
+      refusals: await refusals(folder, service, postmaster, PER_ROUND),
     });
   } finally {
     for (const contender of contenders) {

@@ -23,13 +23,15 @@ export async function measure(
   return measured;
 }
 
-const REFUSALS = 4096;
-
-/** What each refusal costs. */
+/**
+ * What each refusal costs, after as many of its kind as the pairings were warmed up with.
+ * @param count of a kind
+ */
 export async function refusals(
   folder: string,
   service: Contender & { port: number },
   postmaster: number,
+  count: number,
 ): Promise<Record<string, Measured>> {
   const { world, port } = service;
   const [taken, [used = '', open = '']] = [freshUid(), await world.codes(2)];
@@ -43,13 +45,13 @@ export async function refusals(
   };
   const costs: Record<string, Measured> = {};
   for (const [status, make] of Object.entries(kinds)) {
-    const requests = Array.from({ length: REFUSALS }, (_, i) => make(i));
+    const requests = Array.from({ length: Math.max(count, service.warmUp) }, (_, i) => make(i));
     const over = new AbortController();
     const forgetting = forgetTries(world.sql, over.signal);
-    await send(folder, port, requests.slice(0, 1024));
-    costs[status] = await costOf(service, postmaster, REFUSALS, async () => {
-      const result = await send(folder, port, requests);
-      if (result.statuses[status] === REFUSALS) return result;
+    await send(folder, port, requests.slice(0, service.warmUp));
+    costs[status] = await costOf(service, postmaster, count, async () => {
+      const result = await send(folder, port, requests.slice(0, count));
+      if (result.statuses[status] === count) return result;
       throw new Error(`expected ${status}: ${JSON.stringify(result.statuses)}`);
     });
     over.abort();
