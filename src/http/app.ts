@@ -13,6 +13,7 @@ import { readBody } from './body';
 import { checkRequest, type Rules } from './check';
 import { failure } from './failure';
 import { type LoadLimits, shedLoad } from './load';
+import { timesSent } from './messages';
 import { pageAssets } from './pages';
 
 const rules: Rules = {
@@ -105,7 +106,7 @@ const oddities: RequestHandler = (req, _res, next) => {
   const { expect, host } = req.headers;
   if (host === undefined && req.httpVersion === '1.1')
     throw new Problem('malformed-request', { message: 'HTTP/1.1 requires a Host header.' });
-  const repeated = ONCE.find((name) => (req.headersDistinct[name]?.length ?? 0) > 1);
+  const repeated = ONCE.find((name) => timesSent(req, name) > 1);
   if (repeated !== undefined)
     throw new Problem('malformed-request', { message: `The header ${repeated} may be sent once only.` });
   if (expect !== undefined && expect.toLowerCase() !== '100-continue') throw new Problem('expectation-failed');

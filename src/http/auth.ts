@@ -48,10 +48,13 @@ export function bearer(registry: TokenRegistry): (req: Request, roles: string[])
   };
 }
 
-/** RFC 6750, 3: no `error` when no token was sent. */
+/** RFC 6750, 3: no `error` when no token was sent. Made once: a flood is refused with nothing else. */
+const MISSING = new Problem('missing-token', { headers: { 'WWW-Authenticate': `Bearer realm="${REALM}"` } });
+const INVALID = new Problem('invalid-token', {
+  headers: { 'WWW-Authenticate': `Bearer realm="${REALM}", error="invalid_token"` },
+});
+
+/** @param header what was sent as `Authorization` */
 export function unauthorized(header: string | undefined): Problem {
-  const sent = header !== undefined && /^bearer\s+\S/i.test(header);
-  return new Problem(sent ? 'invalid-token' : 'missing-token', {
-    headers: { 'WWW-Authenticate': `Bearer realm="${REALM}"${sent ? ', error="invalid_token"' : ''}` },
-  });
+  return header !== undefined && /^bearer\s+\S/i.test(header) ? INVALID : MISSING;
 }

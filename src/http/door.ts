@@ -4,6 +4,7 @@ import type { TokenRegistry } from '../tokens/registry';
 import { idsOf } from './access';
 import { unauthorized } from './auth';
 import { bodyOf } from './failure';
+import { timesSent } from './messages';
 
 /**
  * Turns a flood of bad tokens away before anything costly: what is under `/v1/` takes a live token, whatever follows.
@@ -15,7 +16,7 @@ export function door(ctx: Context, registry: TokenRegistry, app: RequestListener
     if (token === undefined || !registry.refuses(token)) return app(req, res);
 
     const began = performance.now();
-    const { requestId, correlationId } = idsOf(ctx, req.headers);
+    const { requestId, correlationId } = idsOf(req.headers);
     const problem = unauthorized(req.headers.authorization);
     const body = JSON.stringify(bodyOf(problem, requestId));
     res.writeHead(problem.status, {
@@ -41,9 +42,10 @@ export function door(ctx: Context, registry: TokenRegistry, app: RequestListener
 }
 
 /** The token of a plain request; undefined for whatever is unusual enough to be left to the app. */
-function doubtfulToken({ url = '', headers, headersDistinct, method }: IncomingMessage): string | undefined {
+function doubtfulToken(req: IncomingMessage): string | undefined {
+  const { url = '', headers, method } = req;
   if (!url.startsWith('/v1/') || method === 'HEAD' || headers.expect !== undefined || headers.host === undefined)
     return undefined;
-  if (headers.accept?.includes('problem+json') || headersDistinct.authorization?.length !== 1) return undefined;
+  if (headers.accept?.includes('problem+json') || timesSent(req, 'authorization') !== 1) return undefined;
   return /^bearer (\S+)$/i.exec(headers.authorization ?? '')?.[1];
 }

@@ -13,3 +13,9 @@ export function messagesOf(app: Express) {
   Object.assign(app, { request: Request.prototype, response: Response.prototype });
   return { IncomingMessage: Request, ServerResponse: Response };
 }
+
+/** How often a request has a header. Node's `headersDistinct` would copy them all to tell. */
+export function timesSent({ rawHeaders }: IncomingMessage, name: string): number {
+  return rawHeaders.filter((header, i) => i % 2 === 0 && header.length === name.length && header.toLowerCase() === name)
+    .length;
+}
