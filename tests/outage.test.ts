@@ -1,23 +1,14 @@
-import { createTestDatabase, type Harness, NO_LIMITS, startHarness, type TestCpo } from './harness';
-import { startProxy } from './tcp-proxy';
+import { type BehindProxy, startBehindProxy } from './behind-proxy';
+import type { TestCpo } from './harness';
 
-let database: Awaited<ReturnType<typeof createTestDatabase>>;
-let proxy: Awaited<ReturnType<typeof startProxy>>;
-let service: Harness;
+let { proxy, service, stop } = {} as BehindProxy;
 let cpo: TestCpo;
 beforeAll(async () => {
-  database = await createTestDatabase();
-  proxy = await startProxy(database.url);
-  service = await startHarness(NO_LIMITS, { databaseUrl: proxy.url });
+  ({ proxy, service, stop } = await startBehindProxy());
   cpo = await service.cpo();
   expect((await service.pair(cpo, (await service.code()).code)).status).toBe(200);
 });
-afterAll(async () => {
-  await proxy.up();
-  await service.stop();
-  await proxy.stop();
-  await database.drop();
-});
+afterAll(() => stop());
 
 /** Asks until the service answers so, while it comes back; a deadline ends it. */
 async function until(status: number, ask: () => Promise<{ status: number }>): Promise<number> {

@@ -1,29 +1,14 @@
-import { Client } from 'pg';
-import { aStation, createTestDatabase, type Harness, NO_LIMITS, startHarness, type TestCpo } from '../harness';
-import { startProxy } from '../tcp-proxy';
+import { type BehindProxy, startBehindProxy } from '../behind-proxy';
+import { aStation, type TestCpo } from '../harness';
 import { SHORT, secondsUntil, timed } from './fault';
 
-let database: Awaited<ReturnType<typeof createTestDatabase>>;
-let proxy: Awaited<ReturnType<typeof startProxy>>;
-let service: Harness;
+let { database, proxy, service, direct, stop } = {} as BehindProxy;
 let cpo: TestCpo;
-/** Not through the proxy. */
-let direct: Client;
 beforeEach(async () => {
-  database = await createTestDatabase();
-  proxy = await startProxy(database.url);
-  service = await startHarness(NO_LIMITS, { databaseUrl: proxy.url });
+  ({ database, proxy, service, direct, stop } = await startBehindProxy());
   cpo = await service.cpo();
-  direct = new Client(database.url);
-  await direct.connect();
 });
-afterEach(async () => {
-  await proxy.up();
-  await service.stop();
-  await proxy.stop();
-  await direct.end();
-  await database.drop();
-});
+afterEach(() => stop());
 
 const times = <T>(n: number, make: (i: number) => T) => Promise.all(Array.from({ length: n }, (_, i) => make(i)));
 const ready = () => service.request('GET', '/ready');

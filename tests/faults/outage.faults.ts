@@ -5,27 +5,19 @@ import { Client } from 'pg';
 import { startEmbedded } from '../../src/db/embedded';
 import { migrate } from '../../src/db/migrate';
 import { model } from '../../src/model';
-import { createTestDatabase, type Harness, NO_LIMITS, startHarness, type TestCpo } from '../harness';
+import { type BehindProxy, startBehindProxy } from '../behind-proxy';
+import { NO_LIMITS, startHarness, type TestCpo } from '../harness';
 import { startProxy } from '../tcp-proxy';
 import { secondsUntil, timed } from './fault';
 
-let database: Awaited<ReturnType<typeof createTestDatabase>>;
-let proxy: Awaited<ReturnType<typeof startProxy>>;
-let service: Harness;
+let { database, proxy, service, stop } = {} as BehindProxy;
 let cpo: TestCpo;
 beforeAll(async () => {
-  database = await createTestDatabase();
-  proxy = await startProxy(database.url);
-  service = await startHarness(NO_LIMITS, { databaseUrl: proxy.url });
+  ({ database, proxy, service, stop } = await startBehindProxy());
   cpo = await service.cpo();
   await service.pair(cpo, (await service.code()).code);
 });
-afterAll(async () => {
-  await proxy.up();
-  await service.stop();
-  await proxy.stop();
-  await database.drop();
-});
+afterAll(() => stop());
 
 /** Every kind of request that needs the database, at once; the seconds of the slowest. */
 async function askAll(code: string) {

@@ -1,29 +1,15 @@
 import type { ServerResponse } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Client } from 'pg';
 import { sendJson, startCpo } from '../a-cpo';
-import { aStation, createTestDatabase, type Harness, startHarness } from '../harness';
-import { startProxy } from '../tcp-proxy';
+import { type BehindProxy, startBehindProxy } from '../behind-proxy';
+import { aStation } from '../harness';
 import { secondsUntil } from './fault';
 
-let database: Awaited<ReturnType<typeof createTestDatabase>>;
-let proxy: Awaited<ReturnType<typeof startProxy>>;
-let service: Harness;
-let direct: Client;
+let { proxy, service, direct, stop } = {} as BehindProxy;
 beforeEach(async () => {
-  database = await createTestDatabase();
-  proxy = await startProxy(database.url);
-  service = await startHarness({ SANDBOX: 'true' }, { databaseUrl: proxy.url });
-  direct = new Client(database.url);
-  await direct.connect();
+  ({ proxy, service, direct, stop } = await startBehindProxy({ SANDBOX: 'true' }));
 });
-afterEach(async () => {
-  await proxy.up();
-  await service.stop();
-  await proxy.stop();
-  await direct.end();
-  await database.drop();
-});
+afterEach(() => stop());
 
 const UIDS = ['one', 'two', 'three', 'four'];
 /** A CPO that is being told of four unpairings, all at once, and has not answered yet. */
