@@ -61,6 +61,8 @@ const inOneShape = (answer: RawAnswer | undefined, status: number, type: string)
   expect(answer).toMatchObject({ status, body: { status, type: `/problems/${type}`, message: expect.any(String) } });
   expect(answer?.body.request_id).toBe(answer?.headers['x-request-id']);
 };
+/** So many bad tokens that the next is not looked up, but turned away at the door. */
+const flood = () => times(30, (i) => service.request('GET', '/v1/scsp/me', { token: `scsp_cpo_${i}` }));
 const pairs = async (at = service) => expect((await at.pair(cpo, (await at.code()).code)).status).toBe(200);
 
 describe('more than can be answered', () => {
@@ -175,8 +177,7 @@ describe('bodies without measure', () => {
   };
 
   test('one that never ends is refused, and its connection ends', async () => {
-    // So many that the next bad token is not looked up, but turned away at the door.
-    await times(30, (i) => service.request('GET', '/v1/scsp/me', { token: `scsp_cpo_${i}` }));
+    await flood();
     const answers = await Promise.all([endless(), endless(bearer('scsp_cpo_x')), endless(own())]);
     expect(answers.map((each) => each.length)).toEqual([1, 1, 1]);
     inOneShape(answers[0]?.[0], 401, 'missing-token');
@@ -250,6 +251,26 @@ describe('connections', () => {
     const answers = await say(`${pairRequest(code)}nonsense\r\n\r\n`);
     expect(answers.map(({ status }) => status)).toEqual([200, 400]);
     inOneShape(answers[1], 400, 'malformed-request');
+  });
+
+  test('what is no HTTP behind refusals is refused after them, and only once', async () => {
+    await flood();
+    const refused = head(`POST ${PATH} HTTP/1.1`, bearer('scsp_cpo_x'), 'Content-Length: 2');
+    const { id } = await service.code();
+    const slow = head(`GET /v1/app/pairing-codes/${id}?wait=1 HTTP/1.1`, bearer(service.appToken));
+    const chunked = head(`POST ${PATH} HTTP/1.1`, bearer('scsp_cpo_x'), 'Transfer-Encoding: chunked');
+    const statuses = async (text: string) => (await say(text)).map(({ status }) => status);
+    expect(
+      await Promise.all([
+        statuses(`${refused}{}nonsense\r\n\r\n`),
+        statuses(`${refused}{}${refused}{}nonsense\r\n\r\n`),
+        statuses(`${refused}{}${slow}nonsense\r\n\r\n`),
+        // Behind an answer to a request that has not come whole, a refusal of the rest would be one answer too many.
+        statuses(`${refused}{}${chunked}nonsense\r\n\r\n`),
+        statuses(`${chunked}2\r\n{}\r\nnonsense\r\n\r\n`),
+        statuses(`${slow}${chunked}nonsense\r\n\r\n`),
+      ]),
+    ).toEqual([[401, 400], [401, 401, 400], [401, 200, 400], [401, 401], [401], [200, 401]]);
   });
 
   test('a caller that closes its half after the request gets its answer, a long poll at once', async () => {

@@ -1,4 +1,4 @@
-import type { RequestListener, Server, ServerResponse } from 'node:http';
+import type { IncomingMessage, RequestListener, Server, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { leave } from '../departure';
 
@@ -8,8 +8,10 @@ const LINGER_MS = 2_000;
 type Connection = {
   /** The responses that are still to come, in the order of their requests. */
   readonly open: Set<ServerResponse>;
-  /** No request is answered any more. */
-  spoiled: boolean;
+  /** The last request that was answered before it had come whole. */
+  early?: IncomingMessage;
+  /** What follows is no HTTP. */
+  broken: boolean;
 };
 
 const connections = new WeakMap<Duplex, Connection>();
@@ -24,11 +26,10 @@ export function watchConnections(serve: RequestListener): RequestListener {
       connection.open.delete(res);
       if (!res.writableFinished) leave(res);
       if (req.complete) return;
-      connection.spoiled = true;
+      connection.early = req;
       // What has come together with the head is read in this very turn.
       setImmediate(() => {
-        if (req.complete) connection.spoiled = false;
-        else cutOff(socket, () => req.complete);
+        if (!req.complete) cutOff(socket, () => req.complete);
       });
     });
     return serve(req, res);
@@ -38,7 +39,7 @@ export function watchConnections(serve: RequestListener): RequestListener {
 function connectionOf(socket: Duplex): Connection {
   const known = connections.get(socket);
   if (known !== undefined) return known;
-  const connection: Connection = { open: new Set(), spoiled: false };
+  const connection: Connection = { open: new Set(), broken: false };
   connections.set(socket, connection);
   socket.once('end', () => {
     for (const res of connection.open) leave(res);
@@ -52,11 +53,16 @@ function connectionOf(socket: Duplex): Connection {
 
 /** Unless it is over by then: a body may be too large and yet come to its end. */
 function cutOff(socket: Duplex, over = () => false): void {
-  const timer = setTimeout(() => {
+  if (socket.destroyed) return;
+  setTimeout(() => {
     if (!over()) socket.destroy();
-    else connectionOf(socket).spoiled = false;
-  }, LINGER_MS);
-  timer.unref();
+  }, LINGER_MS).unref();
+}
+
+/** Whether the request that is coming in has its answer already, or one that waits for its turn. */
+function answeredEarly({ open, early }: Connection): boolean {
+  const latest = [...open].at(-1);
+  return early?.complete === false || (latest?.writableEnded === true && !latest.req.complete);
 }
 
 /**
@@ -67,10 +73,10 @@ export function tendConnections(server: Server, refuse: (error: Error, socket: D
   Object.assign(server, { httpAllowHalfOpen: true });
   server.on('clientError', (error, socket) => {
     const connection = connectionOf(socket);
-    if (connection.spoiled) return cutOff(socket);
-    connection.spoiled = true;
+    if (connection.broken) return;
+    connection.broken = true;
     const answer = () => {
-      refuse(error, socket);
+      if (!answeredEarly(connection)) refuse(error, socket);
       cutOff(socket);
     };
     const before = [...connection.open].filter((res) => res.req.complete).at(-1);
