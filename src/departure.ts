@@ -19,6 +19,6 @@ export function callerLeft(res: ServerResponse): AbortSignal {
 }
 
 /** Tells whoever works for the caller of a request that it has left. */
-export function leave(res: ServerResponse): void {
+export function tellLeft(res: ServerResponse): void {
   departures.get(res)?.abort(LEFT);
 }

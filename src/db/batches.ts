@@ -28,40 +28,40 @@ export class Batches<In, Out> {
   }
 
   async #run(key: string): Promise<void> {
-    let answer = () => {};
+    /** Tells the last set how it went. */
+    let answer: (() => void) | undefined;
     for (;;) {
       const waiting = this.#waiting.get(key) ?? [];
       if (waiting.length === 0) {
         this.#waiting.delete(key);
-        return answer();
+        return answer?.();
       }
-      const settled = this.#settle(key, waiting.splice(0, this.largest));
-      // The database has the next set before the answers to this one are written.
-      setImmediate(answer);
+      const settled = this.#settle(key, waiting.splice(0, this.largest), [waiting]);
+      // The database has the next set before the answers to the last are written.
+      if (answer !== undefined) setImmediate(answer);
       answer = await settled;
     }
   }
 
-  /** @returns what tells the requests how it went; those that are done one by one are told at once */
-  async #settle(key: string, batch: readonly Waiting<In, Out>[]): Promise<() => void> {
+  /**
+   * @param behind those who wait until this set is done
+   * @returns what tells the requests how it went; those that are done one by one are told at once
+   */
+  async #settle(key: string, set: Waiting<In, Out>[], behind: readonly Waiting<In, Out>[][]): Promise<() => void> {
+    const inputs = set.map(({ input }) => input);
     try {
-      const outputs = await this.work(
-        key,
-        batch.map(({ input }) => input),
-      );
-      return () =>
-        batch.forEach(({ resolve }, index) => {
-          resolve(outputs[index] as Out);
-        });
+      const outputs = await this.work(key, inputs);
+      if (outputs.length !== set.length) throw new TypeError(`${set.length} requests got ${outputs.length} results`);
+      return () => set.forEach(({ resolve }, index) => void resolve(outputs[index] as Out));
     } catch (error) {
-      const all = this.failsAll(error);
-      if (batch.length > 1 && !all) {
-        for (const one of batch) (await this.#settle(key, [one]))();
-        return () => {};
+      if (this.failsAll(error)) {
+        // Each statement takes its time to fail: those behind have waited for one, and must not wait for more.
+        const all = [set, ...behind].flatMap((waiting) => waiting.splice(0));
+        return () => all.forEach(({ reject }) => void reject(error));
       }
-      // Each statement takes its time to fail: those behind have waited for one, and must not wait for more.
-      const behind = all ? (this.#waiting.get(key)?.splice(0) ?? []) : [];
-      return () => [...batch, ...behind].forEach(({ reject }) => void reject(error));
+      if (set.length === 1) return () => set[0]?.reject(error);
+      while (set.length > 0) (await this.#settle(key, set.splice(0, 1), [set, ...behind]))();
+      return () => {};
     }
   }
 }

@@ -1,6 +1,6 @@
 import type { IncomingMessage, RequestListener, Server, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
-import { leave } from '../departure';
+import { tellLeft } from '../departure';
 
 /** Who still sends so long after an answer is cut off; a reset at once could take the answer along. */
 const LINGER_MS = 2_000;
@@ -24,7 +24,7 @@ export function watchConnections(serve: RequestListener): RequestListener {
     connection.open.add(res);
     res.once('close', () => {
       connection.open.delete(res);
-      if (!res.writableFinished) leave(res);
+      if (!res.writableFinished) tellLeft(res);
       if (req.complete) return;
       connection.early = req;
       // What has come together with the head is read in this very turn.
@@ -42,7 +42,7 @@ function connectionOf(socket: Duplex): Connection {
   const connection: Connection = { open: new Set(), broken: false };
   connections.set(socket, connection);
   socket.once('end', () => {
-    for (const res of connection.open) leave(res);
+    for (const res of connection.open) tellLeft(res);
   });
   // Node tells the end of a connection to the response whose turn it is, and forgets those behind it in a pipeline.
   socket.once('close', () => {
