@@ -25,7 +25,7 @@ export async function measure(
 
 /**
  * What each refusal costs, after as many of its kind as the pairings were warmed up with.
- * @param count of a kind
+ * @param count how many of each kind are measured
  */
 export async function refusals(
   folder: string,

@@ -11,8 +11,10 @@ export type Chance = {
   bytes(count: number): Buffer;
   /** A string of so many decimal digits, each string as likely as any other. */
   digits(count: number): string;
-  /** A UUIDv7. */
+  /** A UUIDv7, for what is stored. */
   uuid(): string;
+  /** A UUIDv4, which costs less and need not be in order. */
+  requestId(): string;
 };
 
 /** Keys derived from SECRET_KEY, one for each purpose. */

@@ -1,4 +1,12 @@
-import { createCipheriv, createDecipheriv, createHash, hkdfSync, randomBytes, randomInt } from 'node:crypto';
+import {
+  createCipheriv,
+  createDecipheriv,
+  createHash,
+  hkdfSync,
+  randomBytes,
+  randomInt,
+  randomUUID,
+} from 'node:crypto';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { v7 } from 'uuid';
@@ -10,6 +18,7 @@ export const chance: Chance = {
   bytes: randomBytes,
   digits: (count) => Array.from({ length: count }, () => randomInt(10)).join(''),
   uuid: () => v7(),
+  requestId: () => randomUUID(),
 };
 
 /**

@@ -44,6 +44,8 @@ const HTTP_LIMITS = {
   keepAliveTimeout: 75_000,
   connectionsCheckingInterval: 1_000,
   maxHeaderSize: 16_384,
+  // Beyond a number Node leaves headers out, a second Host perhaps; their size is limit enough.
+  maxHeadersCount: 0,
   // Node's own refusal is not in the one shape; http/app refuses instead.
   requireHostHeader: false,
   // Long polls, requests and as many idle ones; more are closed at once, before memory or file descriptors run out.
@@ -126,9 +128,12 @@ export async function startService(config: Config, overrides: Overrides = {}): P
 
     const load = { ...LOAD_LIMITS, ...overrides.load };
     const app = createApp(ctx, contract.document, registry, refused, operationHandlers(ctx), load);
-    const { maxConnections, ...limits } = { ...HTTP_LIMITS, ...overrides.http };
+    const { maxConnections, maxHeadersCount, ...limits } = { ...HTTP_LIMITS, ...overrides.http };
     const serve = watchConnections(door(ctx, registry, app));
-    const server = Object.assign(createServer({ ...limits, ...messagesOf(app) }, serve), { maxConnections });
+    const server = Object.assign(createServer({ ...limits, ...messagesOf(app) }, serve), {
+      maxConnections,
+      maxHeadersCount,
+    });
     server.on('checkContinue', serve).on('checkExpectation', serve);
     tendConnections(server, (error, socket) => refuseConnection(ctx, error, socket));
     const port = await listen(server, config.port, config.host);

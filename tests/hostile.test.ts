@@ -312,6 +312,12 @@ describe('requests that two could read in two ways, or nobody', () => {
   const get = (line: string, ...headers: string[]) => head(line, 'Connection: close', ...headers);
   test.each<[string, () => string, number, string]>([
     ['two hosts', () => get('GET /live HTTP/1.1', 'Host: y'), 400, 'malformed-request'],
+    [
+      'two hosts, two thousand headers apart',
+      () => get('GET /live HTTP/1.1', ...Array(2_000).fill('a:'), 'Host: y'),
+      400,
+      'malformed-request',
+    ],
     ['the same token twice', () => get('GET /v1/scsp/me HTTP/1.1', own(), own()), 400, 'malformed-request'],
     [
       'two content types',
@@ -388,6 +394,12 @@ describe('requests that two could read in two ways, or nobody', () => {
     const answers = await say(text());
     expect(answers).toHaveLength(1);
     inOneShape(answers[0], status, type);
+  });
+
+  test('the same bad token twice, in a flood of bad tokens', async () => {
+    await flood();
+    const bad = bearer('scsp_cpo_x');
+    inOneShape((await say(get('GET /v1/scsp/me HTTP/1.1', bad, bad)))[0], 400, 'malformed-request');
   });
 
   test('thousands of empty headers and of query parameters are borne', async () => {

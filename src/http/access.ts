@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto';
 import type { IncomingHttpHeaders } from 'node:http';
 import type { RequestHandler } from 'express';
 import type { Context } from '../context';
@@ -9,11 +8,11 @@ const SANE_ID = /^[\w.~+/=:-]{1,128}$/;
 /** Asked every few seconds by machines; logged only when asked to. */
 const PROBES = new Set(['live', 'ready']);
 
-/** The ids of a request: its own when sane, else a new one, which need not be in order; the correlation id only when sane. */
-export function idsOf(headers: IncomingHttpHeaders) {
+/** The ids of a request: its own when sane, else a new one; the correlation id only when sane. */
+export function idsOf({ chance }: Context, headers: IncomingHttpHeaders) {
   const sane = (given: unknown) => (typeof given === 'string' && SANE_ID.test(given) ? given : undefined);
   return {
-    requestId: sane(headers['x-request-id']) ?? randomUUID(),
+    requestId: sane(headers['x-request-id']) ?? chance.requestId(),
     correlationId: sane(headers['x-correlation-id']),
   };
 }
@@ -22,7 +21,7 @@ export function idsOf(headers: IncomingHttpHeaders) {
 export function access(ctx: Context): RequestHandler {
   return (req, res, next) => {
     const began = performance.now();
-    const { requestId, correlationId } = idsOf(req.headers);
+    const { requestId, correlationId } = idsOf(ctx, req.headers);
     res.locals.requestId = requestId;
     res.set('X-Request-ID', requestId);
     if (correlationId !== undefined) res.set('X-Correlation-ID', correlationId);

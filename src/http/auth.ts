@@ -23,7 +23,7 @@ export function bearer(registry: TokenRegistry): (req: Request, roles: string[])
   );
 
   // The strategy also takes access_token from query and body; it is shown the header alone. And what passport is shown
-  // it keeps until the next major garbage collection: V8 allocates functions that are assigned to properties as old.
+  // it keeps until the next major garbage collection: V8 allocates function literals assigned to properties as old.
   const authenticate = (authorization: string | undefined) =>
     new Promise<Caller>((resolve, reject) => {
       const done = (error: unknown, caller: Caller | false) => {
@@ -48,7 +48,7 @@ export function bearer(registry: TokenRegistry): (req: Request, roles: string[])
   };
 }
 
-/** RFC 6750, 3: no `error` when no token was sent. Made once: a flood is refused with nothing else. */
+/** Made once, for a flood of them. RFC 6750, 3: no `error` when no token was sent. */
 const MISSING = new Problem('missing-token', { headers: { 'WWW-Authenticate': `Bearer realm="${REALM}"` } });
 const INVALID = new Problem('invalid-token', {
   headers: { 'WWW-Authenticate': `Bearer realm="${REALM}", error="invalid_token"` },

@@ -16,7 +16,7 @@ export function door(ctx: Context, registry: TokenRegistry, app: RequestListener
     if (token === undefined || !registry.refuses(token)) return app(req, res);
 
     const began = performance.now();
-    const { requestId, correlationId } = idsOf(req.headers);
+    const { requestId, correlationId } = idsOf(ctx, req.headers);
     const problem = unauthorized(req.headers.authorization);
     const body = JSON.stringify(bodyOf(problem, requestId));
     res.writeHead(problem.status, {

@@ -69,7 +69,7 @@ export function refuseConnection(ctx: Context, error: NodeJS.ErrnoException, soc
     ERR_HTTP_REQUEST_TIMEOUT: 'request-timeout',
   };
   const problem = new Problem(types[error.code ?? ''] ?? 'malformed-request');
-  const requestId = ctx.chance.uuid();
+  const requestId = ctx.chance.requestId();
   const body = JSON.stringify(bodyOf(problem, requestId));
   ctx.events.requestAnswered(0, undefined, {
     request_id: requestId,

@@ -8,14 +8,20 @@ import type { Express } from 'express';
 export function messagesOf(app: Express) {
   class Request extends IncomingMessage {}
   class Response extends ServerResponse {}
-  Object.setPrototypeOf(Request.prototype, app.request);
-  Object.setPrototypeOf(Response.prototype, app.response);
-  Object.assign(app, { request: Request.prototype, response: Response.prototype });
+  app.request = Object.setPrototypeOf(Request.prototype, app.request);
+  app.response = Object.setPrototypeOf(Response.prototype, app.response);
   return { IncomingMessage: Request, ServerResponse: Response };
 }
 
-/** How often a request has a header. Node's `headersDistinct` would copy them all to tell. */
+/**
+ * How often a request has a header. Node's `headersDistinct` would copy them all to tell.
+ * @param name in lower case
+ */
 export function timesSent({ rawHeaders }: IncomingMessage, name: string): number {
-  return rawHeaders.filter((header, i) => i % 2 === 0 && header.length === name.length && header.toLowerCase() === name)
-    .length;
+  let times = 0;
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    const header = rawHeaders[i] ?? '';
+    if (header.length === name.length && header.toLowerCase() === name) times += 1;
+  }
+  return times;
 }

@@ -1,0 +1,73 @@
+import { once } from 'node:events';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { callerLeft } from '../src/departure';
+import { tendConnections, watchConnections } from '../src/http/connections';
+import { openRaw } from './raw-http';
+
+/** A request that has come, its answer that has not gone, and the caller's end of the connection. */
+async function aRequest() {
+  const server = createServer(watchConnections(() => undefined)).listen(0, '127.0.0.1');
+  tendConnections(server, (_error, socket) => socket.destroy());
+  await once(server, 'listening');
+  const caller = await openRaw(`http://127.0.0.1:${(server.address() as AddressInfo).port}`);
+  caller.socket.write('GET / HTTP/1.1\r\nHost: x\r\n\r\n');
+  const [req, res] = (await once(server, 'request')) as [IncomingMessage, ServerResponse];
+  const end = () => {
+    caller.socket.destroy();
+    server.close();
+    server.closeAllConnections();
+  };
+  return { req, res, caller, end };
+}
+
+const departures: [string, (request: Awaited<ReturnType<typeof aRequest>>) => Promise<unknown>][] = [
+  [
+    'has closed its half of the connection',
+    ({ req, caller }) => {
+      caller.socket.end();
+      return once(req.socket, 'end');
+    },
+  ],
+  [
+    'has closed its connection',
+    ({ res, caller }) => {
+      caller.socket.resetAndDestroy();
+      return once(res, 'close');
+    },
+  ],
+];
+
+test.each(departures)('whoever asks is told that the caller %s, before or after', async (_how, leave) => {
+  const request = await aRequest();
+  try {
+    const asked = callerLeft(request.res);
+    expect(asked.aborted).toBe(false);
+    await leave(request);
+    expect(asked.aborted).toBe(true);
+    expect(callerLeft(request.res)).toBe(asked);
+  } finally {
+    request.end();
+  }
+
+  const another = await aRequest();
+  try {
+    await leave(another);
+    expect(callerLeft(another.res).aborted).toBe(true);
+  } finally {
+    another.end();
+  }
+});
+
+test('who has been answered has not left, and is not waited for', async () => {
+  const { res, end } = await aRequest();
+  try {
+    const asked = callerLeft(res);
+    res.end();
+    await once(res, 'close');
+    expect(asked.aborted).toBe(false);
+    expect(callerLeft(res).aborted).toBe(true);
+  } finally {
+    end();
+  }
+});
