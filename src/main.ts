@@ -1,7 +1,12 @@
+import { setFlagsFromString } from 'node:v8';
 import { type Config, ConfigError, readConfig } from './config';
 import { startText } from './demo';
 import { createLog, stackOf } from './log';
 import { startService } from './service';
+
+// What V8 has once seen live long it allocates as old from then on. Requests that lived through a pause are such: with
+// that, one process in four ended up keeping all of each request until the next major collection, at a quarter more CPU.
+setFlagsFromString('--no-allocation-site-pretenuring');
 
 async function main(config: Config): Promise<void> {
   const log = createLog(config.logLevel);
