@@ -4,43 +4,47 @@ type Work<In, Out> = (key: string, batch: readonly In[]) => Promise<Out[]>;
 type Waiting<In, Out> = { readonly input: In; resolve(output: Out): void; reject(error: unknown): void };
 
 /**
- * Lets requests under the same key share a statement, and with it a commit: one statement a key is under way, and what
- * arrives meanwhile goes into the next. A lone request waits for nothing. A set that fails for a reason of its own is
- * done again one by one, so that no request harms its neighbours. `failsAll` tells errors that are nobody's own: they
- * are for the set and for all who wait.
+ * Lets requests under the same key share a statement, and with it a commit: while a set is under way, what arrives is
+ * gathered for the next. A lone request waits for nothing. A set that fails for a reason of its own is done again one by
+ * one, so that no request harms its neighbours. `failsAll` tells errors that are nobody's own: they are for the set and
+ * for all who wait. `depth` sets a key may be under way at once; one that does not wait for the set before is a full one.
  */
 export class Batches<In, Out> {
-  readonly #waiting = new Map<string, Waiting<In, Out>[]>();
+  readonly #keys = new Map<string, { readonly waiting: Waiting<In, Out>[]; underWay: number }>();
 
   constructor(
     readonly work: Work<In, Out>,
     readonly largest: number,
     readonly failsAll: (error: unknown) => boolean,
+    readonly depth = 1,
   ) {}
 
   add(key: string, input: In): Promise<Out> {
     return new Promise((resolve, reject) => {
-      const waiting = this.#waiting.get(key);
-      if (waiting !== undefined) return void waiting.push({ input, resolve, reject });
-      this.#waiting.set(key, [{ input, resolve, reject }]);
-      return void this.#run(key);
+      const of = this.#keys.get(key) ?? { waiting: [], underWay: 0 };
+      this.#keys.set(key, of);
+      of.waiting.push({ input, resolve, reject });
+      this.#next(key);
     });
   }
 
-  async #run(key: string): Promise<void> {
-    /** Tells the last set how it went. */
-    let answer: (() => void) | undefined;
-    for (;;) {
-      const waiting = this.#waiting.get(key) ?? [];
-      if (waiting.length === 0) {
-        this.#waiting.delete(key);
-        return answer?.();
-      }
-      const settled = this.#settle(key, waiting.splice(0, this.largest), [waiting]);
-      // The database has the next set before the answers to the last are written.
-      if (answer !== undefined) setImmediate(answer);
-      answer = await settled;
+  /** @returns whether a set has been sent */
+  #next(key: string): boolean {
+    const of = this.#keys.get(key);
+    if (of === undefined) return false;
+    const enough = of.underWay === 0 ? 1 : this.largest;
+    if (of.underWay === this.depth || of.waiting.length < enough) {
+      if (of.underWay === 0) this.#keys.delete(key);
+      return false;
     }
+    of.underWay += 1;
+    void this.#settle(key, of.waiting.splice(0, this.largest), [of.waiting]).then((answer) => {
+      of.underWay -= 1;
+      // The database has the next set before the answers to this one are written.
+      if (this.#next(key)) setImmediate(answer);
+      else answer();
+    });
+    return true;
   }
 
   /**
