@@ -6,7 +6,7 @@ import { launch } from '../a-process';
 import { SECRET_KEY } from '../harness';
 import { PASSWORD, postgresServer } from './a-postgres-server';
 import { secondsUntil } from './fault';
-import { account, connects, daemon, deployed, freePorts } from './programs';
+import { account, connects, daemon, deployed, freePorts, program } from './programs';
 
 export type Cluster = Awaited<ReturnType<typeof startCluster>>;
 
@@ -15,6 +15,8 @@ export type Cluster = Awaited<ReturnType<typeof startCluster>>;
  * files in `deploy/` say, and the settings of a service on them.
  */
 export async function startCluster(replicaCount: number) {
+  // Before anything runs that nobody would end.
+  for (const needed of ['postgres', 'pgbouncer', 'haproxy']) program(needed);
   const home = mkdtempSync(join(tmpdir(), 'scsp-cluster-'));
   chmodSync(home, 0o711);
   const { uid, gid } = account();
