@@ -46,7 +46,6 @@ export function createPair(ctx: Context): Pair {
     LARGEST_BATCH,
     // Whether the statement was committed is not known then: asking again one by one would tell the wrong story.
     (error) => error instanceof Problem && error.type === 'unavailable',
-    lanes.depth,
   );
 
   return async (request) => {
