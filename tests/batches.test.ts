@@ -1,7 +1,7 @@
 import { Batches } from '../src/db/batches';
 
 /** Work that a test finishes by hand: what was asked for, and how each ends. */
-function byHand(largest = 2, depth = 1) {
+function byHand(largest = 2) {
   const asked: { key: string; set: readonly string[]; done(outputs: string[]): void; failed(error: Error): void }[] =
     [];
   let wake = () => {};
@@ -10,7 +10,7 @@ function byHand(largest = 2, depth = 1) {
       asked.push({ key, set, done, failed });
       wake();
     });
-  const batches = new Batches<string, string>(work, largest, (error) => error instanceof RangeError, depth);
+  const batches = new Batches<string, string>(work, largest, (error) => error instanceof RangeError);
   /** The set that is asked for as the n-th, once it is. */
   const set = async (n: number) => {
     while (asked[n] === undefined)
@@ -34,24 +34,6 @@ test('a lone request waits for nothing; what arrives meanwhile shares the next s
   expect((await set(2)).set).toEqual(['d']);
   (await set(2)).done(['D']);
   expect(await Promise.all(answers)).toEqual(['A', 'B', 'C', 'D']);
-});
-
-test('a full set does not wait for the one before, as far as the depth goes', async () => {
-  const { batches, asked, set } = byHand(2, 2);
-  const answers = [...'abcdef'].map((one) => told(batches.add('cpo', one)));
-  expect(asked.map((one) => one.set)).toEqual([['a'], ['b', 'c']]);
-  (await set(0)).done(['A']);
-  expect((await set(2)).set).toEqual(['d', 'e']);
-  (await set(2)).failed(new RangeError('gone'));
-  // Those behind are told; what is under way is answered for itself.
-  expect(await Promise.all(answers.slice(3))).toEqual(['gone', 'gone', 'gone']);
-  (await set(1)).done(['B', 'C']);
-  expect(await Promise.all(answers.slice(0, 3))).toEqual(['A', 'B', 'C']);
-
-  // Less than a full set waits.
-  for (const one of 'gh') void batches.add('cpo', one);
-  expect((await set(3)).set).toEqual(['g']);
-  expect(asked).toHaveLength(4);
 });
 
 test('keys do not wait for each other', async () => {

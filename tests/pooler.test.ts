@@ -1,5 +1,4 @@
-import { openDatabase, SERVER_TIMEOUTS } from '../src/db/database';
-import { Lanes, prepared } from '../src/db/lanes';
+import { openDatabase, prepared, preparedRows, SERVER_TIMEOUTS } from '../src/db/database';
 import { model } from '../src/model';
 import { createTestDatabase, startHarness } from './harness';
 
@@ -57,12 +56,11 @@ describe('with time-outs that stand in the database', () => {
 test.each([
   ['is not known there', (name: string) => `deallocate "${name}"`],
   ['is known there already', (name: string) => `prepare "${name}" as select 1`],
-])('behind a pooler a prepared statement whose name %s is run without one', async (_what, misplace) => {
-  const db = await openDatabase(database.url, model, 1, true);
-  const lanes = new Lanes(db);
-  const statement = prepared('one', 'select $1::int as one');
-  if (misplace(statement.name).startsWith('deallocate')) await lanes.rows('', statement, [1]);
-  await db.query(misplace(statement.name));
-  for (const one of [2, 3]) expect(await lanes.rows('', statement, [one])).toEqual([{ one }]);
-  await db.destroy();
-});
+])('a prepared statement whose name %s is run without one', async (_what, misplace) =>
+  withDatabase(async (db) => {
+    const statement = prepared('one', 'select $1::int as one');
+    if (misplace(statement.name).startsWith('deallocate')) await preparedRows(db, statement, [1]);
+    await db.query(misplace(statement.name));
+    for (const one of [2, 3]) expect(await preparedRows(db, statement, [one])).toEqual([{ one }]);
+  }),
+);

@@ -4,68 +4,68 @@ type Work<In, Out> = (key: string, batch: readonly In[]) => Promise<Out[]>;
 type Waiting<In, Out> = { readonly input: In; resolve(output: Out): void; reject(error: unknown): void };
 
 /**
- * Lets requests under the same key share a statement, and with it a commit: while a set is under way, what arrives is
- * gathered for the next. A lone request waits for nothing. A set that fails for a reason of its own is done again one by
- * one, so that no request harms its neighbours. `failsAll` tells errors that are nobody's own: they are for the set and
- * for all who wait. `depth` sets a key may be under way at once; one that does not wait for the set before is a full one.
+ * Lets requests under the same key share a statement, and with it a commit: one statement a key is under way, and what
+ * arrives meanwhile goes into the next. A lone request waits for nothing. A set that fails for a reason of its own is
+ * done again one by one, so that no request harms its neighbours. `failsAll` tells errors that are nobody's own: they
+ * are for the set and for all who wait.
  */
 export class Batches<In, Out> {
-  readonly #keys = new Map<string, { readonly waiting: Waiting<In, Out>[]; underWay: number }>();
+  /** By key, those who have no answer: first the set that is under way, then those behind it. */
+  readonly #waiting = new Map<string, Waiting<In, Out>[]>();
 
   constructor(
     readonly work: Work<In, Out>,
     readonly largest: number,
     readonly failsAll: (error: unknown) => boolean,
-    readonly depth = 1,
   ) {}
 
   add(key: string, input: In): Promise<Out> {
     return new Promise((resolve, reject) => {
-      const of = this.#keys.get(key) ?? { waiting: [], underWay: 0 };
-      this.#keys.set(key, of);
-      of.waiting.push({ input, resolve, reject });
-      this.#next(key);
+      const waiting = this.#waiting.get(key);
+      if (waiting !== undefined) return void waiting.push({ input, resolve, reject });
+      const first = [{ input, resolve, reject }];
+      this.#waiting.set(key, first);
+      return void this.#run(key, first);
     });
   }
 
-  /** @returns whether a set has been sent */
-  #next(key: string): boolean {
-    const of = this.#keys.get(key);
-    if (of === undefined) return false;
-    const enough = of.underWay === 0 ? 1 : this.largest;
-    if (of.underWay === this.depth || of.waiting.length < enough) {
-      if (of.underWay === 0) this.#keys.delete(key);
-      return false;
+  async #run(key: string, waiting: Waiting<In, Out>[]): Promise<void> {
+    /** So many are left of a set that failed. */
+    let oneByOne = 0;
+    /** Tells the last set how it went. */
+    let answer: (() => void) | undefined;
+    while (waiting.length > 0) {
+      const set = waiting.slice(0, oneByOne > 0 ? 1 : this.largest);
+      const settled = this.#settle(key, set);
+      // The database has the next set before the answers to the last are written.
+      if (answer !== undefined) setImmediate(answer);
+      const { error, outputs } = await settled;
+      answer = undefined;
+      const all = outputs === undefined && this.failsAll(error);
+      if (outputs === undefined && !all && set.length > 1) {
+        oneByOne = set.length;
+        continue;
+      }
+      oneByOne -= 1;
+      // Each statement takes its time to fail: those behind have waited for one, and must not wait for more.
+      const told = waiting.splice(0, all ? waiting.length : set.length);
+      answer =
+        outputs === undefined
+          ? () => told.forEach(({ reject }) => void reject(error))
+          : () => told.forEach(({ resolve }, index) => void resolve(outputs[index] as Out));
     }
-    of.underWay += 1;
-    void this.#settle(key, of.waiting.splice(0, this.largest), [of.waiting]).then((answer) => {
-      of.underWay -= 1;
-      // The database has the next set before the answers to this one are written.
-      if (this.#next(key)) setImmediate(answer);
-      else answer();
-    });
-    return true;
+    this.#waiting.delete(key);
+    answer?.();
   }
 
-  /**
-   * @param behind those who wait until this set is done
-   * @returns what tells the requests how it went; those that are done one by one are told at once
-   */
-  async #settle(key: string, set: Waiting<In, Out>[], behind: readonly Waiting<In, Out>[][]): Promise<() => void> {
+  async #settle(key: string, set: readonly Waiting<In, Out>[]): Promise<{ outputs?: Out[]; error?: unknown }> {
     const inputs = set.map(({ input }) => input);
     try {
       const outputs = await this.work(key, inputs);
       if (outputs.length !== set.length) throw new TypeError(`${set.length} requests got ${outputs.length} results`);
-      return () => set.forEach(({ resolve }, index) => void resolve(outputs[index] as Out));
+      return { outputs };
     } catch (error) {
-      if (this.failsAll(error)) {
-        // Each statement takes its time to fail: those behind have waited for one, and must not wait for more.
-        const all = [set, ...behind].flatMap((waiting) => waiting.splice(0));
-        return () => all.forEach(({ reject }) => void reject(error));
-      }
-      if (set.length === 1) return () => set[0]?.reject(error);
-      while (set.length > 0) (await this.#settle(key, set.splice(0, 1), [set, ...behind]))();
-      return () => {};
+      return { error };
     }
   }
 }

@@ -1,6 +1,8 @@
+import { createHash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { ClientBase } from 'pg';
+import type { ClientBase, Pool } from 'pg';
 import { DataSource, type EntityManager, type EntitySchema, type MigrationInterface, QueryFailedError } from 'typeorm';
+import type { PostgresDriver } from 'typeorm/driver/postgres/PostgresDriver';
 import { Problem } from '../problems';
 import { closeWhenLost } from './lost-connections';
 import { refuseUnreplicated } from './unreplicated';
@@ -41,8 +43,8 @@ export function describe(url: string, model: DatabaseModel, extra: object): Data
     extra: {
       keepAlive: true,
       onConnect(client: ClientBase) {
-        refuseUnreplicated(client);
         closeWhenLost(client);
+        refuseUnreplicated(client);
       },
       ...extra,
     },
@@ -56,7 +58,7 @@ export function describe(url: string, model: DatabaseModel, extra: object): Data
  */
 export function openDatabase(url: string, model: DatabaseModel, connections = 10, pooled = false): Promise<Database> {
   const timeouts = pooled ? CLIENT_TIMEOUTS : { ...CLIENT_TIMEOUTS, ...SERVER_TIMEOUTS };
-  return describe(url, model, { max: connections, pipeline: !pooled, ...timeouts }).initialize();
+  return describe(url, model, { max: connections, ...timeouts }).initialize();
 }
 
 /**
@@ -73,6 +75,39 @@ export function rows<Row>(
   return (db instanceof DataSource ? untilSettled(ask) : ask()).catch((error: unknown) => {
     throw unavailableOr(error);
   });
+}
+
+export type Prepared = { readonly name: string; readonly text: string };
+
+/** A statement to be prepared. Its name tells its text: a pooler may lead to where another version prepared its own. */
+export function prepared(what: string, text: string): Prepared {
+  return { name: `${what}_${createHash('sha256').update(text).digest('hex').slice(0, 16)}`, text };
+}
+
+/** The name is not known there, or known there already: a pooler has led to another session than the last time. */
+const MISPLACED = ['26000', '42P05'];
+const nameless = new WeakSet<Pool>();
+
+/**
+ * The rows of a statement that each connection parses and plans once, under its name. TypeORM sends statements without
+ * a name, which PostgreSQL plans anew each time: for the pairing statement that costs more than running it. Behind a
+ * pooler that does not keep track of names, which shows before anything is run, it goes without one from then on.
+ * @throws Problem `unavailable` when the database cannot answer now
+ */
+export async function preparedRows<Row extends object>(
+  db: Database,
+  { name, text }: Prepared,
+  values: unknown[],
+): Promise<Row[]> {
+  const pool: Pool = (db.driver as PostgresDriver).master;
+  try {
+    const named = { ...(!nameless.has(pool) && { name }), text, values };
+    return (await untilSettled(() => pool.query<Row>(named))).rows;
+  } catch (error) {
+    if (!MISPLACED.includes(stateOf(error) ?? '')) throw unavailableOr(error);
+    nameless.add(pool);
+    return rows(db, text, values);
+  }
 }
 
 /**
@@ -109,7 +144,7 @@ const PATIENCE_MS = 500;
  * Asks again what the database rolled back for the sake of others. With the isolation that PostgreSQL has by default
  * that does not happen; with a stricter one, or on a database of several nodes, it does in each race.
  */
-export async function untilSettled<T>(ask: () => Promise<T>): Promise<T> {
+async function untilSettled<T>(ask: () => Promise<T>): Promise<T> {
   for (const deadline = performance.now() + PATIENCE_MS; ; await sleep(1 + Math.random() * 20)) {
     try {
       return await ask();
@@ -135,6 +170,6 @@ export function isAway(error: unknown): boolean {
   return state === undefined || UNAVAILABLE_STATES.test(state);
 }
 
-export function unavailableOr(error: unknown): unknown {
+function unavailableOr(error: unknown): unknown {
   return isAway(error) ? new Problem('unavailable', { cause: error }) : error;
 }

@@ -12,27 +12,20 @@ export function refuseUnreplicated(client: ClientBase): void {
   client.on('notice', ({ routine }) => {
     warned ||= routine === WAITING;
   });
-  const outcome = (error: unknown) => {
-    const refusal = warned ? new Error('committed here, but not known to be on the standby') : undefined;
-    warned = false;
-    return error ?? refusal;
-  };
+  const refusal = () => (warned ? new Error('committed here, but not known to be on the standby') : undefined);
   client.query = new Proxy(client.query, {
     apply(query, self, args: unknown[]) {
-      const last = args.at(-1);
-      if (typeof last === 'function')
-        return Reflect.apply(query, self, [
-          ...args.slice(0, -1),
-          (error: unknown, result: unknown) => last(outcome(error), result),
-        ]);
-      // A promise would tell of it too late: the warning of the next statement could be there by then.
-      return new Promise((resolve, reject) => {
-        const done = (error: unknown, result: unknown) => {
-          const failed = outcome(error);
-          if (failed) reject(failed);
-          else resolve(result);
-        };
-        Reflect.apply(query, self, [...args, done]);
+      warned = false;
+      const callback = args.at(-1);
+      // A pool's own `query` asks with one.
+      if (typeof callback === 'function')
+        args[args.length - 1] = (error: unknown, result: unknown) => callback(error ?? refusal(), result);
+      const answer: unknown = Reflect.apply(query, self, args);
+      if (!(answer instanceof Promise)) return answer;
+      return answer.then((result) => {
+        const refused = refusal();
+        if (refused) throw refused;
+        return result;
       });
     },
   });

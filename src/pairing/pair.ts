@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { hashCode, normalizeCode } from '../codes/code';
 import type { Context } from '../context';
 import { Batches } from '../db/batches';
-import { Lanes, prepared } from '../db/lanes';
+import { prepared, preparedRows } from '../db/database';
 import { Problem } from '../problems';
 import { type Station, stationKey } from '../stations/station';
 import { asLimits, type Room, rateLimitHeaders } from './limits';
@@ -36,11 +36,10 @@ export type Pair = (request: PairRequest) => Promise<void>;
  */
 export function createPair(ctx: Context): Pair {
   const statement = prepared('pair', pairStatement(ctx.config));
-  const lanes = new Lanes(ctx.db);
   const batches = new Batches<PairRow, Answer>(
     async (cpoId, batch) => {
       const requests = batch.map((row, n) => ({ ...row, n }));
-      const answers = await lanes.rows<Answer>(cpoId, statement, [JSON.stringify(requests), cpoId]);
+      const answers = await preparedRows<Answer>(ctx.db, statement, [JSON.stringify(requests), cpoId]);
       return answers.sort((a, b) => a.n - b.n);
     },
     LARGEST_BATCH,
