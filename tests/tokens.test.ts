@@ -4,7 +4,7 @@ import { Bell } from '../src/db/bell';
 import type { Database } from '../src/db/database';
 import { TokenRegistry } from '../src/tokens/registry';
 import { issueToken, revokeToken, rotateToken, TOKENS_CHANNEL } from '../src/tokens/tokens';
-import { type Harness, recordedLog, startHarness, type TestCpo } from './harness';
+import { type Answer, type Harness, recordedLog, startHarness, type TestCpo } from './harness';
 
 const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;
@@ -21,14 +21,17 @@ const tokenOf = async (cpo: TestCpo) =>
 const rowOf = async (id: string) => (await service.sql.query('select *, xmin from tokens where id = $1', [id])).rows[0];
 const rotate = (id: string, hours = 24) => rotateToken(service.operator, id, hours);
 
-/** Asks until the answer has the wanted status, for the second in which a change is in force. */
-async function statusWhenInForce(token: string, wanted: number): Promise<number> {
+/** Asks until the answer is as wanted, for the second in which a change is in force; returns the last one. */
+async function whenInForce(token: string, wanted: (answer: Answer) => boolean): Promise<Answer> {
   const deadline = performance.now() + 1_000;
   for (;;) {
-    const { status } = await me(token);
-    if (status === wanted || performance.now() > deadline) return status;
+    const answer = await me(token);
+    if (wanted(answer) || performance.now() > deadline) return answer;
   }
 }
+
+const statusWhenInForce = async (token: string, wanted: number) =>
+  (await whenInForce(token, ({ status }) => status === wanted)).status;
 
 describe('rotating a token', () => {
   test('gives its owner a second one; both work, and the old one ends when the overlap is over', async () => {
@@ -40,8 +43,10 @@ describe('rotating a token', () => {
     expect((rotated.expiresAt.getTime() - Date.now()) / DAY_MS).toBeCloseTo(365, 1);
     expect(await statusWhenInForce(rotated.token, 200)).toBe(200);
     expect((await me(rotated.token)).body.cpo).toEqual({ id: cpo.id, name: cpo.name });
-    const { body } = await me(cpo.token);
-    expect(body.token.expires_at).toBe(rotated.oldExpiresAt.toISOString());
+    // The new one is looked up while it is unknown; that the old one has become shorter is heard of.
+    const ends = rotated.oldExpiresAt.toISOString();
+    const { body } = await whenInForce(cpo.token, (answer) => answer.body.token?.expires_at === ends);
+    expect(body.token.expires_at).toBe(ends);
     expect(await rowOf(rotated.id)).toMatchObject({ replaces: old.id, cpo_id: cpo.id, role: 'cpo' });
   });
 
