@@ -1,6 +1,7 @@
 import { openDatabase, prepared, preparedRows, SERVER_TIMEOUTS } from '../src/db/database';
 import { model } from '../src/model';
-import { createTestDatabase, startHarness } from './harness';
+import { createTestDatabase, startHarness, type TestCpo } from './harness';
+import { startProxy } from './tcp-proxy';
 
 let database: Awaited<ReturnType<typeof createTestDatabase>>;
 beforeEach(async () => {
@@ -50,6 +51,24 @@ describe('with time-outs that stand in the database', () => {
       'notifications do not arrive: DATABASE_DIRECT_URL must lead to the database of DATABASE_URL, past any pooler',
     );
     await other.drop();
+  });
+
+  test('while the direct way alone is broken, codes pair and what is revoked is refused at once', async () => {
+    const first = await startPooled(otherWay());
+    const cpos = [await first.cpo(), await first.cpo()] as const;
+    const proxy = await startProxy(database.url);
+    // It has both tokens in memory from its start on.
+    const deaf = await startPooled(proxy.url);
+    await proxy.down();
+    await deaf.log.waitFor(({ message }) => message.startsWith('notifications lost'));
+    await first.sql.query('update tokens set revoked_at = now() where cpo_id = $1', [cpos[0].id]);
+    const statusOf = async ({ token }: TestCpo) => (await deaf.request('GET', '/v1/scsp/me', { token })).status;
+    expect(await Promise.all(cpos.map(statusOf))).toEqual([401, 200]);
+    expect((await deaf.pair(cpos[1], (await deaf.code()).code)).status).toBe(200);
+    await proxy.up();
+    await deaf.stop();
+    await first.stop();
+    await proxy.stop();
   });
 });
 
