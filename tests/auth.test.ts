@@ -1,6 +1,7 @@
 import { setSuspended } from '../src/cpos/cpos';
 import { revokeToken } from '../src/tokens/tokens';
 import { type Answer, type Harness, startHarness, type TestCpo } from './harness';
+import { untilStatus } from './until';
 
 let service: Harness;
 let replica: Harness;
@@ -69,14 +70,8 @@ test('the wrong role is refused before the body is looked at', async () => {
   expect([asCpo.status, asCpo.body.type]).toEqual([403, '/problems/wrong-role']);
 });
 
-/** Asks a replica until it answers otherwise; a second is what the contract gives a revocation. */
-async function withinASecond(token: string, status: number): Promise<Answer> {
-  const deadline = performance.now() + 1000;
-  for (;;) {
-    const answer = await replica.request('GET', '/v1/scsp/me', { token });
-    if (answer.status === status || performance.now() > deadline) return answer;
-  }
-}
+const withinASecond = (token: string, status: number) =>
+  untilStatus(status, () => replica.request('GET', '/v1/scsp/me', { token }));
 
 test('a revoked token is refused by every replica within a second', async () => {
   const other = remembered.pop() as TestCpo;

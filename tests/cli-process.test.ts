@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
 import station from './fixtures/ocpp/station.json';
+import { untilStatus } from './until';
 
 // The built program in processes of its own; what each command does and says is in cli.test.ts.
 
@@ -15,8 +16,6 @@ jest.setTimeout(60_000);
 const ROOT = join(__dirname, '..');
 const CLI = join(ROOT, 'dist', 'src', 'cli.js');
 const MAIN = join(ROOT, 'dist', 'src', 'main.js');
-/** The time in which a change of tokens is in force. */
-const IN_FORCE_MS = 1_000;
 
 type Ended = { code: number; stdout: string; stderr: string };
 type Settings = Record<string, string>;
@@ -101,14 +100,6 @@ const post = (url: string, token: string, body: unknown) =>
     body: JSON.stringify(body),
   });
 
-/** The status of an answer, asked for until it is the wanted one or that takes too long. */
-async function statusWhenInForce(ask: () => Promise<Response>, wanted: number): Promise<number> {
-  const deadline = performance.now() + IN_FORCE_MS;
-  let { status } = await ask();
-  while (status !== wanted && performance.now() < deadline) ({ status } = await ask());
-  return status;
-}
-
 test('a refusal ends the program with 1, its reason alone on standard error', async () => {
   const settings = { DATABASE_URL: 'postgres://scsp:open-sesame@127.0.0.1:1/scsp' };
   expect(await scsp(settings, ['cpo', 'list', '--json'])).toEqual({
@@ -166,9 +157,9 @@ describe('the embedded database', () => {
     test('is reached, and what a command changes is in force in the service', async () => {
       const app = await command(['token', 'issue', '--app', 'Jedlix']);
       const issue = () => post(`${url}/v1/app/pairing-codes`, app.token, { user_id: 'u', charging_location_id: 'l' });
-      expect(await statusWhenInForce(issue, 201)).toBe(201);
+      expect((await untilStatus(201, issue)).status).toBe(201);
       await command(['token', 'revoke', app.id]);
-      expect(await statusWhenInForce(issue, 401)).toBe(401);
+      expect((await untilStatus(401, issue)).status).toBe(401);
     });
 
     test('has the key of the service: a code that a command issues pairs a station', async () => {

@@ -7,14 +7,13 @@ import { Client } from 'pg';
 import { run } from '../src/cli';
 import { createLog } from '../src/log';
 import { type SandboxCpo, startSandboxCpo } from '../src/sandbox/cpo';
-import { type Answer, aStation, createTestDatabase, type Harness, startHarness } from './harness';
+import { aStation, createTestDatabase, type Harness, startHarness } from './harness';
+import { untilStatus } from './until';
 
 // Commands run in this process, which is quick; cli-process.test.ts runs the program.
 
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
 const RFC_3339 = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/;
-/** The time in which a change of tokens and CPOs is in force. */
-const IN_FORCE_MS = 1_000;
 /** Nobody listens there. */
 const CLOSED = 'http://127.0.0.1:1';
 
@@ -79,14 +78,6 @@ const wrongUsage = (words: string): Ended => ({ code: 2, stdout: '', stderr: exp
 const each = <T>(items: readonly T[], start: (item: T) => Promise<Ended>) => Promise.all(items.map(start));
 
 const addCpo = (): Promise<{ id: string; name: string }> => json('cpo', 'add', `CPO ${randomUUID()}`);
-
-/** The status of an answer, asked for until it is the wanted one or that takes too long. */
-async function statusWhenInForce(ask: () => Promise<Answer>, wanted: number): Promise<number> {
-  const deadline = performance.now() + IN_FORCE_MS;
-  let { status } = await ask();
-  while (status !== wanted && performance.now() < deadline) ({ status } = await ask());
-  return status;
-}
 
 describe('scsp cpo', () => {
   test('adding a CPO tells a program its id and name, and its base URL when it has one', async () => {
@@ -245,11 +236,11 @@ describe('scsp cpo', () => {
 
     const suspended = await json('cpo', 'suspend', id);
     expect(suspended).toMatchObject({ id, suspended_at: expect.stringMatching(RFC_3339) });
-    expect(await statusWhenInForce(pair, 403)).toBe(403);
+    expect((await untilStatus(403, pair)).status).toBe(403);
     expect(await json('cpo', 'suspend', id)).toEqual(suspended);
 
     expect(await json('cpo', 'resume', id)).not.toHaveProperty('suspended_at');
-    expect(await statusWhenInForce(pair, 404)).toBe(404);
+    expect((await untilStatus(404, pair)).status).toBe(404);
   });
 
   test('a person is told of a suspension and its end', async () => {
@@ -282,7 +273,7 @@ describe('scsp token', () => {
     });
     expect((Date.parse(issued.expires_at) - Date.now()) / 86_400_000).toBeCloseTo(365, 0);
     const pair = () => service.pair({ id, name: '', token: issued.token }, '000000');
-    expect(await statusWhenInForce(pair, 404)).toBe(404);
+    expect((await untilStatus(404, pair)).status).toBe(404);
   });
 
   test("an app's token works against the running service until it is revoked, within a second", async () => {
@@ -292,11 +283,11 @@ describe('scsp token', () => {
         token: issued.token,
         body: { user_id: randomUUID(), charging_location_id: 'home' },
       });
-    expect(await statusWhenInForce(ask, 201)).toBe(201);
+    expect((await untilStatus(201, ask)).status).toBe(201);
 
     const revoked = await json('token', 'revoke', issued.id);
     expect(revoked).toEqual({ id: issued.id, revoked_at: expect.stringMatching(RFC_3339) });
-    expect(await statusWhenInForce(ask, 401)).toBe(401);
+    expect((await untilStatus(401, ask)).status).toBe(401);
     expect(await json('token', 'revoke', issued.id)).toEqual(revoked);
   });
 

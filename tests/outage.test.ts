@@ -1,5 +1,6 @@
 import { type BehindProxy, startBehindProxy } from './behind-proxy';
 import type { TestCpo } from './harness';
+import { untilStatus } from './until';
 
 let { proxy, service, stop } = {} as BehindProxy;
 let cpo: TestCpo;
@@ -10,14 +11,8 @@ beforeAll(async () => {
 });
 afterAll(() => stop());
 
-/** Asks until the service answers so, while it comes back; a deadline ends it. */
-async function until(status: number, ask: () => Promise<{ status: number }>): Promise<number> {
-  const deadline = performance.now() + 10_000;
-  for (;;) {
-    const answer = await ask();
-    if (answer.status === status || performance.now() > deadline) return answer.status;
-  }
-}
+/** Time to come back after an outage. */
+const BACK_MS = 10_000;
 
 test.each([
   ['refuses connections', () => proxy.down()],
@@ -44,8 +39,8 @@ test.each([
   expect((await service.request('GET', '/live')).status).toBe(200);
 
   await proxy.up();
-  expect(await until(200, () => service.request('GET', '/ready'))).toBe(200);
-  expect(await until(200, () => service.pair(cpo, code.code))).toBe(200);
+  expect((await untilStatus(200, () => service.request('GET', '/ready'), BACK_MS)).status).toBe(200);
+  expect((await untilStatus(200, () => service.pair(cpo, code.code), BACK_MS)).status).toBe(200);
   expect((await service.followCode(code.id)).body.status).toBe('used');
 });
 

@@ -4,7 +4,8 @@ import { Bell } from '../src/db/bell';
 import type { Database } from '../src/db/database';
 import { TokenRegistry } from '../src/tokens/registry';
 import { issueToken, revokeToken, rotateToken, TOKENS_CHANNEL } from '../src/tokens/tokens';
-import { type Answer, type Harness, recordedLog, startHarness, type TestCpo } from './harness';
+import { type Harness, recordedLog, startHarness, type TestCpo } from './harness';
+import { until, untilStatus } from './until';
 
 const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;
@@ -21,18 +22,6 @@ const tokenOf = async (cpo: TestCpo) =>
 const rowOf = async (id: string) => (await service.sql.query('select *, xmin from tokens where id = $1', [id])).rows[0];
 const rotate = (id: string, hours = 24) => rotateToken(service.operator, id, hours);
 
-/** Asks until the answer is as wanted, for the second in which a change is in force; returns the last one. */
-async function whenInForce(token: string, wanted: (answer: Answer) => boolean): Promise<Answer> {
-  const deadline = performance.now() + 1_000;
-  for (;;) {
-    const answer = await me(token);
-    if (wanted(answer) || performance.now() > deadline) return answer;
-  }
-}
-
-const statusWhenInForce = async (token: string, wanted: number) =>
-  (await whenInForce(token, ({ status }) => status === wanted)).status;
-
 describe('rotating a token', () => {
   test('gives its owner a second one; both work, and the old one ends when the overlap is over', async () => {
     const cpo = await service.cpo();
@@ -41,11 +30,14 @@ describe('rotating a token', () => {
     expect(rotated).toMatchObject({ replaces: old.id, token: expect.stringMatching(/^scsp_cpo_[\w-]{43}$/) });
     expect((rotated.oldExpiresAt.getTime() - Date.now()) / HOUR_MS).toBeCloseTo(24, 1);
     expect((rotated.expiresAt.getTime() - Date.now()) / DAY_MS).toBeCloseTo(365, 1);
-    expect(await statusWhenInForce(rotated.token, 200)).toBe(200);
+    expect((await untilStatus(200, () => me(rotated.token))).status).toBe(200);
     expect((await me(rotated.token)).body.cpo).toEqual({ id: cpo.id, name: cpo.name });
     // The new one is looked up while it is unknown; that the old one has become shorter is heard of.
     const ends = rotated.oldExpiresAt.toISOString();
-    const { body } = await whenInForce(cpo.token, (answer) => answer.body.token?.expires_at === ends);
+    const { body } = await until(
+      (answer) => answer.body.token?.expires_at === ends,
+      () => me(cpo.token),
+    );
     expect(body.token.expires_at).toBe(ends);
     expect(await rowOf(rotated.id)).toMatchObject({ replaces: old.id, cpo_id: cpo.id, role: 'cpo' });
   });
@@ -62,7 +54,7 @@ describe('rotating a token', () => {
     const cpo = await service.cpo();
     expect((await me(cpo.token)).status).toBe(200);
     const { token } = await rotate((await tokenOf(cpo)).id, 0);
-    expect(await statusWhenInForce(cpo.token, 401)).toBe(401);
+    expect((await untilStatus(401, () => me(cpo.token))).status).toBe(401);
     expect((await me(token)).status).toBe(200);
   });
 

@@ -1,0 +1,23 @@
+/** So soon after it was made a change to a CPO or a token is in force on every replica. */
+const IN_FORCE_MS = 1_000;
+
+/** Asks until the answer is as wanted, or it is too late for that; returns the last answer. */
+export async function until<Answer>(
+  wanted: (answer: Answer) => boolean,
+  ask: () => Promise<Answer>,
+  withinMs = IN_FORCE_MS,
+): Promise<Answer> {
+  for (const deadline = performance.now() + withinMs; ; ) {
+    const answer = await ask();
+    if (wanted(answer) || performance.now() > deadline) return answer;
+  }
+}
+
+/** Asks until the answer has the status, or it is too late for that; returns the last answer. */
+export function untilStatus<Answer extends { status: number }>(
+  status: number,
+  ask: () => Promise<Answer>,
+  withinMs?: number,
+): Promise<Answer> {
+  return until((answer) => answer.status === status, ask, withinMs);
+}
