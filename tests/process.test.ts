@@ -17,7 +17,8 @@ const json = async (response: Response): Promise<any> => response.json();
 
 test('V8 has the flag that the service sets: one that it does not know it passes over', () => {
   const [, flag = ''] =
-    /setFlagsFromString\('(.+)'\)/.exec(readFileSync(join(__dirname, '../src/main.ts'), 'utf8')) ?? [];
+    /^setFlagsFromString\('(.+)'\);$/m.exec(readFileSync(join(__dirname, '../src/main.ts'), 'utf8')) ?? [];
+  expect(flag).toMatch(/^--/);
   expect(spawnSync(process.execPath, [flag, '--eval', '']).status).toBe(0);
   expect(spawnSync(process.execPath, [`${flag}-of-another-v8`, '--eval', '']).status).not.toBe(0);
 });
