@@ -30,7 +30,7 @@ export class Batches<In, Out> {
   }
 
   async #run(key: string, waiting: Waiting<In, Out>[]): Promise<void> {
-    /** So many are left of a set that failed. */
+    /** So many at the head are left of a set that failed. */
     let oneByOne = 0;
     /** Tells the last set how it went. */
     let answer: (() => void) | undefined;
@@ -46,7 +46,7 @@ export class Batches<In, Out> {
         oneByOne = set.length;
         continue;
       }
-      oneByOne -= 1;
+      if (oneByOne > 0) oneByOne -= 1;
       // Each statement takes its time to fail: those behind have waited for one, and must not wait for more.
       const told = waiting.splice(0, all ? waiting.length : set.length);
       answer =
