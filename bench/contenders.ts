@@ -65,7 +65,7 @@ export async function overHttp(
     async prepare(count, rate) {
       const requests = (await world.codes(count)).map((code) => pairRequest(world, code));
       return async () => {
-        const result = await send(folder, port, requests, rate);
+        const result = await send(folder, port, requests, { rate });
         if (result.statuses['200'] !== count) throw new Error(`${about.name}: ${JSON.stringify(result.statuses)}`);
         return result;
       };

@@ -56,10 +56,15 @@ export function wire(method: string, path: string, token: string, body?: object)
 }
 
 /** Sends requests from a process of their own. */
-export async function send(folder: string, port: number, requests: string[], rate?: number): Promise<LoadResult> {
+export async function send(
+  folder: string,
+  port: number,
+  requests: string[],
+  { rate, connections = CONNECTIONS }: { rate?: number | undefined; connections?: number } = {},
+): Promise<LoadResult> {
   const file = join(folder, `requests-${port}`);
   writeFileSync(file, requests.join('\n'));
-  const job = JSON.stringify({ port, connections: CONNECTIONS, file, rate });
+  const job = JSON.stringify({ port, connections, file, rate });
   const child = spawn(process.execPath, [join(__dirname, 'load.js'), job], { stdio: ['ignore', 'pipe', 'inherit'] });
   let output = '';
   child.stdout.on('data', (chunk) => {

@@ -1,5 +1,4 @@
 import type { ChildProcess } from 'node:child_process';
-import { createHash, randomBytes, randomUUID } from 'node:crypto';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Client } from 'pg';
@@ -7,7 +6,7 @@ import { hashCode } from '../../src/codes/code';
 import { deriveKeys } from '../../src/secrets';
 import { LIMITS } from '../contenders';
 import { launch } from '../processes';
-import { createWorld, SECRET_KEY } from '../world';
+import { appToken, createWorld, SECRET_KEY } from '../world';
 import { FEWEST, fill } from './fill';
 
 const [KEY] = deriveKeys(SECRET_KEY).pairingCode;
@@ -28,15 +27,11 @@ export async function fillLevels(
   for (const count of counts.filter((one) => !filled.some((level) => level.count === one))) {
     const began = performance.now();
     const world = await createWorld(adminUrl, `growth_${count}`);
-    const appToken = `scsp_app_${randomBytes(32).toString('base64url')}`;
-    await world.sql.query(
-      `insert into tokens (id, role, app_name, hash, expires_at) values ($1, 'app', 'bench', $2, now() + interval '1 day')`,
-      [randomUUID(), createHash('sha256').update(appToken).digest()],
-    );
+    const token = await appToken(world.sql);
     await world.sql.end();
     await fill(world.url, world.cpoId, Math.max(count, FEWEST));
     const database = new URL(world.url).pathname.slice(1);
-    filled.push({ count, database, cpoId: world.cpoId, cpoToken: world.token, appToken });
+    filled.push({ count, database, cpoId: world.cpoId, cpoToken: world.token, appToken: token });
     writeFileSync(file, JSON.stringify(filled));
     say(`${count} stations filled in ${((performance.now() - began) / 1000).toFixed(0)} s`);
   }

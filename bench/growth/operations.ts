@@ -108,7 +108,7 @@ export async function measure(
     await level.sql.query('checkpoint');
     const wal = await walOf(level);
     const [service, postgres] = [cpuOf(level.pid), cpuOfPostgres(postmaster)];
-    const result = await send(folder, level.port, requests, rate);
+    const result = await send(folder, level.port, requests, { rate });
     serviceUs += cpuOf(level.pid) - service;
     postgresUs += cpuSince(postgres, cpuOfPostgres(postmaster));
     walBytes += (await walOf(level)) - wal;
