@@ -3,6 +3,7 @@ import { OtherHalf1764000000002 } from './002-other-half';
 import { NobodyGetsIn1764000000003 } from './003-nobody-gets-in';
 import { Housekeeping1764000000004 } from './004-housekeeping';
 import { Growth1764000000005 } from './005-growth';
+import { CountRedemptionsByKeyedHash1764000000006 } from './006-count-redemptions-by-keyed-hash';
 
 /** Every migration, in order; one that has landed is never edited. */
 export const migrations = [
@@ -11,4 +12,5 @@ export const migrations = [
   NobodyGetsIn1764000000003,
   Housekeeping1764000000004,
   Growth1764000000005,
+  CountRedemptionsByKeyedHash1764000000006,
 ];

@@ -2,6 +2,7 @@ import {
   createCipheriv,
   createDecipheriv,
   createHash,
+  createHmac,
   hkdfSync,
   randomBytes,
   randomInt,
@@ -32,6 +33,7 @@ export function deriveKeys(secret: string, previous?: string): Keys {
   return {
     pairingCode: secrets.map((from) => derive(from, 'pairing code')),
     idempotency: derive(secret, 'idempotency'),
+    subject: derive(secret, 'subject'),
     sealing: secrets.map((from) => {
       const key = derive(from, 'outbound token');
       return { id: createHash('sha256').update(key).digest('hex').slice(0, 16), key };
@@ -50,6 +52,14 @@ export function secretKey(config: Config): string {
     if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
   }
   return readFileSync(file, 'utf8');
+}
+
+/**
+ * Hashes the id of a user or the uid of a station under a key of its own (HMAC-SHA-256), for rows that outlive an
+ * erasure: limits, and the proof that it was done. A rotation of SECRET_KEY starts them anew.
+ */
+export function hashSubject(keys: Keys, kind: 'user' | 'uid', id: string): Buffer {
+  return createHmac('sha256', keys.subject).update(`${kind} ${id}`).digest();
 }
 
 export type Sealed = { readonly bytes: Buffer; readonly keyId: string };

@@ -15,6 +15,7 @@ export const TABLE_RIGHTS: Readonly<Record<string, string>> = {
   outbox: 'select, insert, update, delete',
   pairing_codes: 'select, insert, update, delete',
   pairings: 'select, insert, update',
+  redemption_attempts: 'select, insert, update, delete',
   redemptions: 'select, insert, update, delete',
   stations: 'select, insert, delete',
   tokens: 'select, insert, update',

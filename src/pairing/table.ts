@@ -81,6 +81,22 @@ export const redemptions = new EntitySchema<RedemptionRow>({
   indices: [{ name: 'redemptions_user_idx', columns: ['userId', 'triedAt'] }],
 });
 
+export type RedemptionAttemptRow = { id: string; userHash: Buffer; beganAt: Date; outcome: string | null };
+
+export const redemptionAttempts = new EntitySchema<RedemptionAttemptRow>({
+  name: 'redemption_attempts',
+  columns: {
+    id: { type: 'uuid', primary: true, primaryKeyConstraintName: 'redemption_attempts_pkey' },
+    userHash: { name: 'user_hash', type: 'bytea' },
+    beganAt: { name: 'began_at', type: 'timestamptz', precision: 3, default: () => 'now()' },
+    outcome: { type: 'text', nullable: true },
+  },
+  indices: [
+    { name: 'redemption_attempts_user_hash_idx', columns: ['userHash', 'beganAt'] },
+    { name: 'redemption_attempts_began_idx', columns: ['beganAt'] },
+  ],
+});
+
 export type CpoTriesRow = {
   cpoId: string;
   wrongAt: Date[];
