@@ -129,6 +129,12 @@ export const problems = {
     'Too many incorrect codes, please try again later.',
     'Wait as many seconds as the Retry-After header says. Until then a right code is not accepted either.',
   ],
+  'too-many-requests': [
+    429,
+    'Too many requests',
+    'Too many of your requests are being answered at once, please try again.',
+    'Wait as many seconds as the Retry-After header says, and send fewer requests at the same time.',
+  ],
   'headers-too-large': [
     431,
     'Headers too large',

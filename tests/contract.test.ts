@@ -71,6 +71,20 @@ describe('openapi.yaml', () => {
     expect(String(operation.summary).length).toBeGreaterThan(3);
   });
 
+  test.each(operations.map(({ id, operation }) => [id, operation] as const))(
+    '%s declares what every operation of its kind may answer',
+    (_id, operation) => {
+      const secured = (operation.security as unknown[]).length > 0;
+      expect(Object.keys(operation.responses as object)).toEqual(
+        expect.arrayContaining([
+          ...['400', '405', '500', '503'],
+          ...(operation.requestBody === undefined ? [] : ['413', '415']),
+          ...(secured ? ['401', '403', '429'] : []),
+        ]),
+      );
+    },
+  );
+
   test('every problem of the examples is in the list of problems, with its status and title', async () => {
     for (const [, { example, examples }] of media) {
       for (const value of [example, ...Object.values(examples ?? {}).map((it) => it.value)] as any[]) {
