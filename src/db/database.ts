@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { ClientBase, Pool } from 'pg';
+import { type ClientBase, DatabaseError, type Pool } from 'pg';
 import { DataSource, type EntityManager, type EntitySchema, type MigrationInterface, QueryFailedError } from 'typeorm';
 import type { PostgresDriver } from 'typeorm/driver/postgres/PostgresDriver';
 import { Problem } from '../problems';
@@ -158,16 +158,27 @@ async function untilSettled<T>(ask: () => Promise<T>): Promise<T> {
 /** Connection, resources, shutdown, system, rollback, lock timeout, read-only after a fail-over, sign-in. */
 const UNAVAILABLE_STATES = /^(08|53|57|58|40|55P03|25006|28|3D000)/;
 
-/** The SQLSTATE of an error, undefined for one that does not come from PostgreSQL. */
+/** What the driver threw: TypeORM wraps it. */
+const causeOf = (error: unknown): unknown => (error instanceof QueryFailedError ? error.driverError : error);
+
+/** Returns the SQLSTATE of an error, undefined for one that PostgreSQL did not report: `EPIPE` has five characters too. */
 export function stateOf(error: unknown): string | undefined {
-  const { code } = Object(error instanceof QueryFailedError ? error.driverError : error) as { code?: unknown };
-  return typeof code === 'string' && /^[0-9A-Z]{5}$/.test(code) ? code : undefined;
+  const cause = causeOf(error);
+  return cause instanceof DatabaseError ? cause.code : undefined;
 }
 
-/** Whether an error says nothing of a statement. One without an SQLSTATE comes from the driver: refused, lost, too slow. */
+/** Errors of these types are defects of ours: drivers and sockets report theirs as plain errors. */
+const DEFECTS = [TypeError, RangeError, ReferenceError, SyntaxError, URIError, EvalError];
+
+/**
+ * Whether an error says that the database is away, and nothing about a statement. One without an SQLSTATE comes from the
+ * driver or the socket (refused, lost, too slow), unless it is a defect.
+ */
 export function isAway(error: unknown): boolean {
   const state = stateOf(error);
-  return state === undefined || UNAVAILABLE_STATES.test(state);
+  if (state !== undefined) return UNAVAILABLE_STATES.test(state);
+  const cause = causeOf(error);
+  return !DEFECTS.some((type) => cause instanceof type);
 }
 
 function unavailableOr(error: unknown): unknown {
