@@ -72,11 +72,24 @@ test('optional members are kept, unknown ones are ignored at every level, unknow
 
 test.each([
   ['spaces', (code: string) => ` ${code.slice(0, 3)} ${code.slice(3)} `],
-  ['dashes', (code: string) => `${code.slice(0, 3)}-${code.slice(3)}`],
+  ...[
+    ...'-\u00ad\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe58\uff0d\u00a0\u2009\u3000\t\u200b\u200e\u2060\ufeff',
+  ].map((sign): [string, (code: string) => string] => [
+    `U+${sign.charCodeAt(0).toString(16).padStart(4, '0')}`,
+    (code) => `${sign}${code.slice(0, 3)}${sign}${sign}${code.slice(3)}`,
+  ]),
 ])('a code typed with %s is the same code', async (_name, typed) => {
   const code = await service.code();
   expect((await service.pair(await service.cpo(), typed(code.code))).status).toBe(200);
 });
+
+test.each(['-', ' ', '\u2013\u00a0', '\u200b'.repeat(64)])(
+  'a code of nothing but %j is an incorrect one',
+  async (code) => {
+    const answer = await service.pair(await service.cpo(), code);
+    expect([answer.status, answer.body.type]).toEqual([404, '/problems/incorrect-code']);
+  },
+);
 
 test('every reason for a wrong code gets the same answer, and stores nothing', async () => {
   const cpo = await service.cpo();

@@ -1,8 +1,8 @@
 import { createHmac } from 'node:crypto';
 
-/** What a customer typed, as it is looked up: spaces and dashes do not count. */
+/** Returns what a customer typed without white space, invisible characters and dashes of every kind (U+2212 is not in Pd). */
 export function normalizeCode(typed: string): string {
-  return typed.replace(/[\s-]/g, '');
+  return typed.replace(/[\s\p{Cf}\p{Pd}\u2212]/gu, '');
 }
 
 /** Codes are stored as this only: whoever reads the database cannot try all six-digit codes without the key. */
