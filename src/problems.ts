@@ -169,10 +169,21 @@ export const problems = {
 
 export type ProblemType = keyof typeof problems;
 
-/** One fault of a request: where (JSON Pointer, RFC 6901) and what. */
-export type Fault = { readonly pointer: string; readonly message: string };
+/** One validation error: where (JSON Pointer, RFC 6901) and what. */
+export type Fault = {
+  readonly pointer: string;
+  /** In words of the contract; holds nothing of what was sent, so it may be stored and logged. */
+  readonly message: string;
+  /** What was sent instead, for the caller alone. */
+  readonly got?: string;
+};
 
-/** At most so many faults are told of one request. */
+/** The message of a validation error as its caller sees it: `must be an integer, got "1"`. */
+export function shownTo({ message, got }: Fault): string {
+  return got === undefined ? message : `${message}, got ${got}`;
+}
+
+/** At most so many validation errors of one request are reported. */
 export const MAX_FAULTS = 100;
 
 /** An expected failure, answered in the one shape of RFC 9457 by `http/failure.ts`. */
@@ -196,7 +207,7 @@ export class Problem extends Error {
     } = {},
   ) {
     const [status, title, message] = problems[type];
-    // It is answered, not looked into: its stack would cost as much as the rest of a refusal at the door.
+    // It is answered, not looked into: its stack would cost as much as the rest of a refusal.
     const limit = Error.stackTraceLimit;
     Error.stackTraceLimit = 0;
     super(details.message ?? message, { cause: details.cause });

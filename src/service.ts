@@ -19,7 +19,6 @@ import { createEvents } from './events';
 import { type HousekeepingTimes, startHousekeeping } from './housekeeping';
 import { createApp } from './http/app';
 import { tendConnections, watchConnections } from './http/connections';
-import { door } from './http/door';
 import { refuseConnection } from './http/failure';
 import { LOAD_LIMITS, type LoadLimits } from './http/load';
 import { messagesOf } from './http/messages';
@@ -129,13 +128,13 @@ export async function startService(config: Config, overrides: Overrides = {}): P
     const load = { ...LOAD_LIMITS, ...overrides.load };
     const app = createApp(ctx, contract.document, registry, refused, operationHandlers(ctx), load);
     const { maxConnections, maxHeadersCount, ...limits } = { ...HTTP_LIMITS, ...overrides.http };
-    const serve = watchConnections(door(ctx, registry, app));
+    const serve = watchConnections(app);
     const server = Object.assign(createServer({ ...limits, ...messagesOf(app) }, serve), {
       maxConnections,
       maxHeadersCount,
     });
     server.on('checkContinue', serve).on('checkExpectation', serve);
-    tendConnections(server, (error, socket) => refuseConnection(ctx, error, socket));
+    tendConnections(server, (problem, socket) => refuseConnection(ctx, problem, socket));
     const port = await listen(server, config.port, config.host);
     closeServer = () => close(server);
     await answersItself(port, config.host);

@@ -42,6 +42,25 @@ test('without a token, or with one that is not in the header, the challenge name
   expect(challenge(await me({}, `?access_token[]=${cpo.token}`))).toEqual(NO_TOKEN);
 });
 
+test.each([`Token \0`, 'Basic eDp5', 'Digest \0', '\0', 'bearer\0', 'BearerToken \0'])(
+  'the header %j is told that its scheme is wrong, and never repeated',
+  async (header) => {
+    const sent = header.replace('\0', cpo.token);
+    const answer = await me({ Authorization: sent });
+    expect(challenge(answer)).toEqual(NO_TOKEN);
+    expect([answer.body.type, answer.body.message]).toEqual([
+      '/problems/missing-token',
+      'The Authorization header has another scheme than Bearer. Send Authorization: Bearer <token>.',
+    ]);
+  },
+);
+
+test('one or more spaces stand before the token (RFC 6750, 2.1)', async () => {
+  for (const spaces of [' ', '  ', '     '])
+    expect((await me({ Authorization: `Bearer${spaces}${cpo.token}` })).status).toBe(200);
+  expect(challenge(await me({ Authorization: `Bearer  ${cpo.token}x` }))).toEqual(BAD_TOKEN);
+});
+
 test('a token that is unknown or malformed is told so', async () => {
   for (const token of ['x', `${cpo.token}x`, cpo.token.slice(0, -1), `${cpo.token} ${cpo.token}`, 'scsp_cpo_'])
     expect(challenge(await me({ Authorization: `Bearer ${token}` }))).toEqual(BAD_TOKEN);

@@ -9,7 +9,7 @@ const SANE_ID = /^[\w.~+/=:-]{1,128}$/;
 const PROBES = new Set(['live', 'ready']);
 
 /** The ids of a request: its own when sane, else a new one; the correlation id only when sane. */
-export function idsOf({ chance }: Context, headers: IncomingHttpHeaders) {
+function idsOf({ chance }: Context, headers: IncomingHttpHeaders) {
   const sane = (given: unknown) => (typeof given === 'string' && SANE_ID.test(given) ? given : undefined);
   return {
     requestId: sane(headers['x-request-id']) ?? chance.requestId(),

@@ -31,7 +31,9 @@ export function bearer(registry: TokenRegistry): (req: Request, roles: string[])
         else if (caller) resolve(caller);
         else reject(unauthorized(authorization));
       };
-      passport.authenticate('bearer', { session: false }, done)({ headers: { authorization } }, undefined, reject);
+      // RFC 6750, 2.1 has one or more spaces before the token; the strategy takes one.
+      const headers = { authorization: authorization?.replace(/^(bearer) +/i, '$1 ') };
+      passport.authenticate('bearer', { session: false }, done)({ headers }, undefined, reject);
     });
 
   return async (req, roles) => {
@@ -48,13 +50,21 @@ export function bearer(registry: TokenRegistry): (req: Request, roles: string[])
   };
 }
 
-/** Made once, for a flood of them. RFC 6750, 3: no `error` when no token was sent. */
-const MISSING = new Problem('missing-token', { headers: { 'WWW-Authenticate': `Bearer realm="${REALM}"` } });
+/** Made once, for a flood of them. RFC 6750, 3: no `error` when no bearer token was sent. */
+const NO_ERROR = { 'WWW-Authenticate': `Bearer realm="${REALM}"` };
+const MISSING = new Problem('missing-token', { headers: NO_ERROR });
+const WRONG_SCHEME = new Problem('missing-token', {
+  message: 'The Authorization header has another scheme than Bearer. Send Authorization: Bearer <token>.',
+  headers: NO_ERROR,
+});
 const INVALID = new Problem('invalid-token', {
   headers: { 'WWW-Authenticate': `Bearer realm="${REALM}", error="invalid_token"` },
 });
 
-/** @param header what was sent as `Authorization` */
+/** @param header the `Authorization` header as sent; never repeated, because its scheme may be a token without one */
 export function unauthorized(header: string | undefined): Problem {
-  return header !== undefined && /^bearer\s+\S/i.test(header) ? INVALID : MISSING;
+  const [, scheme, rest] = /^\s*(\S+)\s*(.*)$/.exec(header ?? '') ?? [];
+  if (scheme === undefined) return MISSING;
+  if (scheme.toLowerCase() !== 'bearer') return WRONG_SCHEME;
+  return rest === '' ? MISSING : INVALID;
 }

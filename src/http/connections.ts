@@ -1,6 +1,8 @@
 import type { IncomingMessage, RequestListener, Server, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { tellLeft } from '../departure';
+import { Problem } from '../problems';
+import { parserProblem } from './failure';
 
 /** Who still sends so long after an answer is cut off; a reset at once could take the answer along. */
 const LINGER_MS = 2_000;
@@ -66,21 +68,30 @@ function answeredEarly({ open, early }: Connection): boolean {
 }
 
 /**
- * Lets a caller close its half of the connection after a request and still get the answer, and refuses what is no HTTP
- * only after the requests before it have been answered: a refusal must not be taken for the answer to one of them.
+ * Lets a caller close its half of the connection after a request and still get the answer, and refuses what is no HTTP,
+ * and CONNECT, only after the requests before it have been answered: a refusal must not be taken for the answer to one of
+ * them.
  */
-export function tendConnections(server: Server, refuse: (error: Error, socket: Duplex) => void): void {
+export function tendConnections(server: Server, refuse: (problem: Problem, socket: Duplex) => void): void {
   Object.assign(server, { httpAllowHalfOpen: true });
-  server.on('clientError', (error, socket) => {
+  const refuseInTurn = (problem: Problem, socket: Duplex) => {
     const connection = connectionOf(socket);
     if (connection.broken) return;
     connection.broken = true;
     const answer = () => {
-      if (!answeredEarly(connection)) refuse(error, socket);
+      if (!answeredEarly(connection)) refuse(problem, socket);
       cutOff(socket);
     };
     const before = [...connection.open].filter((res) => res.req.complete).at(-1);
     if (before === undefined) answer();
     else before.once('close', answer);
+  };
+  server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
+    if (error.code === 'ECONNRESET') socket.destroy();
+    else refuseInTurn(parserProblem(error), socket);
+  });
+  server.on('connect', (_req, socket) => {
+    socket.on('error', () => socket.destroy());
+    refuseInTurn(new Problem('method-not-allowed', { headers: { Allow: '' } }), socket);
   });
 }

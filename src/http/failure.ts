@@ -3,7 +3,7 @@ import type { Duplex } from 'node:stream';
 import type { ErrorRequestHandler, Request } from 'express';
 import type { Context } from '../context';
 import { stackOf } from '../log';
-import { Problem, type ProblemType } from '../problems';
+import { Problem, type ProblemType, shownTo } from '../problems';
 import { unauthorized } from './auth';
 
 const JSON_TYPES = ['application/json', 'application/problem+json'];
@@ -36,7 +36,7 @@ export function bodyOf(problem: Problem, requestId: string) {
     title: problem.title,
     status: problem.status,
     request_id: problem.requestId ?? requestId,
-    errors: problem.errors,
+    errors: problem.errors?.map((error) => ({ pointer: error.pointer, message: shownTo(error) })),
   };
 }
 
@@ -61,14 +61,18 @@ function reasonOf(cause: unknown): string {
   return cause instanceof Error ? cause.message : String(cause);
 }
 
-/** Answers what Node's HTTP parser refuses, before there is a request (`clientError`). */
-export function refuseConnection(ctx: Context, error: NodeJS.ErrnoException, socket: Duplex): void {
-  if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy();
+/** Turns what Node's HTTP parser refuses into a problem (`clientError`). */
+export function parserProblem({ code = '' }: NodeJS.ErrnoException): Problem {
   const types: Record<string, ProblemType> = {
     HPE_HEADER_OVERFLOW: 'headers-too-large',
     ERR_HTTP_REQUEST_TIMEOUT: 'request-timeout',
   };
-  const problem = new Problem(types[error.code ?? ''] ?? 'malformed-request');
+  return new Problem(types[code] ?? 'malformed-request');
+}
+
+/** Answers on a connection on which there is no request for the app, and ends it. */
+export function refuseConnection(ctx: Context, problem: Problem, socket: Duplex): void {
+  if (!socket.writable) return void socket.destroy();
   const requestId = ctx.chance.requestId();
   const body = JSON.stringify(bodyOf(problem, requestId));
   ctx.events.requestAnswered(0, undefined, {
@@ -80,6 +84,7 @@ export function refuseConnection(ctx: Context, error: NodeJS.ErrnoException, soc
   socket.end(
     [
       `HTTP/1.1 ${problem.status} ${STATUS_CODES[problem.status]}`,
+      ...Object.entries(problem.headers).map(([name, value]) => `${name}: ${value}`),
       'Content-Type: application/json; charset=utf-8',
       `Content-Length: ${Buffer.byteLength(body)}`,
       `X-Request-ID: ${requestId}`,

@@ -74,15 +74,6 @@ export class TokenRegistry {
     return found.expiresAt.getTime() > this.ctx.bell.now() ? this.#use(found) : undefined;
   }
 
-  /** Whether `verify` would refuse a token from memory alone; nothing is looked up. */
-  refuses(token: string): boolean {
-    if (!this.#current || !this.ctx.bell.ringing) return false;
-    const key = hashToken(token).toString('hex');
-    const found = this.#live.get(key);
-    if (found !== undefined) return found.expiresAt.getTime() <= this.ctx.bell.now();
-    return !this.#lookingUp.has(key) && this.#lookUpsLeft() === 0;
-  }
-
   /** Requests with one token share a look-up. */
   #lookUpNew(hash: Buffer): undefined | Promise<Caller | undefined> {
     const key = hash.toString('hex');
