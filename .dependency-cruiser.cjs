@@ -13,7 +13,7 @@ const layers = [
   { name: 'db', path: '^src/db/' },
   {
     name: 'floor',
-    path: '^src/(config|context|contract|contract\\.gen|departure|events|faults|json|log|page|problems|secrets)\\.ts$',
+    path: '^src/(config|context|contract|contract\\.gen|departure|events|json|log|page|problems|secrets)\\.ts$|^src/contract/',
   },
 ];
 
@@ -65,7 +65,10 @@ module.exports = {
       name: 'counterparts-know-only-the-contract',
       severity: 'error',
       from: { path: COUNTERPARTS },
-      to: { path: '^src/', pathNot: ['^src/$1/', '^src/protocols/', '^src/(contract|contract\\.gen|log)\\.ts$'] },
+      to: {
+        path: '^src/',
+        pathNot: ['^src/$1/', '^src/protocols/', '^src/contract/', '^src/(contract|contract\\.gen|log)\\.ts$'],
+      },
     },
     {
       name: 'nothing-below-the-top-imports-a-counterpart',

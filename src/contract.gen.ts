@@ -16,12 +16,12 @@ export interface paths {
         /**
          * Pair a charging station with a Jedlix-issued code
          * @description Checks, in this order, each of which stops the request: token (401), role (403), media type,
-         *     size and JSON (415, 413, 400), this contract (400 with every fault), too many
+         *     size and JSON (415, 413, 400), this contract (400 with every validation error), too many
          *     incorrect codes (429), the code (404, the same
          *     answer for unknown, expired, cancelled, used and foreign codes), the `uid` (409, the code is
          *     **not** used up), then everything is stored in one atomic step.
          *
-         *     A code pairs once. Spaces and dashes in it are ignored. `uid` is compared without regard to
+         *     A code pairs once. White space, invisible characters and dashes in it are ignored. `uid` is compared without regard to
          *     case across all CPOs and stored as sent. The same request sent again after it succeeded is
          *     answered 409, because its `uid` is paired.
          */
@@ -68,6 +68,27 @@ export interface paths {
          *     OCPI objects may be sent, members that are not listed here are ignored.
          */
         post: operations["pairOcpi221"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/scsp/ocpi2.3.0/pair": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Pair an EVSE with a Jedlix-issued code (OCPI 2.3.0)
+         * @description As in OCPP format, with a single OCPI EVSE: `evse_id` is the eMI3 id, a string, and optional. Whole
+         *     OCPI objects may be sent, members that are not listed here are ignored.
+         */
+        post: operations["pairOcpi230"];
         delete?: never;
         options?: never;
         head?: never;
@@ -146,7 +167,8 @@ export interface paths {
         /**
          * Your requests to pair
          * @description What became of each, the latest first, for a customer's question or while you integrate: those that were paired,
-         *     refused for their code or `uid`, and those that broke this contract, with what was wrong. Kept for 30 days unless
+         *     refused for their code, `uid` or `Idempotency-Key`, and those that broke this contract, with what was wrong.
+         *     Replayed responses and refusals for load (429 `too-many-requests`, 503) are not listed. Kept for 30 days unless
          *     the operator says otherwise.
          */
         get: operations["listAttempts"];
@@ -402,6 +424,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/cpo/ocpi2.3.0/pair": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Redeem a code of yours (OCPI 2.3.0)
+         * @description The customer has typed a code of yours in the app: say which station it stands for. From then on the station is
+         *     paired. Answer within 10 s; we never ask twice. Your answer is checked as strictly as a request of yours.
+         */
+        post: operations["cpoPairOcpi230"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/cpo/chargingstations/{uid}/unpair": {
         parameters: {
             query?: never;
@@ -638,7 +681,7 @@ export interface components {
             message: string;
         };
         /**
-         * @description What the customer typed, as a string (leading zeros count). Spaces and dashes are ignored.
+         * @description What the customer typed, as a string (leading zeros count). White space, invisible characters and dashes of every kind are ignored.
          * @example 362821
          */
         PairingCode: string;
@@ -701,7 +744,11 @@ export interface components {
              */
             cpo_id?: string;
         };
-        /** @description An id of the app's; this service does not look into it. */
+        /**
+         * Format: printable
+         * @description An id of the app's; this service does not look into it. Printable characters: no control, format, private or
+         *     unassigned ones, no line or paragraph separators. Not `.` or `..`, which HTTP clients remove from a path.
+         */
         OpaqueId: string;
         /**
          * @description All but `active` are final.
@@ -754,7 +801,7 @@ export interface components {
              */
             cpo_id: string;
             /** @enum {string} */
-            payload_protocol: "ocpp1.6" | "ocpp2.0.1" | "ocpp2.1" | "ocpi2.2" | "ocpi2.2.1";
+            payload_protocol: "ocpp1.6" | "ocpp2.0.1" | "ocpp2.1" | "ocpi2.2" | "ocpi2.2.1" | "ocpi2.3.0";
             code: components["schemas"]["PairingCode"];
         };
         CpoPage: {
@@ -780,15 +827,15 @@ export interface components {
             attempted_at: components["schemas"]["Timestamp"];
             /** @description The X-Request-ID of its answer. */
             request_id: string;
-            /** @description As in the path. */
+            /** @description As in the path, `unknown` where it was none of the supported ones. */
             payload_protocol: string;
-            /** @description As it was sent, where it could be read and its customer has not been forgotten. */
+            /** @description As it was sent, where it was a `uid` and its customer has not been forgotten. */
             uid?: string;
             /** @description `paired`, or the last segment of the `type` of the problem that it was answered with. */
             outcome: string;
             /** @description The HTTP status of its answer. */
             status: number;
-            /** @description The first faults of a request that was refused before its code was looked at. */
+            /** @description Why a request was refused before its code was looked at: the first validation errors, without the values that were sent. */
             detail?: string;
         };
         /** @description Send it as `cursor` for the next page; null at the end. */
@@ -829,7 +876,7 @@ export interface components {
             title: string;
             status: number;
             request_id: string;
-            /** @description Every fault of the request; only for status 400. */
+            /** @description Every validation error of the request; only for status 400. */
             errors?: {
                 /** @description A JSON Pointer (RFC 6901) into the body, or `/` and the name of a path or query parameter. */
                 pointer: string;
@@ -1418,10 +1465,7 @@ export interface components {
          * @example 5f69ad2c0ed5ca86d449cc93
          */
         Uid: string;
-        /**
-         * @description The `next_cursor` of the page before.
-         * @example MDE5MzcwYTQtNWUzYi03YzMx
-         */
+        /** @description The `next_cursor` of the page before. */
         Cursor: string;
         /**
          * @description How many items a page has at most.
@@ -1437,7 +1481,7 @@ export interface components {
          * @description Makes a retry safe (draft-ietf-httpapi-idempotency-key-header): for 24 h the same request under the same key
          *     gets the same answer, without being done again. 1 to 255 characters, with or without the draft's quotes.
          *     200, 404 and 409 are kept. Another body under the key is 422; one still in flight is 409 with `Retry-After`.
-         * @example "8e03978e-40d5-43e8-bc93-6894a57f9324"
+         *     A UUID will do: `"8e03978e-40d5-43e8-bc93-6894a57f9324"`. Make a new one for each new request.
          */
         IdempotencyKey: string;
         /**
@@ -1491,7 +1535,7 @@ export interface operations {
                  * @description Makes a retry safe (draft-ietf-httpapi-idempotency-key-header): for 24 h the same request under the same key
                  *     gets the same answer, without being done again. 1 to 255 characters, with or without the draft's quotes.
                  *     200, 404 and 409 are kept. Another body under the key is 422; one still in flight is 409 with `Retry-After`.
-                 * @example "8e03978e-40d5-43e8-bc93-6894a57f9324"
+                 *     A UUID will do: `"8e03978e-40d5-43e8-bc93-6894a57f9324"`. Make a new one for each new request.
                  */
                 "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
                 /**
@@ -1635,7 +1679,7 @@ export interface operations {
                  * @description Makes a retry safe (draft-ietf-httpapi-idempotency-key-header): for 24 h the same request under the same key
                  *     gets the same answer, without being done again. 1 to 255 characters, with or without the draft's quotes.
                  *     200, 404 and 409 are kept. Another body under the key is 422; one still in flight is 409 with `Retry-After`.
-                 * @example "8e03978e-40d5-43e8-bc93-6894a57f9324"
+                 *     A UUID will do: `"8e03978e-40d5-43e8-bc93-6894a57f9324"`. Make a new one for each new request.
                  */
                 "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
                 /**
@@ -1731,7 +1775,103 @@ export interface operations {
                  * @description Makes a retry safe (draft-ietf-httpapi-idempotency-key-header): for 24 h the same request under the same key
                  *     gets the same answer, without being done again. 1 to 255 characters, with or without the draft's quotes.
                  *     200, 404 and 409 are kept. Another body under the key is 422; one still in flight is 409 with `Retry-After`.
-                 * @example "8e03978e-40d5-43e8-bc93-6894a57f9324"
+                 *     A UUID will do: `"8e03978e-40d5-43e8-bc93-6894a57f9324"`. Make a new one for each new request.
+                 */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+                /**
+                 * @description Your own id for this request, echoed in the answer. One that is not 1 to 128 characters of
+                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike.
+                 */
+                "X-Request-ID"?: components["parameters"]["RequestId"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "code": "362821",
+                 *       "evse": {
+                 *         "uid": "3256",
+                 *         "evse_id": "BE*BEC*E041503001",
+                 *         "capabilities": [
+                 *           "RESERVABLE",
+                 *           "CHARGING_PROFILE_CAPABLE"
+                 *         ],
+                 *         "connectors": [
+                 *           {
+                 *             "id": "1",
+                 *             "power_type": "AC_3_PHASE",
+                 *             "max_voltage": 220,
+                 *             "max_amperage": 16,
+                 *             "standard": "IEC_62196_T2",
+                 *             "format": "SOCKET"
+                 *           }
+                 *         ]
+                 *       }
+                 *     }
+                 */
+                "application/json": components["schemas"]["PairOcpiRequest"];
+            };
+        };
+        responses: {
+            /** @description Paired. The EVSE as stored. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "message": "Charging station successfully paired.",
+                     *       "evse": {
+                     *         "uid": "3256",
+                     *         "evse_id": "BE*BEC*E041503001",
+                     *         "capabilities": [
+                     *           "RESERVABLE",
+                     *           "CHARGING_PROFILE_CAPABLE"
+                     *         ],
+                     *         "connectors": [
+                     *           {
+                     *             "id": "1",
+                     *             "power_type": "AC_3_PHASE",
+                     *             "max_voltage": 220,
+                     *             "max_amperage": 16,
+                     *             "standard": "IEC_62196_T2",
+                     *             "format": "SOCKET"
+                     *           }
+                     *         ]
+                     *       }
+                     *     }
+                     */
+                    "application/json": components["schemas"]["PairOcpiResponse"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["IncorrectCode"];
+            405: components["responses"]["MethodNotAllowed"];
+            409: components["responses"]["StationAlreadyPaired"];
+            413: components["responses"]["BodyTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            422: components["responses"]["IdempotencyKeyReused"];
+            429: components["responses"]["TooManyIncorrectCodes"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    pairOcpi230: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description Makes a retry safe (draft-ietf-httpapi-idempotency-key-header): for 24 h the same request under the same key
+                 *     gets the same answer, without being done again. 1 to 255 characters, with or without the draft's quotes.
+                 *     200, 404 and 409 are kept. Another body under the key is 422; one still in flight is 409 with `Retry-After`.
+                 *     A UUID will do: `"8e03978e-40d5-43e8-bc93-6894a57f9324"`. Make a new one for each new request.
                  */
                 "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
                 /**
@@ -1980,10 +2120,7 @@ export interface operations {
     listAttempts: {
         parameters: {
             query?: {
-                /**
-                 * @description The `next_cursor` of the page before.
-                 * @example MDE5MzcwYTQtNWUzYi03YzMx
-                 */
+                /** @description The `next_cursor` of the page before. */
                 cursor?: components["parameters"]["Cursor"];
                 /**
                  * @description How many items a page has at most.
@@ -2030,7 +2167,7 @@ export interface operations {
                      *           "uid": "5f69ad2c0ed5ca86d449cc93",
                      *           "outcome": "invalid-request",
                      *           "status": 400,
-                     *           "detail": "/charging_station/evses/0/evse_id must be an integer, got \"1\""
+                     *           "detail": "/charging_station/evses/0/evse_id must be an integer"
                      *         }
                      *       ],
                      *       "next_cursor": null
@@ -2113,10 +2250,7 @@ export interface operations {
     followCode: {
         parameters: {
             query?: {
-                /**
-                 * @description How long to wait for a change, in seconds. 0 answers at once.
-                 * @example 30
-                 */
+                /** @description How long to wait for a change, in seconds. 0 answers at once. */
                 wait?: number;
             };
             header?: {
@@ -2257,10 +2391,7 @@ export interface operations {
     listCpos: {
         parameters: {
             query?: {
-                /**
-                 * @description The `next_cursor` of the page before.
-                 * @example MDE5MzcwYTQtNWUzYi03YzMx
-                 */
+                /** @description The `next_cursor` of the page before. */
                 cursor?: components["parameters"]["Cursor"];
                 /**
                  * @description How many items a page has at most.
@@ -2298,7 +2429,8 @@ export interface operations {
                      *             "ocpp2.0.1",
                      *             "ocpp2.1",
                      *             "ocpi2.2",
-                     *             "ocpi2.2.1"
+                     *             "ocpi2.2.1",
+                     *             "ocpi2.3.0"
                      *           ]
                      *         }
                      *       ],
@@ -2432,10 +2564,7 @@ export interface operations {
                  * @example user-1
                  */
                 user_id: components["schemas"]["OpaqueId"];
-                /**
-                 * @description The `next_cursor` of the page before.
-                 * @example MDE5MzcwYTQtNWUzYi03YzMx
-                 */
+                /** @description The `next_cursor` of the page before. */
                 cursor?: components["parameters"]["Cursor"];
                 /**
                  * @description How many items a page has at most.
@@ -2840,6 +2969,61 @@ export interface operations {
         };
     };
     cpoPairOcpi221: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "code": "362821"
+                 *     }
+                 */
+                "application/json": components["schemas"]["CpoPairRequest"];
+            };
+        };
+        responses: {
+            /** @description The station of the code. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "evse": {
+                     *         "uid": "3256",
+                     *         "evse_id": "BE*BEC*E041503001",
+                     *         "capabilities": [
+                     *           "RESERVABLE",
+                     *           "CHARGING_PROFILE_CAPABLE"
+                     *         ],
+                     *         "connectors": [
+                     *           {
+                     *             "id": "1",
+                     *             "power_type": "AC_3_PHASE",
+                     *             "max_voltage": 220,
+                     *             "max_amperage": 16,
+                     *             "standard": "IEC_62196_T2",
+                     *             "format": "SOCKET"
+                     *           }
+                     *         ]
+                     *       }
+                     *     }
+                     */
+                    "application/json": components["schemas"]["CpoPairOcpiResponse"];
+                };
+            };
+            400: components["responses"]["TheirBadRequest"];
+            401: components["responses"]["TheirUnauthorized"];
+            404: components["responses"]["TheirIncorrectCode"];
+            500: components["responses"]["TheirInternalError"];
+        };
+    };
+    cpoPairOcpi230: {
         parameters: {
             query?: never;
             header?: never;

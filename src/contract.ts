@@ -71,14 +71,48 @@ export function servedBy(document: OpenApiDocument, party: 'scsp' | 'cpo'): Open
   return { ...document, paths: Object.fromEntries(paths) };
 }
 
+/** Returns a part of the document with what each `$ref` in it stands for. */
+export function inlined<Part>(document: OpenApiDocument, part: Part): Part {
+  const inline = (node: unknown): unknown => {
+    if (Array.isArray(node)) return node.map(inline);
+    if (typeof node !== 'object' || node === null) return node;
+    if (!('$ref' in node))
+      return Object.fromEntries(Object.entries(node).map(([name, child]) => [name, inline(child)]));
+    let found: unknown = document;
+    for (const name of String(node.$ref).split('/').slice(1)) found = Reflect.get(Object(found), name);
+    return inline(found);
+  };
+  return inline(part) as Part;
+}
+
 /**
- * The document as express-openapi-validator can route it: path-to-regexp takes
- * `{payload-protocol}` for a parameter `payload` before a literal `-protocol`, unless the name is quoted.
+ * Returns the document as express-openapi-validator can serve it:
+ * - path-to-regexp takes `{payload-protocol}` for a parameter `payload` before a literal `-protocol`, unless the name is
+ *   quoted;
+ * - schemas of request bodies are inlined: ajv copies all errors found so far at each `$ref`;
+ * - the validator refuses reserved characters in query parameters, among them `'`, `!`, `(`, `)` and `*`, which
+ *   JavaScript's `encodeURIComponent` leaves as they are, unless each parameter allows them. In the published document
+ *   that would make clients stop encoding `&`.
  */
 export function routable(document: OpenApiDocument): OpenApiDocument {
   const quoted = (path: string) => path.replace(/\{([^}]*[^\w}][^}]*)\}/g, '{"$1"}');
-  const paths = Object.entries(document.paths).map(([path, item]) => [quoted(path), item]);
-  return structuredClone({ ...document, paths: Object.fromEntries(paths) });
+  const withBodyInlined = (operation: object) =>
+    'requestBody' in operation ? { ...operation, requestBody: inlined(document, operation.requestBody) } : operation;
+  const paths = Object.entries(document.paths).map(([path, item]) => [
+    quoted(path),
+    Object.fromEntries(
+      Object.entries(item).map(([name, part]) => [name, METHODS.has(name) ? withBodyInlined(part) : part]),
+    ),
+  ]);
+  return allowReserved(structuredClone({ ...document, paths: Object.fromEntries(paths) }));
+}
+
+/** Sets `allowReserved` for every query parameter, in place. */
+function allowReserved<Node>(node: Node): Node {
+  if (typeof node !== 'object' || node === null) return node;
+  if ('in' in node && node.in === 'query') Object.assign(node, { allowReserved: true });
+  for (const child of Object.values(node)) allowReserved(child);
+  return node;
 }
 
 /** What each `pattern` of the document means in words (`x-pattern-words`), for error messages. */

@@ -1,7 +1,9 @@
-import { type ParseError, parse as parseTolerantly, printParseErrorCode } from 'jsonc-parser';
+import { type ParseErrorCode, printParseErrorCode, visit } from 'jsonc-parser';
 import type { Fault } from './problems';
 
 const MAX_DEPTH = 64;
+const NO_JSON = 'is not valid JSON';
+const TOO_DEEP = `is nested more than ${MAX_DEPTH} deep`;
 
 /** Bytes that are no JSON that can be stored: where, and what is wrong there. */
 export class JsonFault extends Error {
@@ -41,18 +43,57 @@ function decode(bytes: Uint8Array): string {
   }
 }
 
-/** JSON.parse tells where only sometimes, and quotes what it was given, which may be a code. */
+/** Ends the visit of a text at the first error. */
+class Break extends Error {
+  override readonly name = 'Break';
+  constructor(
+    readonly offset: number,
+    readonly what: string,
+    readonly why = '',
+  ) {
+    super(what);
+  }
+}
+
+/**
+ * Says where a text is no JSON: JSON.parse says it only sometimes, and quotes the text, which may hold a code. The visit
+ * ends at the first error and at the depth limit: jsonc-parser recurses, and 65 kB of brackets would exhaust the stack.
+ */
 function whereItBreaks(text: string): string {
-  const errors: ParseError[] = [];
-  parseTolerantly(text, errors, { disallowComments: true });
-  const [first] = errors;
-  if (first === undefined) return 'is not valid JSON';
-  const lines = text.slice(0, first.offset).split('\n');
-  const words = printParseErrorCode(first.error)
+  let depth = 0;
+  const deeper = (offset: number) => {
+    depth += 1;
+    if (depth > MAX_DEPTH) throw new Break(offset, TOO_DEEP);
+  };
+  const back = () => {
+    depth -= 1;
+  };
+  const visitor = {
+    onObjectBegin: deeper,
+    onArrayBegin: deeper,
+    onObjectEnd: back,
+    onArrayEnd: back,
+    onError(code: ParseErrorCode, offset: number) {
+      throw new Break(offset, NO_JSON, `: ${wordsOf(code)}`);
+    },
+  };
+  try {
+    visit(text, visitor, { disallowComments: true });
+  } catch (error) {
+    if (!(error instanceof Break)) throw error;
+    const { offset, what, why } = error;
+    const before = text.slice(0, offset);
+    const column = offset - before.lastIndexOf('\n');
+    return `${what} at line ${before.split('\n').length}, column ${column}${why}`;
+  }
+  return NO_JSON;
+}
+
+/** `InvalidSymbol` as `invalid symbol`. */
+const wordsOf = (code: ParseErrorCode) =>
+  printParseErrorCode(code)
     .replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`)
     .trim();
-  return `is not valid JSON at line ${lines.length}, column ${(lines.at(-1)?.length ?? 0) + 1}: ${words}`;
-}
 
 const escapePointer = (segment: string) => segment.replaceAll('~', '~0').replaceAll('/', '~1');
 
@@ -63,7 +104,7 @@ function unstorable(json: unknown): Fault | undefined {
     const { value, pointer, depth } = at;
     if (typeof value === 'string' && !storable(value)) return { pointer, message: UNSTORABLE };
     if (typeof value !== 'object' || value === null) continue;
-    if (depth === MAX_DEPTH) return { pointer, message: `is nested more than ${MAX_DEPTH} deep` };
+    if (depth === MAX_DEPTH) return { pointer, message: TOO_DEEP };
     for (const [name, child] of Object.entries(value)) {
       if (!storable(name)) return { pointer, message: `has a member whose name ${UNSTORABLE}` };
       if (typeof child === 'string' || typeof child === 'object')

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { aStation, type Harness, startHarness, type TestCpo } from './harness';
+import { sayRaw } from './raw-http';
 
 let service: Harness;
 let cpo: TestCpo;
@@ -53,6 +54,62 @@ test('an unpaired station is nobody’s', async () => {
   expect((await get(`/v1/app/charging-stations?user_id=${user}`)).body.items).toEqual([]);
 });
 
+describe('a user whose id has characters that are reserved in URLs', () => {
+  // By hand: fetch would encode some of them.
+  const listRaw = async (query: string) => {
+    const authorization = `Authorization: Bearer ${service.appToken}`;
+    const head = [`GET /v1/app/charging-stations?${query} HTTP/1.1`, 'Host: x', authorization, 'Connection: close'];
+    return (await sayRaw(service.url, `${head.join('\r\n')}\r\n\r\n`))[0];
+  };
+
+  test.each([..."'!()*:/?@$,;=[]~"])('%s: is found by a query in which it is not encoded', async (sign) => {
+    const user_id = `o${sign}brien@example.com`;
+    const uid = await pairFor(user_id);
+    for (const query of [`user_id=${user_id}`, `limit=5&user_id=${encodeURIComponent(user_id)}`]) {
+      const answer = await listRaw(query);
+      expect([answer?.status, answer?.body.items.map((it: any) => it.uid)]).toEqual([200, [uid]]);
+    }
+  });
+
+  test('a plus sign in a query is a space, as in a form, and an encoded one is itself', async () => {
+    const [spaced, plus] = [await pairFor('a b+c'), await pairFor('a+b c')];
+    expect((await listRaw('user_id=a+b%2Bc'))?.body.items[0].uid).toBe(spaced);
+    expect((await listRaw('user_id=a%2Bb+c'))?.body.items[0].uid).toBe(plus);
+  });
+});
+
+test.each([
+  '.',
+  '..',
+  '',
+  'a\tb',
+  'a\u0085',
+  'a\u00adb',
+  'a\u200bb',
+  'a\u202e',
+  'a\u2028',
+  'a\ue000',
+  'a\u0378',
+  'x'.repeat(129),
+])('a user or location %j is refused in words', async (id) => {
+  for (const [name, body] of [
+    ['user_id', { user_id: id, charging_location_id: 'home' }],
+    ['charging_location_id', { user_id: 'u', charging_location_id: id }],
+  ] as const) {
+    const answer = await service.request('POST', '/v1/app/pairing-codes', { token: service.appToken, body });
+    expect([answer.status, answer.body.errors?.[0].pointer]).toEqual([400, `/${name}`]);
+    expect(answer.body.errors[0].message).toMatch(/^must (be printable characters|have at (least|most))/);
+  }
+  const listed = await get(`/v1/app/charging-stations?user_id=${encodeURIComponent(id)}`);
+  expect([listed.status, listed.body.errors[0].pointer]).toEqual([400, '/user_id']);
+});
+
+test.each(['...', '.a', '..a', 'a.', 'é 漢 🔌', 'x'.repeat(128)])('a user or location %j is taken', async (id) => {
+  const body = { user_id: id, charging_location_id: id };
+  const answer = await service.request('POST', '/v1/app/pairing-codes', { token: service.appToken, body });
+  expect([answer.status, answer.body.user_id]).toEqual([201, id]);
+});
+
 test.each([
   ['', '/user_id'],
   ['?user_id=', '/user_id'],
@@ -82,6 +139,6 @@ test('CPOs to choose from have an address and are not suspended, by name and in 
   expect(found[0]).toEqual({
     id: expect.any(String),
     name: names[0],
-    payload_protocols: ['ocpp1.6', 'ocpp2.0.1', 'ocpp2.1', 'ocpi2.2', 'ocpi2.2.1'],
+    payload_protocols: ['ocpp1.6', 'ocpp2.0.1', 'ocpp2.1', 'ocpi2.2', 'ocpi2.2.1', 'ocpi2.3.0'],
   });
 });

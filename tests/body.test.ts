@@ -89,6 +89,19 @@ describe('JSON', () => {
     expect((await send(deep(64))).status).toBe(400);
     expect((await send(nested(30_000))).status).toBe(400);
   });
+  test.each([
+    ['[', 'column 65'],
+    ['{"a":', 'column 321'],
+    ['[{"a":', 'column 193'],
+  ])('65 kB of %s are too deep, and told where', async (open, place) => {
+    const answer = await send(open.repeat(Math.floor(65_536 / open.length)));
+    expect([answer.status, answer.body.type]).toEqual([400, '/problems/malformed-request']);
+    expect(answer.body.errors).toEqual([{ pointer: '', message: `is nested more than 64 deep at line 1, ${place}` }]);
+  });
+  test('what is not JSON before it is too deep is told so', async () => {
+    const answer = await send('[}'.repeat(30_000));
+    expect(answer.body.errors[0].message).toMatch(/^is not valid JSON at line 1, column 2: /);
+  });
   test('of a repeated member the last counts, for the check and for the store', async () => {
     const { code } = await service.code();
     const station = aStation();
@@ -164,29 +177,90 @@ describe('faults against the contract', () => {
   ])('%j has faults at %j', async (wrong, pointers) => {
     expect((await faults(wrong)).map(({ pointer }) => pointer)).toEqual(pointers);
   });
-  test('an unknown protocol is told the known ones, along with the other faults', async () => {
-    const answer = await pair({ code: 1 }, '/v1/scsp/ocpp9/pair');
+  test.each([
+    ['no station', {}],
+    ['an evse', { code: '1', evse: {} }],
+    ['a station in which much is wrong', { code: 1, charging_station: { evses: [{}, {}] } }],
+  ])('an unknown protocol is told all the supported ones, and nothing about a body with %s', async (_what, body) => {
+    const answer = await pair(body, '/v1/scsp/ocpp9/pair');
     expect(answer.status).toBe(400);
+    const supported = 'ocpp1.6, ocpp2.0.1, ocpp2.1, ocpi2.2, ocpi2.2.1, ocpi2.3.0';
     expect(answer.body).toMatchObject({
       type: '/problems/unsupported-protocol',
-      message: expect.stringContaining('ocpp1.6, ocpp2.0.1, ocpp2.1'),
+      message: `Unsupported payload protocol. Supported: ${supported}.`,
+      errors: [{ pointer: '/payload-protocol', message: `must be one of ${supported}, got "ocpp9"` }],
     });
-    expect(answer.body.errors.map(({ pointer }: { pointer: string }) => pointer)).toEqual([
-      '/payload-protocol',
-      '/charging_station',
-      '/code',
-    ]);
+    expect(answer.body.errors).toHaveLength(1);
+  });
+  test('a protocol that is not percent-encoded text is unsupported', async () => {
     expect((await pair(body(), '/v1/scsp/%ZZ/pair')).body.type).toBe('/problems/unsupported-protocol');
   });
   test('of thousands of faults 100 are told', async () => {
     const answer = await send(`{"code":"1","charging_station":{"uid":"x","evses":[${'1,'.repeat(30_000)}1]}}`);
     expect(answer.status).toBe(400);
     expect(answer.body.errors).toHaveLength(100);
-    expect(answer.body.message).toContain('30002 faults');
+    expect(answer.body.message).toContain('more than 100 validation errors');
+  });
+  test('a list that is too long is told so, whatever its items are', async () => {
+    const long = (n: number) => body({ evses: Array.from({ length: n }, (_, i) => evse({ evse_id: i + 1 })) });
+    expect((await pair(long(100))).status).toBe(404);
+    expect(await faults(long(150))).toEqual([
+      { pointer: '/charging_station/evses', message: 'must have at most 100 items' },
+    ]);
+  });
+  test.each([
+    ['1e400', 'must be an integer, got a number that is too large'],
+    ['-1e400', 'must be an integer, got a number that is too large'],
+    ['-0', 'must be at least 1, got -0'],
+    ['12345678901234567890', 'must be at most 1500, got about 1.23e+19'],
+    ['1e-400', 'must be at least 1, got 0'],
+    ['"NaN"', 'must be an integer, got "NaN"'],
+    ['1501', 'must be at most 1500, got 1501'],
+  ])('a voltage of %s is told as what it is', async (number, message) => {
+    const answer = await send(
+      JSON.stringify(body({ evses: [evse({ connectors: [connector({ max_voltage: '#' })] })] })).replace('"#"', number),
+    );
+    expect(answer.body.errors).toContainEqual({
+      pointer: '/charging_station/evses/0/connectors/0/max_voltage',
+      message,
+    });
   });
   test('a code is never told back', async () => {
     const answer = await pair({ code: 918_273, charging_station: {} });
     expect(JSON.stringify(answer.body)).not.toContain('918273');
+  });
+});
+
+describe('null', () => {
+  const OPTIONAL = ['standard', 'format', 'max_electric_power'];
+  test('for an optional member counts as absent, at every level', async () => {
+    const { code, id } = await service.code();
+    const nulls = Object.fromEntries(OPTIONAL.map((name) => [name, null]));
+    const station = aStation();
+    const sent = {
+      ...station,
+      unknown: null,
+      evses: [evse({ capabilities: null, connectors: [connector(nulls)] })],
+    };
+    const paired = await service.pair(cpo, code, sent);
+    const { capabilities: _, ...stored } = evse({ connectors: [connector()] }) as { capabilities?: unknown };
+    expect([paired.status, paired.body.charging_station]).toEqual([200, { uid: station.uid, evses: [stored] }]);
+    expect((await service.followCode(id)).body.pairing.charging_station).toEqual(paired.body.charging_station);
+  });
+  test('for a required member or an item of a list is refused', async () => {
+    const evses = [evse({ connectors: [connector({ max_voltage: null })] }), null];
+    expect(await faults({ code: null, charging_station: { ...aStation(), uid: null, evses } })).toEqual([
+      { pointer: '/code', message: 'must be a string, got null' },
+      { pointer: '/charging_station/uid', message: 'must be a string, got null' },
+      { pointer: '/charging_station/evses/0/connectors/0/max_voltage', message: 'must be an integer, got null' },
+      { pointer: '/charging_station/evses/1', message: 'must be an object, got null' },
+    ]);
+  });
+  test('counts as absent in the requests of the app, too', async () => {
+    const issue = (body: object) => service.request('POST', '/v1/app/pairing-codes', { token: service.appToken, body });
+    const user_id = 'somebody';
+    expect((await issue({ user_id, charging_location_id: 'home', cpo_id: null })).status).toBe(201);
+    expect((await issue({ user_id, charging_location_id: null })).status).toBe(400);
   });
 });
 

@@ -20,7 +20,7 @@ const anEvse = (part: object = {}) => ({
   ...part,
 });
 
-test.each(['ocpi2.2', 'ocpi2.2.1'])(
+test.each(['ocpi2.2', 'ocpi2.2.1', 'ocpi2.3.0'])(
   'a whole EVSE of %s is paired, and what the contract does not name is left out',
   async (protocol) => {
     const { id, code } = await service.code();
@@ -96,6 +96,6 @@ test('a uid is one in the platform, whichever format names it', async () => {
 test('an unknown protocol is told all the known ones', async () => {
   const answer = await pair({}, 'ocpi2.1.1');
   expect(answer.body.message).toBe(
-    'Unknown payload-protocol, known are: ocpp1.6, ocpp2.0.1, ocpp2.1, ocpi2.2, ocpi2.2.1.',
+    'Unsupported payload protocol. Supported: ocpp1.6, ocpp2.0.1, ocpp2.1, ocpi2.2, ocpi2.2.1, ocpi2.3.0.',
   );
 });

@@ -274,7 +274,16 @@ describe('the documentation in a browser', () => {
     expect(me.text).toContain(cpo.name);
     expect(me.text).toMatch(/Request duration\s+[\d.]+ ms/);
 
+    // As offered: no example is sent that breaks the request or binds it to an earlier one.
+    expect((await execute(page, 'listAttempts')).status).toBe('200');
+    const paired = await execute(page, 'pairOcpp');
+    expect([paired.status, paired.text.includes('incorrect-code')]).toEqual(['404', true]);
+    // What the browser says of a 404.
+    expect(complaints.splice(0)).toEqual([expect.stringContaining('404')]);
+    expect((await operation(page, 'pairOcpp').locator('.curl').innerText()).toLowerCase()).not.toContain('idempotency');
+
     await authorize(page, service.appToken);
+    expect((await execute(page, 'listCpos')).status).toBe('200');
     const issued = await execute(page, 'issueCode');
     expect(issued.status).toBe('201');
     expect(issued.text).toMatch(/"code": "\d{6}"/);

@@ -44,7 +44,7 @@ test("the CPO is asked once, with its token and the code as typed, and its stati
   await cpo.down();
 });
 
-test.each(['ocpi2.2', 'ocpi2.2.1'])('a CPO that speaks %s answers an EVSE', async (payload_protocol) => {
+test.each(['ocpi2.2', 'ocpi2.2.1', 'ocpi2.3.0'])('a CPO that speaks %s answers an EVSE', async (payload_protocol) => {
   const uid = randomUUID();
   const cpo = await startCpo(service, (res) => sendJson(res, 200, { evse: { ...evse, uid } }));
   const paired = await service.redeem(cpo, '1', { payload_protocol });
@@ -52,6 +52,17 @@ test.each(['ocpi2.2', 'ocpi2.2.1'])('a CPO that speaks %s answers an EVSE', asyn
   expect(paired.body).toMatchObject({ uid, payload_protocol, evse: { ...evse, uid } });
   expect(paired.body.charging_station).toBeUndefined();
   expect(cpo.received[0]?.path).toBe(`/v1/cpo/${payload_protocol}/pair`);
+  await cpo.down();
+});
+
+test('what is optional and null in the answer of a CPO counts as absent', async () => {
+  const uid = randomUUID();
+  const [first] = evse.connectors;
+  const nulls = { standard: null, format: null, max_electric_power: null };
+  const answered = { uid, evse_id: null, capabilities: null, connectors: [{ ...first, ...nulls }] };
+  const cpo = await startCpo(service, (res) => sendJson(res, 200, { evse: answered }));
+  const paired = await service.redeem(cpo, '1', { payload_protocol: 'ocpi2.2.1' });
+  expect([paired.status, paired.body.evse]).toEqual([201, { uid, connectors: [first] }]);
   await cpo.down();
 });
 
@@ -82,6 +93,27 @@ test.each<[string, Parameters<typeof startCpo>[1], number, string, RegExp]>([
     502,
     'cpo-failed',
     /not valid JSON at line 1, column 21/,
+  ],
+  [
+    '65 kB of brackets',
+    (res) => void res.writeHead(200, { 'content-type': 'application/json' }).end('['.repeat(65_536)),
+    502,
+    'cpo-failed',
+    /nested more than 64 deep at line 1, column 65/,
+  ],
+  [
+    'null for what is required',
+    (res) => sendJson(res, 200, station({ uid: null })),
+    502,
+    'cpo-failed',
+    /\/charging_station\/uid must be a string, got null/,
+  ],
+  [
+    'an object that cannot be a string',
+    (res) => sendJson(res, 200, station({ uid: { toString: 1, valueOf: 1 } })),
+    502,
+    'cpo-failed',
+    /\/charging_station\/uid must be a string, got an object/,
   ],
   [
     'HTML',

@@ -1,12 +1,11 @@
-import Ajv, { type ValidateFunction } from 'ajv/dist/2020';
-import addFormats from 'ajv-formats';
 import { BrokenCircuitError, ConsecutiveBreaker, circuitBreaker, handleAll, type IPolicy } from 'cockatiel';
 import { Agent, type Dispatcher, request } from 'undici';
 import type { Context } from '../context';
-import { type OpenApiDocument, patternWords } from '../contract';
-import { inWords, unescapePointer, valueAt } from '../faults';
+import type { OpenApiDocument } from '../contract';
+import { jsonValidator, type ValidateJson } from '../contract/validate-json';
+import { unescapePointer } from '../contract/validation-errors';
 import { JsonFault, parseJson } from '../json';
-import { type Fault, MAX_FAULTS, Problem } from '../problems';
+import { type Fault, Problem, shownTo } from '../problems';
 import { type PayloadProtocol, protocolOf, type StationBody } from '../protocols';
 import { checkedLookup, ForbiddenAddress, literalAddress, mayCall } from './address';
 import type { CallableCpo } from './cpos';
@@ -25,18 +24,15 @@ type Answer = { readonly status: number; readonly contentType: string; readonly 
 export class CpoCalls {
   readonly #agent: Agent;
   readonly #circuits = new Map<string, { policy: IPolicy; openedAt: number }>();
-  readonly #validators = new Map<string, ValidateFunction>();
-  readonly #ajv = new Ajv({ strict: false, allErrors: true });
-  readonly patterns: ReadonlyMap<string, string>;
+  /** Validates the body of an answer, as a CPO's own request is validated. */
+  readonly validate: ValidateJson;
 
   constructor(
     readonly sandbox: boolean,
     document: OpenApiDocument,
   ) {
     this.#agent = new Agent({ connect: { lookup: checkedLookup(sandbox), timeout: CONNECT_MS } });
-    addFormats(this.#ajv);
-    this.#ajv.addSchema({ $id: 'contract', components: document.components });
-    this.patterns = patternWords(document);
+    this.validate = jsonValidator(document);
   }
 
   /**
@@ -97,26 +93,6 @@ export class CpoCalls {
     });
     this.#circuits.set(cpoId, circuit);
     return circuit;
-  }
-
-  /**
-   * What is wrong with an answer's body by a schema of the contract, as a CPO's own request would be told.
-   * @param secrets what no fault tells, although it stands in the answer
-   */
-  faults(schema: string, json: unknown, secrets: readonly string[]): Fault[] {
-    let validate = this.#validators.get(schema);
-    if (validate === undefined) {
-      validate = this.#ajv.compile({ $ref: `contract#/components/schemas/${schema}` });
-      this.#validators.set(schema, validate);
-    }
-    if (validate(json)) return [];
-    return (validate.errors ?? []).slice(0, MAX_FAULTS).map(({ instancePath, message = '', keyword, params }) => {
-      const pointer = keyword === 'required' ? `${instancePath}/${params.missingProperty}` : instancePath;
-      const allowed = keyword === 'enum' ? `: ${params.allowedValues.join(', ')}` : '';
-      const value = valueAt(json, pointer);
-      const told = tells(value, secrets) ? undefined : value;
-      return inWords({ pointer, message: message + allowed, keyword }, told, this.patterns);
-    });
   }
 
   close(): Promise<void> {
@@ -183,7 +159,9 @@ function readStation(
     throw new Problem('cpo-failed', { message: 'The CPO answered 200 with something that is not application/json.' });
   try {
     const json = parseJson(answer.bytes);
-    const faults = [...ctx.calls.faults(protocol.answerSchema, json, secrets), ...protocol.faults(json)];
+    // Of an object only its kind is shown, and a member `toString` would break its conversion to a string.
+    const hides = (value: unknown) => typeof value !== 'object' && tells(value, secrets);
+    const faults = [...ctx.calls.validate(protocol.answerSchema, json, hides), ...protocol.faults(json)];
     // Checked against the schema of this very protocol's answer.
     if (faults.length === 0) return json as StationBody;
     throw faulty(faults);
@@ -195,7 +173,7 @@ function readStation(
 }
 
 function faulty(faults: readonly Fault[]): Problem {
-  const told = faults.slice(0, TOLD_FAULTS).map(({ pointer, message }) => `${pointer || 'the body'} ${message}`);
+  const told = faults.slice(0, TOLD_FAULTS).map((fault) => `${fault.pointer || 'the body'} ${shownTo(fault)}`);
   const more = faults.length > TOLD_FAULTS ? `; and ${faults.length - TOLD_FAULTS} more` : '';
   return new Problem('cpo-failed', { message: `The CPO answered 200 with faults: ${told.join('; ')}${more}.` });
 }

@@ -2,6 +2,7 @@ import express, { type Express, type RequestHandler } from 'express';
 import { middleware as validator } from 'express-openapi-validator';
 import type { Context } from '../context';
 import { type Handlers, type OpenApiDocument, type OperationId, operationsOf, routable, servedBy } from '../contract';
+import { formats } from '../contract/formats';
 import type { RefusedAttempts } from '../pairing/refused-attempts';
 import { Problem } from '../problems';
 import { ocpi } from '../protocols/ocpi';
@@ -20,6 +21,7 @@ const rules: Rules = {
   pairOcpp: ocpp.faults,
   pairOcpi22: ocpi.faults,
   pairOcpi221: ocpi.faults,
+  pairOcpi230: ocpi.faults,
 };
 
 /** Pairing in OCPP format, and the addresses that are surely it. */
@@ -46,6 +48,7 @@ export function createApp(
       validateRequests: { allErrors: true, allowUnknownQueryParameters: true },
       validateResponses: !ctx.config.production,
       validateSecurity: { handlers: { bearer: bearer(registry) } },
+      formats,
       fileUploader: false,
     });
     // Its types know only its own view of a request.

@@ -1,24 +1,30 @@
-import type { RequestHandler } from 'express';
+import type { Request, RequestHandler } from 'express';
 import { type OpenApiDocument, type OperationId, operationsOf, patternWords } from '../contract';
-import { inWords, valueAt } from '../faults';
+import { bodyNormalizer } from '../contract/normalize-body';
+import { inWords, show, valueAt } from '../contract/validation-errors';
 import { type Fault, MAX_FAULTS, Problem } from '../problems';
 
 /** An error of express-openapi-validator: a path that begins with body, params, query or headers. */
-type ValidatorFault = { path: string; message: string; errorCode?: string };
+type ValidatorError = { path: string; message: string; errorCode?: string };
 
-/** Faults of a request that the contract states in words and a JSON Schema cannot. */
+/** Validation errors that the contract states in words and a JSON Schema cannot. */
 export type Rules = Partial<Record<OperationId, (body: unknown) => Fault[]>>;
 
-/** Runs the validator and the rules, and refuses with every fault of both in words (contract, section 3, step 4). */
+/** Runs the validator and the rules, and refuses with every error of both in words (contract, section 3, step 4). */
 export function checkRequest(validator: RequestHandler, document: OpenApiDocument, rules: Rules): RequestHandler {
   const patterns = patternWords(document);
   const protocols = knownProtocols(document);
-  return (req, res, next) =>
-    validator(req, res, (error?: unknown) => {
-      const operation = req.openapi?.schema.operationId as OperationId | undefined;
-      const broken = (operation && rules[operation]?.(req.body)) ?? [];
-      const found = validatorFaults(error);
+  const normalizers = new Map(
+    operationsOf(document).map(({ id, operation }) => [id, bodyNormalizer(document, bodySchema(operation))]),
+  );
+  return (req, res, next) => {
+    const operation = req.openapi?.schema.operationId as OperationId | undefined;
+    if (operation !== undefined) normalizers.get(operation)?.(req.body);
+    return validator(req, res, (error?: unknown) => {
+      const found = validatorErrors(error);
       if (error !== undefined && found === undefined) return next(error);
+      if (found?.some(({ path }) => path === PROTOCOL)) return next(unsupportedProtocol(protocols, req.params));
+      const broken = (operation && rules[operation]?.(req.body)) ?? [];
       if (error === undefined && broken.length === 0) return next();
       const parts: Record<string, unknown> = {
         body: req.body,
@@ -26,29 +32,48 @@ export function checkRequest(validator: RequestHandler, document: OpenApiDocumen
         query: req.query,
         headers: req.headers,
       };
-      const told = (found ?? []).slice(0, MAX_FAULTS).map(({ path, message, errorCode = '' }) => {
+      const worded = (found ?? []).slice(0, MAX_FAULTS).map(({ path, message, errorCode = '' }) => {
         const [, part = '', ...segments] = path.split('/');
         const pointer = segments.map((segment) => `/${segment}`).join('');
         const keyword = errorCode.split('.')[0] ?? '';
         return inWords({ pointer, message, keyword }, valueAt(parts[part], pointer), patterns);
       });
-      return next(refusal([...told, ...broken], (found?.length ?? 0) + broken.length, protocols));
+      return next(invalidRequest([...worded, ...broken], (found?.length ?? 0) + broken.length));
     });
+  };
 }
 
-function validatorFaults(error: unknown): ValidatorFault[] | undefined {
+/** Returns the schema of an operation's body, an empty one for an operation without a body. */
+function bodySchema(operation: object): object {
+  const { requestBody } = operation as { requestBody?: { content: { 'application/json'?: { schema: object } } } };
+  return requestBody?.content['application/json']?.schema ?? {};
+}
+
+function validatorErrors(error: unknown): ValidatorError[] | undefined {
   if (typeof error !== 'object' || error === null || !('errors' in error)) return undefined;
-  return 'status' in error && error.status === 400 ? (error.errors as ValidatorFault[]) : undefined;
+  return 'status' in error && error.status === 400 ? (error.errors as ValidatorError[]) : undefined;
 }
 
-function refusal(errors: Fault[], count: number, protocols: string[]): Problem {
-  if (errors.some(({ pointer }) => pointer === '/payload-protocol')) {
-    const message = `Unknown payload-protocol, known are: ${protocols.join(', ')}.`;
-    return new Problem('unsupported-protocol', { message, errors });
-  }
-  const shown = count > MAX_FAULTS ? `the first ${MAX_FAULTS} are in errors` : 'see errors';
-  const message = `The request has ${count === 1 ? 'a fault' : `${count} faults`}, ${shown}.`;
+function invalidRequest(errors: Fault[], count: number): Problem {
+  // Lists that are too long were cut: there are more errors than were counted.
+  if (count > MAX_FAULTS)
+    return new Problem('invalid-request', {
+      message: `The request has more than ${MAX_FAULTS} validation errors, the first ${MAX_FAULTS} are in errors.`,
+      errors,
+    });
+  const message = `The request has ${count === 1 ? 'a validation error' : `${count} validation errors`}, see errors.`;
   return new Problem('invalid-request', { message, errors });
+}
+
+const PROTOCOL = '/params/payload-protocol';
+
+/** Errors of the body are left out: it was validated as that of another protocol. */
+function unsupportedProtocol(protocols: readonly string[], { 'payload-protocol': given }: Request['params']): Problem {
+  const message = `must be one of ${protocols.join(', ')}`;
+  return new Problem('unsupported-protocol', {
+    message: `Unsupported payload protocol. Supported: ${protocols.join(', ')}.`,
+    errors: [{ pointer: '/payload-protocol', message, got: show(given) }],
+  });
 }
 
 /** Those of the path parameter and those that are a literal path of their own. */

@@ -24,6 +24,7 @@ export function pairingHandlers(
   | 'pairOcpp'
   | 'pairOcpi22'
   | 'pairOcpi221'
+  | 'pairOcpi230'
   | 'redeemCode'
   | 'unpairChargingStation'
   | 'unpairEvse'
@@ -81,6 +82,7 @@ export function pairingHandlers(
     pairOcpp: (req, res) => pairIn(req.params['payload-protocol'], req.body, res),
     pairOcpi22: (req, res) => pairIn('ocpi2.2', req.body, res),
     pairOcpi221: (req, res) => pairIn('ocpi2.2.1', req.body, res),
+    pairOcpi230: (req, res) => pairIn('ocpi2.3.0', req.body, res),
 
     async redeemCode({ body }, res) {
       const paired = await redeem(ctx, {

@@ -1,23 +1,38 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Request, RequestHandler, Response } from 'express';
+import { normalizeCode } from '../codes/code';
 import type { Context } from '../context';
 import type { OperationId } from '../contract';
+import { valueAt } from '../contract/validation-errors';
 import { Batches } from '../db/batches';
 import { rows } from '../db/database';
-import { valueAt } from '../faults';
 import { Problem, type ProblemType } from '../problems';
+import { isPayloadProtocol } from '../protocols';
 import { cpoOf } from '../tokens/caller';
 
-const PAIR_OPERATIONS: ReadonlySet<unknown> = new Set<OperationId>(['pairOcpp', 'pairOcpi22', 'pairOcpi221']);
-/** Answered before the statement that pairs, which stores every other attempt itself. */
+const PAIR_OPERATIONS: ReadonlySet<unknown> = new Set<OperationId>([
+  'pairOcpp',
+  'pairOcpi22',
+  'pairOcpi221',
+  'pairOcpi230',
+]);
+/**
+ * Answered before the statement that pairs, which stores every other attempt itself. Refusals for load are left out:
+ * to store them would add to the load, and they say nothing of the request.
+ */
 const REFUSALS: ReadonlySet<unknown> = new Set<ProblemType>([
   'invalid-request',
   'malformed-request',
   'unsupported-protocol',
   'body-too-large',
   'unsupported-media-type',
+  'request-timeout',
+  'idempotency-key-reused',
+  'idempotency-in-progress',
 ]);
-const LONGEST_NAME = 48;
+const UID = /^[\x20-\x7e]{1,48}$/;
+/** Stands for a protocol that is none of ours. */
+const UNKNOWN_PROTOCOL = 'unknown';
 const LONGEST_DETAIL = 500;
 /** A CPO that sends nonsense as fast as it can fills neither the memory nor the pool. */
 const MOST_AT_ONCE = 1_000;
@@ -78,10 +93,10 @@ export class RefusedAttempts {
       id: this.ctx.chance.uuid(),
       cpo_id: cpoOf(res).id,
       request_id,
-      payload_protocol: first(LONGEST_NAME, decodeURIComponent(req.path.split('/')[3] ?? '')),
+      payload_protocol: protocolIn(req.path),
       uid: uidIn(req.body),
       outcome: problem.type,
-      detail: first(LONGEST_DETAIL, inWords(problem)),
+      detail: detailOf(problem).slice(0, LONGEST_DETAIL),
     };
     const storing = this.#gather()
       .then(() => this.#batches.add('', row))
@@ -98,22 +113,25 @@ export class RefusedAttempts {
   }
 }
 
+function protocolIn(path: string): string {
+  const name = decodeURIComponent(path.split('/')[3] ?? '');
+  return isPayloadProtocol(name) ? name : UNKNOWN_PROTOCOL;
+}
+
+/** Returns the uid of a request, undefined for one that cannot be a uid or that is the code once more. */
 function uidIn(body: unknown): string | undefined {
   const uid = valueAt(body, '/charging_station/uid') ?? valueAt(body, '/evse/uid');
-  return typeof uid === 'string' ? first(LONGEST_NAME, uid) : undefined;
+  const code = valueAt(body, '/code');
+  if (typeof uid !== 'string' || !UID.test(uid)) return undefined;
+  return typeof code === 'string' && normalizeCode(uid) === normalizeCode(code) ? undefined : uid;
 }
 
-function inWords({ errors, message }: Problem): string {
+/**
+ * Says what was wrong in words of the contract. What was sent is left out: in a wrong place it may be the customer's code,
+ * which is never stored. So are the pointers into a body that was not validated: they hold its own member names.
+ */
+function detailOf({ type, errors, message }: Problem): string {
   if (errors === undefined) return message;
-  return errors.map((fault) => `${fault.pointer} ${withoutCode(fault.message)}`.trim()).join('; ');
-}
-
-/** What was sent in a wrong place may be the customer's code, which is never stored. */
-function withoutCode(message: string): string {
-  return message.replace(/, got "[\d -]{4,}"$/, ', got digits');
-}
-
-/** A surrogate that loses its other half could not be stored. */
-function first(count: number, text: string): string {
-  return text.slice(0, count).toWellFormed();
+  const place = (pointer: string) => (type === 'malformed-request' ? '' : pointer);
+  return errors.map((error) => `${place(error.pointer)} ${error.message}`.trim()).join('; ');
 }

@@ -28,9 +28,15 @@ export const protocols = {
   'ocpp2.1': ocpp,
   'ocpi2.2': ocpi,
   'ocpi2.2.1': ocpi,
+  'ocpi2.3.0': ocpi,
 } satisfies Record<string, Protocol>;
 
 export type PayloadProtocol = keyof typeof protocols;
+
+/** Whether this is the name of a payload protocol that is spoken here. */
+export function isPayloadProtocol(name: string): name is PayloadProtocol {
+  return Object.hasOwn(protocols, name);
+}
 
 /** The translator of a stored protocol name. */
 export function protocolOf(name: string): Protocol {

@@ -1,7 +1,7 @@
 import { connectorFaults, member, readConnector, writeConnector } from './connectors';
 import type { OcpiBody, Protocol } from './index';
 
-/** OCPI 2.2 and 2.2.1 (8.3.2): a single EVSE, a station of its own; its `evse_id` is the eMI3 id. */
+/** OCPI 2.2, 2.2.1 and 2.3.0 (8.3.2): a single EVSE, a station of its own; its `evse_id` is the eMI3 id. */
 export const ocpi: Protocol<OcpiBody> = {
   answerSchema: 'CpoPairOcpiResponse',
   unpairSegment: 'evse',

@@ -1,0 +1,128 @@
+import { operationsOf, readContract, servedBy } from '../src/contract';
+import { startCpo } from './a-cpo';
+import { type Harness, NO_LIMITS, startHarness, type TestCpo } from './harness';
+import { placesOf, type Schema, widestBodies } from './widest-bodies';
+
+const { document } = readContract();
+/** Contract, section 7: no request of a legal size costs more CPU time. */
+const BOUND_MS = 50;
+/** A run may compile code, or collect the garbage of others: the best one counts. */
+const MOST_RUNS = 20;
+const ONE_BY_ONE_MS = 300_000;
+
+let service: Harness;
+let cpo: TestCpo;
+beforeAll(async () => {
+  service = await startHarness({ ...NO_LIMITS, LIMIT_USER_10MIN: '100000', SANDBOX: 'true' });
+  cpo = await service.cpo();
+});
+afterAll(() => service.stop());
+
+/** CPU time that this process takes for something, both sides of HTTP together; other processes do not count. */
+async function cpuMs(work: () => Promise<unknown>): Promise<number> {
+  let best = Number.POSITIVE_INFINITY;
+  for (let run = 0; run < MOST_RUNS && best > BOUND_MS; run++) {
+    const before = process.cpuUsage();
+    await work();
+    const { user, system } = process.cpuUsage(before);
+    best = Math.min(best, (user + system) / 1_000);
+  }
+  return best;
+}
+
+const schemaOf = (part: any): Schema => part.content['application/json'].schema;
+const url = (path: string) => path.replace('{payload-protocol}', 'ocpp2.0.1').replace(/\{[\w-]+\}/g, 'x');
+const tooDear = (costs: { name: string; ms: number }[]) => costs.filter(({ ms }) => ms > BOUND_MS);
+
+const requests = operationsOf(servedBy(document, 'scsp'))
+  .filter(({ operation }) => operation.requestBody !== undefined)
+  .map(({ id, path, operation }) => ({ id, path, operation, schema: schemaOf(operation.requestBody) }));
+const answers = operationsOf(servedBy(document, 'cpo'))
+  .filter(({ id }) => id.startsWith('cpoPair'))
+  .map(({ id, path, operation }: any) => ({ id, path, schema: schemaOf(operation.responses['200']) }));
+
+describe('every list of a body', () => {
+  test.each([...requests, ...answers].map(({ id, schema }) => [id, schema] as const))(
+    'of %s has a bound',
+    (_id, schema) => {
+      const lists = placesOf(document, schema).filter((place) => place.schema.items !== undefined);
+      for (const { path, schema: list } of lists) expect([path, list.maxItems]).toEqual([path, expect.any(Number)]);
+    },
+  );
+});
+
+test.each(requests.map(({ id, ...request }) => [id, request] as const))(
+  'no body costs more than 50 ms: %s',
+  async (_id, { path, operation, schema }) => {
+    const token = JSON.stringify(operation.security).includes('app') ? service.appToken : cpo.token;
+    const costs: { name: string; ms: number }[] = [];
+    for (const { name, body } of widestBodies(document, schema)) {
+      const send = async () => {
+        const { status } = await service.request('POST', url(path), { token, raw: body });
+        expect([400, 404]).toContain(status);
+      };
+      costs.push({ name, ms: await cpuMs(send) });
+    }
+    expect(tooDear(costs)).toEqual([]);
+  },
+  ONE_BY_ONE_MS,
+);
+
+test.each(answers.map(({ id, ...answer }) => [id, answer] as const))(
+  'no answer of a CPO costs more than 50 ms: %s',
+  async (_id, { path, schema }) => {
+    let body = '';
+    const backend = await startCpo(service, (res) =>
+      res.writeHead(200, { 'content-type': 'application/json' }).end(body),
+    );
+    const payload_protocol = url(path).split('/')[3];
+    const costs: { name: string; ms: number }[] = [];
+    for (const widest of widestBodies(document, schema)) {
+      body = widest.body;
+      const redeem = async () => {
+        const { status } = await service.redeem(backend, '1', { payload_protocol });
+        expect([201, 409, 502]).toContain(status);
+      };
+      costs.push({ name: widest.name, ms: await cpuMs(redeem) });
+    }
+    await backend.down();
+    expect(tooDear(costs)).toEqual([]);
+  },
+  ONE_BY_ONE_MS,
+);
+
+const QUERY_SIZE = 15_000;
+test.each([
+  'user_id=a&',
+  'user_id[a]=1&',
+  'user_id[][][]=1&',
+  'user_id[__proto__]=1&',
+  'limit=1&',
+  '%5B%5D=&',
+  'user_id=%F0%9F%94%8C&',
+  '&',
+  '=',
+  '[',
+  "user_id='",
+])('no query costs more than 50 ms: %s again and again', async (part) => {
+  const numbered = Array.from({ length: 800 }, (_, n) => part.replace(/=/, `${n}=`))
+    .join('')
+    .slice(0, QUERY_SIZE);
+  for (const query of [part.repeat(QUERY_SIZE / part.length), numbered]) {
+    const ask = async () => {
+      const { status } = await service.request('GET', `/v1/app/charging-stations?${query}`, {
+        token: service.appToken,
+      });
+      expect([200, 400, 431]).toContain(status);
+    };
+    expect(await cpuMs(ask)).toBeLessThan(BOUND_MS);
+  }
+});
+
+test('no set of headers costs more than 50 ms', async () => {
+  const many = Object.fromEntries(Array.from({ length: 600 }, (_, n) => [`x-${n}`, 'a'.repeat(10)]));
+  for (const headers of [many, { 'Idempotency-Key': 'a'.repeat(15_000) }, { Accept: 'a/b,'.repeat(3_500) }]) {
+    const ask = () => service.request('POST', '/v1/scsp/ocpp2.0.1/pair', { token: cpo.token, body: {}, headers });
+    expect(await cpuMs(ask)).toBeLessThan(BOUND_MS);
+  }
+});
