@@ -1,6 +1,7 @@
-import { once } from 'node:events';
+import { on, once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { setImmediate } from 'node:timers/promises';
 import { callerLeft } from '../src/departure';
 import { tendConnections, watchConnections } from '../src/http/connections';
 import { openRaw } from './raw-http';
@@ -18,7 +19,7 @@ async function aRequest() {
     server.close();
     server.closeAllConnections();
   };
-  return { req, res, caller, end };
+  return { req, res, caller, server, end };
 }
 
 const departures: [string, (request: Awaited<ReturnType<typeof aRequest>>) => Promise<unknown>][] = [
@@ -67,6 +68,24 @@ test('who has been answered has not left, and is not waited for', async () => {
     await once(res, 'close');
     expect(asked.aborted).toBe(false);
     expect(callerLeft(res).aborted).toBe(true);
+  } finally {
+    end();
+  }
+});
+
+test('each response of a pipeline is closed exactly once when its connection ends', async () => {
+  const { req, res, caller, server, end } = await aRequest();
+  try {
+    const closes = new Map([[res, 0]]);
+    const following = on(server, 'request');
+    caller.socket.write('GET / HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(2));
+    for (let i = 0; i < 2; i++) closes.set((await following.next()).value[1], 0);
+    for (const response of closes.keys())
+      response.on('close', () => closes.set(response, (closes.get(response) ?? 0) + 1));
+    caller.socket.resetAndDestroy();
+    await new Promise((resolve) => req.socket.once('close', resolve));
+    await setImmediate();
+    expect([...closes.values()]).toEqual([1, 1, 1]);
   } finally {
     end();
   }

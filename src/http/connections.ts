@@ -46,9 +46,12 @@ function connectionOf(socket: Duplex): Connection {
   socket.once('end', () => {
     for (const res of connection.open) tellLeft(res);
   });
-  // Node tells the end of a connection to the response whose turn it is, and forgets those behind it in a pipeline.
+  // Node 20 and 22 close only the response whose turn it is, and forget those behind it in the pipeline. Later versions
+  // close all of them (nodejs/node#62534), in ticks that are queued before this one.
   socket.once('close', () => {
-    for (const res of connection.open) if (res.socket === null) res.emit('close');
+    process.nextTick(() => {
+      for (const res of connection.open) if (res.socket === null) res.emit('close');
+    });
   });
   return connection;
 }
