@@ -4,6 +4,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net';
 import { setCalling } from '../src/cpos/cpos';
 import { deriveKeys } from '../src/secrets';
+import { endLater } from './clean-up';
 import { aStation, type Harness, SECRET_KEY, type TestCpo } from './harness';
 
 export type Received = { method: string; path: string; headers: IncomingMessage['headers']; body: string };
@@ -58,6 +59,7 @@ export async function startCpo(service: Harness, answer: Answer) {
     },
     up: () => listen(port),
   };
+  endLater(() => backend.down());
   return backend;
 }
 

@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { projectFile } from '../src/contract';
+import { endLater } from './clean-up';
 
 /** The built service as a process of its own. */
 export function launch(env: Record<string, string>) {
@@ -8,6 +9,7 @@ export function launch(env: Record<string, string>) {
     env: { PATH: process.env.PATH ?? '', PORT: '0', ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
+  endLater(() => child.kill('SIGKILL'));
   let stdout = '';
   let stderr = '';
   const listeners = new Set<() => void>();

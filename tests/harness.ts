@@ -6,12 +6,13 @@ import { Writable } from 'node:stream';
 import { Client, Pool } from 'pg';
 import { readConfig } from '../src/config';
 import { addCpo } from '../src/cpos/cpos';
-import { openDatabase } from '../src/db/database';
+import { describe as describeDatabase } from '../src/db/database';
 import { createLog } from '../src/log';
 import { model } from '../src/model';
 import { chance } from '../src/secrets';
 import { type Overrides, type Service, startService } from '../src/service';
 import { issueToken } from '../src/tokens/tokens';
+import { endLater, once } from './clean-up';
 import stationFixture from './fixtures/ocpp/station.json';
 import { leaks } from './leaks';
 
@@ -24,32 +25,46 @@ export type Answer = { status: number; headers: Headers; body: any };
 export type LogLine = { level: string; message: string; [field: string]: unknown };
 export type TestCpo = { id: string; name: string; token: string };
 
+/** A busy machine takes its time: what a test itself asks of its database is not what it tests. */
+const PATIENCE_MS = 30_000;
+const PATIENT = { connectionTimeoutMillis: PATIENCE_MS, query_timeout: PATIENCE_MS, statement_timeout: PATIENCE_MS };
+
 /** A database of its own, copied from the migrated template. */
 export async function createTestDatabase(): Promise<{ url: string; drop(): Promise<void> }> {
   const admin = process.env.SCSP_TEST_ADMIN_URL ?? '';
   const name = `scsp_test_${randomUUID().replaceAll('-', '')}`;
   const run = async (sql: string) => {
-    const client = new Client(admin);
+    const client = new Client({ connectionString: admin, ...PATIENT });
     await client.connect();
     await client.query(sql).finally(() => client.end());
   };
   await run(`create database ${name} template ${process.env.SCSP_TEST_TEMPLATE}`);
   const url = new URL(admin);
   url.pathname = name;
-  return { url: url.href, drop: () => run(`drop database if exists ${name} with (force)`) };
+  const drop = once(() => run(`drop database if exists ${name} with (force)`));
+  endLater(drop);
+  return { url: url.href, drop };
 }
 
-/** A log whose lines a test can read and wait for. */
+/** A log whose lines a test can read and wait for. It prints the service's own defects, unless a test provokes them. */
 export function recordedLog() {
   const lines: LogLine[] = [];
   const waiting = new Set<() => void>();
+  let provoked = false;
   const stream = new Writable({
     write(chunk, _encoding, done) {
-      for (const line of String(chunk).split('\n').filter(Boolean)) lines.push(JSON.parse(line));
+      for (const text of String(chunk).split('\n').filter(Boolean)) {
+        const line: LogLine = JSON.parse(text);
+        lines.push(line);
+        if (line.message === 'internal error' && !provoked) console.error(`${line.request_id}: ${line.stack}`);
+      }
       for (const check of waiting) check();
       done();
     },
   });
+  const provokeInternalErrors = () => {
+    provoked = true;
+  };
   const waitFor = (wanted: (line: LogLine) => boolean) =>
     new Promise<LogLine>((resolve) => {
       const check = () => {
@@ -61,7 +76,7 @@ export function recordedLog() {
       waiting.add(check);
       check();
     });
-  return { lines, waitFor, log: createLog('debug', stream) };
+  return { lines, waitFor, provokeInternalErrors, log: createLog('debug', stream) };
 }
 
 export type Harness = Awaited<ReturnType<typeof startHarness>>;
@@ -83,12 +98,22 @@ export async function startHarness(
     SECRET_KEY,
     ...settings,
   });
-  const service: Service = await startService(config, { log: recorded.log, ...overrides });
-  const db = await openDatabase(databaseUrl, model, 2);
-  const sql = new Pool({ connectionString: databaseUrl, max: 5 });
+  const secrets = new Set([SECRET_KEY]);
+  const service = await startPatiently(() => startService(config, { log: recorded.log, ...overrides }));
+  const db = describeDatabase(databaseUrl, model, { max: 2, ...PATIENT });
+  const sql = new Pool({ connectionString: databaseUrl, max: 5, ...PATIENT });
+  const stop = once(async () => {
+    await Promise.all([service.stop(), sql.end(), db.isInitialized && db.destroy()]);
+    await database?.drop();
+    rmSync(dataDir, { recursive: true, force: true });
+    const leaked = leaks(recorded.lines.map((line) => JSON.stringify(line)).join('\n'), secrets);
+    if (leaked.length > 0) throw new Error(`the log tells secrets: ${leaked.join(', ')}`);
+  });
+  endLater(stop);
+  await db.initialize();
   const operator = { db, chance, actor: 'a test' };
   const appToken = (await issueToken(operator, { role: 'app', appName: 'test app' })).token;
-  const secrets = new Set([SECRET_KEY, appToken]);
+  secrets.add(appToken);
 
   const request = async (
     method: string,
@@ -178,14 +203,27 @@ export async function startHarness(
 
     stopDelivery: () => service.stopDelivery(),
 
-    async stop() {
-      await Promise.all([service.stop(), sql.end(), db.destroy()]);
-      await database?.drop();
-      rmSync(dataDir, { recursive: true, force: true });
-      const leaked = leaks(recorded.lines.map((line) => JSON.stringify(line)).join('\n'), secrets);
-      if (leaked.length > 0) throw new Error(`the log tells secrets: ${leaked.join(', ')}`);
-    },
+    stop,
   };
+}
+
+/** The service does not start on a database that lets it wait; on a busy machine any may. */
+async function startPatiently(start: () => Promise<Service>): Promise<Service> {
+  for (const deadline = performance.now() + PATIENCE_MS; ; ) {
+    try {
+      return await start();
+    } catch (error) {
+      if (!isTimeout(error) || performance.now() > deadline) throw error;
+    }
+  }
+}
+
+/** How pg and PostgreSQL say that something took too long; a Problem has it as its cause. */
+function isTimeout(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  return (
+    /timeout expired|read timeout|timeout exceeded|due to [a-z]+ timeout/i.test(error.message) || isTimeout(error.cause)
+  );
 }
 
 /** The seed document's station under a uid of its own. */

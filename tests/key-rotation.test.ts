@@ -175,6 +175,7 @@ describe('without the previous key', () => {
     expect(after.log.lines).toContainEqual(
       expect.objectContaining({ level: 'error', message: expect.stringContaining('SECRET_KEY_PREVIOUS'), count: 1 }),
     );
+    after.log.provokeInternalErrors();
     const answer = await after.redeem(cpo, '123456');
     expect([answer.status, answer.body]).toEqual([
       500,

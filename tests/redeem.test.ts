@@ -294,6 +294,7 @@ test('the token that a CPO gave us is stored sealed, and only its own row opens 
     'update cpos c set outbound_token = o.outbound_token from cpos o where c.id = $1 and o.id = $2',
     [other.id, cpo.id],
   );
+  service.log.provokeInternalErrors();
   expect((await service.redeem(other, '1')).status).toBe(500);
   expect(other.received).toHaveLength(0);
   await Promise.all([cpo.down(), other.down()]);

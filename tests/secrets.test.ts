@@ -239,6 +239,7 @@ async function commands(): Promise<void> {
 }
 
 async function breakdowns(): Promise<void> {
+  service.log.provokeInternalErrors();
   const cpo = await aCpo();
   const { code } = await issue();
   await query('alter table connectors rename to away');

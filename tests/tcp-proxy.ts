@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
+import { endLater } from './clean-up';
 
 /** A TCP proxy before PostgreSQL that can do what networks do. */
 export async function startProxy(target: string) {
@@ -41,7 +42,7 @@ export async function startProxy(target: string) {
     for (const socket of sockets) socket.destroy();
   };
 
-  return {
+  const proxy = {
     url: url.href,
     /** Packets vanish, connections stay. */
     swallow() {
@@ -85,4 +86,6 @@ export async function startProxy(target: string) {
       if (server.listening) server.close();
     },
   };
+  endLater(() => proxy.stop());
+  return proxy;
 }
