@@ -1,5 +1,9 @@
 import { randomUUID } from 'node:crypto';
-import { type Answer, aStation, type Harness, startHarness, type TestCpo } from './harness';
+import { EventEmitter } from 'node:events';
+import { RefusedAttempts } from '../src/pairing/refused-attempts';
+import { Problem } from '../src/problems';
+import { chance } from '../src/secrets';
+import { type Answer, aStation, type Harness, recordedLog, startHarness, type TestCpo } from './harness';
 
 let service: Harness;
 beforeAll(async () => {
@@ -240,6 +244,29 @@ describe('storing a refused attempt', () => {
     expect(JSON.stringify(line)).not.toContain('not-in-the-log');
     await send(cpo, {});
     expect(await listed(cpo, 1)).toHaveLength(1);
+  });
+
+  test('is given up, and logged, for what comes beyond a thousand at once', async () => {
+    const cpo = await service.cpo();
+    const log = recordedLog();
+    const attempts = new RefusedAttempts({ db: service.db, chance, log: log.log });
+    const refuse = () => {
+      const res = Object.assign(new EventEmitter(), {
+        locals: { caller: { cpo }, problem: new Problem('malformed-request'), requestId: randomUUID() },
+      });
+      const req = { openapi: { schema: { operationId: 'pairOcpp' } }, path: PATH };
+      attempts.watch(req as never, res as never, () => undefined);
+      res.emit('close');
+    };
+    for (let i = 0; i < 1_005; i++) refuse();
+    await attempts.stop();
+    expect(await stored(cpo)).toHaveLength(1_000);
+    expect(log.lines.map(({ message, reason }) => [message, reason])).toEqual(
+      Array(5).fill(['refused attempt not stored', 'too many at once']),
+    );
+    refuse();
+    await attempts.stop();
+    expect(await stored(cpo)).toHaveLength(1_001);
   });
 
   test('is waited for when the service stops', async () => {

@@ -1,6 +1,8 @@
+import { createHash } from 'node:crypto';
 import { setSuspended } from '../src/cpos/cpos';
 import { revokeToken } from '../src/tokens/tokens';
 import { type Answer, type Harness, startHarness, type TestCpo } from './harness';
+import { leaks } from './leaks';
 import { untilStatus } from './until';
 
 let service: Harness;
@@ -132,9 +134,27 @@ test('a flood of unknown tokens does not keep a new token out', async () => {
   for (const answer of await Promise.all(flood)) expect(answer.status).toBe(401);
 });
 
+test('a flood of unknown tokens is refused from memory: few of them reach the database', async () => {
+  const holder = await service.sql.connect();
+  await holder.query('begin; lock table tokens in access exclusive mode');
+  // Whoever is looked up now waits for the table, and is refused with 503 when that takes too long.
+  const flood = Array.from({ length: 300 }, (_, i) => me({ Authorization: `Bearer scsp_cpo_flood_${i}` }));
+  expect((await me({ Authorization: `Bearer ${cpo.token}` })).body.cpo).toMatchObject({ id: cpo.id });
+  const statuses = (await Promise.all(flood)).map(({ status }) => status);
+  await holder.query('commit');
+  holder.release();
+  expect(new Set(statuses)).toEqual(new Set([401, 503]));
+  expect(statuses.filter((status) => status === 401).length).toBeGreaterThan(150);
+});
+
 test('only hashes of tokens are stored', async () => {
-  const { rows } = await service.sql.query('select to_jsonb(t)::text as row from tokens t');
-  for (const { row } of rows) expect(row).not.toContain(cpo.token);
+  const { rows } = await service.sql.query(
+    `select encode(hash, 'hex') as hash, (select jsonb_agg(t)::text from tokens t) as tokens from tokens where cpo_id = $1`,
+    [cpo.id],
+  );
+  expect(rows).toHaveLength(1);
+  expect(rows[0].hash).toBe(createHash('sha256').update(cpo.token).digest('hex'));
+  expect(leaks(rows[0].tokens, [cpo.token, service.appToken])).toEqual([]);
   expect(cpo.token).toMatch(/^scsp_cpo_[\w-]{43}$/);
   expect(service.appToken).toMatch(/^scsp_app_[\w-]{43}$/);
 });

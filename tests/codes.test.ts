@@ -1,7 +1,8 @@
-import { randomUUID } from 'node:crypto';
+import crypto, { randomUUID } from 'node:crypto';
 import { capacity, nearTwins, normalizeCode } from '../src/codes/code';
 import { chance } from '../src/secrets';
-import { type Harness, startHarness } from './harness';
+import { createTestDatabase, type Harness, startHarness } from './harness';
+import { leaks } from './leaks';
 
 let service: Harness;
 beforeAll(async () => {
@@ -33,9 +34,35 @@ test('a code is shown once, when it is issued, with six digits and ten minutes t
 });
 
 test('a code is stored as a keyed hash alone', async () => {
-  const { id, code } = await service.code();
-  const { rows } = await service.sql.query(`select to_jsonb(c)::text as row from pairing_codes c where id = $1`, [id]);
-  expect(rows[0].row).not.toContain(code);
+  const issueAt = async (SECRET_KEY: string) => {
+    const database = await createTestDatabase();
+    const issuer = await startHarness({ SECRET_KEY }, { databaseUrl: database.url, chance: dealing('362821') });
+    expect((await issuer.code()).code).toBe('362821');
+    const { rows } = await issuer.sql.query('select c.*, to_jsonb(c)::text as text from pairing_codes c');
+    await issuer.stop();
+    await database.drop();
+    return rows[0];
+  };
+  const [one, same, other] = [
+    await issueAt('k'.repeat(32)),
+    await issueAt('k'.repeat(32)),
+    await issueAt('l'.repeat(32)),
+  ];
+  expect(one.hash).toHaveLength(32);
+  expect(same.hash).toEqual(one.hash);
+  expect(other.hash).not.toEqual(one.hash);
+  expect(leaks(one.text, ['362821'])).toEqual([]);
+});
+
+test('the digits of a code come from the cryptographic source', async () => {
+  const digits = [...'407193'];
+  const source = jest.spyOn(crypto, 'randomInt').mockImplementation(() => Number(digits.shift()));
+  try {
+    expect((await service.code()).code).toBe('407193');
+    expect(source.mock.calls).toEqual(Array(6).fill([10]));
+  } finally {
+    source.mockRestore();
+  }
 });
 
 test('a new code for a user and location cancels the old one, another location keeps its own', async () => {

@@ -15,6 +15,7 @@ import { issueToken } from '../src/tokens/tokens';
 import { endLater, once } from './clean-up';
 import stationFixture from './fixtures/ocpp/station.json';
 import { leaks } from './leaks';
+import { until } from './until';
 
 export const SECRET_KEY = 'a secret key that only the tests know, 32+ characters';
 
@@ -167,10 +168,12 @@ export async function startHarness(
 
     /** Issues a code for a user and location of its own unless told whose. */
     async code(body: { user_id?: string; charging_location_id?: string; cpo_id?: string } = {}): Promise<any> {
-      const answer = await request('POST', '/v1/app/pairing-codes', {
-        token: appToken,
-        body: { user_id: randomUUID(), charging_location_id: 'home', ...body },
-      });
+      const issue = () =>
+        request('POST', '/v1/app/pairing-codes', {
+          token: appToken,
+          body: { user_id: randomUUID(), charging_location_id: 'home', ...body },
+        });
+      const answer = await until(({ status }) => status !== 503, issue, PATIENCE_MS);
       if (answer.status !== 201) throw new Error(`no code: ${JSON.stringify(answer.body)}`);
       return answer.body;
     },

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { aStation, type Harness, NO_LIMITS, startHarness } from './harness';
+import { aStation, type Harness, NO_LIMITS, startHarness, type TestCpo } from './harness';
 
 /** Two services on one database: what holds must hold across replicas. */
 let service: Harness;
@@ -86,4 +86,22 @@ test('200 innocent pairings at once all succeed', async () => {
   const codes = await times(200, (i) => either(i).code());
   const answers = await times(200, (i) => either(i).pair(cpo, codes[i].code));
   expect(count(answers)).toEqual({ 200: 200 });
+});
+
+test('two sets of requests that name the same stations in opposite order do not deadlock', async () => {
+  // A first request keeps its CPO's others waiting, which then go as one set. In the sets each station takes its time,
+  // so that the two meet half-way unless they take the same way.
+  await service.sql.query(`
+    create function take_time() returns trigger language plpgsql as $$
+      begin perform pg_sleep(case when new.station_uid like 'first-%' then 0.5 else 0.15 end); return new; end $$;
+    create trigger take_time before insert on pairings for each row execute function take_time()`);
+  const cpos = [await service.cpo(), await service.cpo()];
+  const uids = Array.from({ length: 4 }, () => randomUUID());
+  const codes = await times(2 * (uids.length + 1), () => service.code());
+  const pairOne = (i: number, uid: string) => either(i).pair(cpos[i] as TestCpo, codes.pop().code, aStation(uid));
+  const first = [0, 1].map((i) => pairOne(i, `first-${randomUUID()}`));
+  const sets = [...uids.map((uid) => pairOne(0, uid)), ...uids.toReversed().map((uid) => pairOne(1, uid))];
+  expect(count(await Promise.all(first))).toEqual({ 200: 2 });
+  expect(count(await Promise.all(sets))).toEqual({ 200: uids.length, 409: uids.length });
+  await service.sql.query('drop trigger take_time on pairings');
 });

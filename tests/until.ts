@@ -1,5 +1,9 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+
 /** So soon after it was made a change to a CPO or a token is in force on every replica. */
 const IN_FORCE_MS = 1_000;
+/** Between two questions, so that whoever is waited for has the processor. */
+const PAUSE_MS = 5;
 
 /** Asks until the answer is as wanted, or it is too late for that; returns the last answer. */
 export async function until<Answer>(
@@ -10,6 +14,7 @@ export async function until<Answer>(
   for (const deadline = performance.now() + withinMs; ; ) {
     const answer = await ask();
     if (wanted(answer) || performance.now() > deadline) return answer;
+    await sleep(PAUSE_MS);
   }
 }
 
