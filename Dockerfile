@@ -1,5 +1,6 @@
-# The same Debian in every stage, so that what one installs runs in the next.
-FROM node:20-bookworm-slim AS source
+# The same Node and Debian in every stage, so that what one installs runs in the next. Pin the digest of the image that you
+# have tested (node:24-bookworm-slim@sha256:…) where builds must be repeatable.
+FROM node:24-bookworm-slim AS source
 WORKDIR /app
 COPY package.json package-lock.json .npmrc ./
 
@@ -14,7 +15,7 @@ RUN npm run build && mkdir -p src/http/pages
 FROM source AS dependencies
 RUN npm ci --omit=dev --omit=optional --ignore-scripts && npm cache clean --force
 
-FROM node:20-bookworm-slim
+FROM node:24-bookworm-slim
 ENV NODE_ENV=production
 WORKDIR /app
 COPY --from=dependencies /app/node_modules ./node_modules
