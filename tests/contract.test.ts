@@ -115,6 +115,9 @@ describe('every operation', () => {
         expect(expected).toContain(answer.status);
         expect(Object.keys(operation.responses as object)).toContain(String(answer.status));
         expect(answer.headers.get('X-Request-ID')).toMatch(/^[0-9a-f-]{36}$/);
+        expect(answer.headers.get('Cache-Control')).toBe('no-store');
+        expect(answer.headers.get('X-Content-Type-Options')).toBe('nosniff');
+        expect(answer.headers.has('X-Powered-By')).toBe(false);
       }
     },
   );
@@ -142,6 +145,13 @@ test.each(theirs.map(({ id, method, path }) => [id, method, path] as const))(
     expect([answer.status, answer.body.type]).toEqual([404, '/problems/not-found']);
   },
 );
+
+test('an answer that breaks the contract does not pass for one, in the tests', async () => {
+  const { id } = await service.code();
+  await service.sql.query(`update pairing_codes set charging_location_id = '' where id = $1`, [id]);
+  service.log.provokeInternalErrors();
+  expect((await service.followCode(id)).status).toBe(500);
+});
 
 describe('problems', () => {
   test('have the one shape, as JSON unless problem+json is preferred', async () => {

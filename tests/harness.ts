@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Writable } from 'node:stream';
-import { Client, Pool } from 'pg';
+import { Client, Pool, type PoolClient } from 'pg';
 import { readConfig } from '../src/config';
 import { addCpo } from '../src/cpos/cpos';
 import { describe as describeDatabase } from '../src/db/database';
@@ -103,7 +103,11 @@ export async function startHarness(
   const service = await startPatiently(() => startService(config, { log: recorded.log, ...overrides }));
   const db = describeDatabase(databaseUrl, model, { max: 2, ...PATIENT });
   const sql = new Pool({ connectionString: databaseUrl, max: 5, ...PATIENT });
+  const acquired = new Set<PoolClient>();
+  sql.on('acquire', (client) => acquired.add(client)).on('release', (_error, client) => acquired.delete(client));
   const stop = once(async () => {
+    // A test that failed may have kept one, with the locks that it holds; the pool would wait for it for ever.
+    for (const client of acquired) client.release(true);
     await Promise.all([service.stop(), sql.end(), db.isInitialized && db.destroy()]);
     await database?.drop();
     rmSync(dataDir, { recursive: true, force: true });

@@ -1,4 +1,5 @@
 import { once } from 'node:events';
+import { connect } from 'node:net';
 import { aStation, type Harness, NO_LIMITS, startHarness, type TestCpo } from './harness';
 import { heapGrowth } from './heap';
 import { openRaw, type RawAnswer, sayRaw } from './raw-http';
@@ -264,6 +265,17 @@ describe('connections', () => {
         oneOf(`${slow}${chunked}nonsense\r\n\r\n`),
       ]),
     ).toEqual([[401, 400], [401, 401, 400], [401, 200, 400], [401, 401], [401], [200, 401]]);
+  });
+
+  test('whoever sends no HTTP and then neither stops nor closes is cut off', async () => {
+    const { port } = new URL(service.url);
+    const socket = connect({ port: Number(port), host: '127.0.0.1', allowHalfOpen: true });
+    socket.on('error', () => undefined).resume();
+    const cut = new Promise((resolve) => socket.once('close', resolve));
+    socket.write('nonsense\r\n\r\n');
+    const drip = setInterval(() => socket.write('more of it\r\n'), 50);
+    await cut;
+    clearInterval(drip);
   });
 
   test('a caller that closes its half after the request gets its answer, a long poll at once', async () => {
