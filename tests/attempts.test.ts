@@ -4,6 +4,7 @@ import { RefusedAttempts } from '../src/pairing/refused-attempts';
 import { Problem } from '../src/problems';
 import { chance } from '../src/secrets';
 import { type Answer, aStation, type Harness, recordedLog, startHarness, type TestCpo } from './harness';
+import { until, untilSo } from './until';
 
 let service: Harness;
 beforeAll(async () => {
@@ -23,11 +24,13 @@ const stored = async (cpo: TestCpo) =>
 
 /** The attempts of a CPO, asked for until there are so many: a refused one is stored after its answer is out. */
 async function listed(cpo: TestCpo, count: number): Promise<any[]> {
-  for (;;) {
-    const { status, body } = await list(cpo);
-    expect(status).toBe(200);
-    if (body.items.length >= count) return body.items;
-  }
+  const { status, body } = await until(
+    (answer) => answer.body.items?.length >= count,
+    () => list(cpo),
+    10_000,
+  );
+  expect(status).toBe(200);
+  return body.items;
 }
 
 /** Holds back everything that would write an attempt, until it is let go. */
@@ -276,11 +279,11 @@ describe('storing a refused attempt', () => {
     // The first is under way and held back, so the second has not even begun.
     for (let i = 0; i < 2; i++) expect((await send(cpo, {}, PATH, replica)).status).toBe(400);
     const stopped = replica.stop();
-    while (
-      await fetch(replica.url).then(
-        () => true,
+    await untilSo(() =>
+      fetch(replica.url).then(
         () => false,
-      )
+        () => true,
+      ),
     );
     // Now it could close the database, too.
     for (let i = 0; i < 100; i++) await service.sql.query('select 1');
@@ -292,7 +295,7 @@ describe('storing a refused attempt', () => {
   test('is for requests to pair of a known CPO alone', async () => {
     const [cpo, suspended] = [await service.cpo(), await service.cpo()];
     await service.sql.query('update cpos set suspended_at = now() where id = $1', [suspended.id]);
-    while ((await list(suspended)).status !== 403);
+    await untilSo(async () => (await list(suspended)).status === 403);
     for (const token of [undefined, 'x', service.appToken, suspended.token]) {
       const { status } = await service.request('POST', PATH, { token, body: {} });
       expect([401, 403]).toContain(status);

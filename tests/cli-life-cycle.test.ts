@@ -6,6 +6,7 @@ import { openSandbox } from '../src/demo';
 import { chance, deriveKeys } from '../src/secrets';
 import { command } from './a-command';
 import { aStation, type Harness, SECRET_KEY, startHarness } from './harness';
+import { untilSo } from './until';
 
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
 const RFC_3339 = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/;
@@ -93,6 +94,15 @@ describe('scsp token rotate', () => {
       expect(await scsp('token', 'rotate', id, '--overlap', overlap)).toMatchObject({ code: 2, stdout: '' });
     expect((await scsp('token', 'rotate')).code).toBe(2);
   });
+});
+
+test.each(['revoke', 'rotate'])('scsp token %s does not repeat a token that was typed for its id', async (verb) => {
+  for (const token of [service.appToken, `scsp_cpo_${'x'.repeat(43)}`]) {
+    const { code, stdout, stderr } = await scsp('token', verb, token);
+    expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
+    expect(stderr).toContain('scsp token list');
+    expect(stderr).not.toContain(token);
+  }
 });
 
 test('scsp token list shows when each was last used', async () => {
@@ -268,7 +278,7 @@ describe('scsp attempts list', () => {
     const cpo = await service.cpo();
     const body = { code: '1', charging_station: { ...aStation(), uid: '\u001b[2J\nuid' } };
     expect((await service.request('POST', '/v1/scsp/ocpp2.0.1/pair', { token: cpo.token, body })).status).toBe(400);
-    while ((await json('attempts', 'list', '--cpo', cpo.id)).length === 0);
+    await untilSo(async () => (await json('attempts', 'list', '--cpo', cpo.id)).length > 0);
     const [heading, ...rows] = await text('attempts', 'list', '--cpo', cpo.id);
     expect(heading).toEqual([
       'ATTEMPTED AT',

@@ -15,10 +15,10 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { Client } from 'pg';
 import { attachEmbedded, type Embedded, EmbeddedError, startEmbedded } from '../src/db/embedded';
 import { processStart, readIfThere } from '../src/db/embedded-lock';
+import { untilSo } from './until';
 
 jest.setTimeout(60_000);
 
@@ -274,11 +274,7 @@ async function end(pid: number): Promise<void> {
 }
 
 function gone(pid: number): Promise<void> {
-  return until(() => processStart(pid) === undefined);
-}
-
-async function until(isSo: () => boolean): Promise<void> {
-  while (!isSo()) await sleep(5);
+  return untilSo(() => processStart(pid) === undefined);
 }
 
 function canRead(file: string): boolean {

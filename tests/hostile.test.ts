@@ -3,6 +3,7 @@ import { connect } from 'node:net';
 import { aStation, type Harness, NO_LIMITS, startHarness, type TestCpo } from './harness';
 import { heapGrowth } from './heap';
 import { openRaw, type RawAnswer, sayRaw } from './raw-http';
+import { untilSo } from './until';
 
 /** As in production, only sooner. */
 const SOON = { headersTimeout: 500, requestTimeout: 2_500, connectionsCheckingInterval: 50 };
@@ -84,7 +85,7 @@ describe('more than can be answered', () => {
   };
   beforeAll(async () => {
     // The token has got around.
-    while ((await me()).status !== 200);
+    await untilSo(async () => (await me()).status === 200);
   });
 
   test('is refused at once in the one shape and logged, while probes are answered', async () => {

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { aStation, createTestDatabase, type Harness, startHarness, type TestCpo } from './harness';
 import { startProxy } from './tcp-proxy';
+import { untilSo } from './until';
 
 let service: Harness;
 let replica: Harness;
@@ -80,9 +81,9 @@ test('while the first is in flight others are told so, and exactly one is done',
   await holder.query('begin');
   await holder.query('select from cpo_tries where cpo_id = $1 for update', [cpo.id]);
   const first = send(key, body);
-  const waits = async () =>
-    (await service.sql.query('select from idempotency_keys where key = $1', [key])).rowCount === 1;
-  while (!(await waits()));
+  await untilSo(
+    async () => (await service.sql.query('select from idempotency_keys where key = $1', [key])).rowCount === 1,
+  );
   const second = await send(key, body, { by: replica });
   expect([second.status, second.body.type]).toEqual([409, '/problems/idempotency-in-progress']);
   expect(Number(second.headers.get('Retry-After'))).toBeGreaterThan(0);

@@ -3,6 +3,7 @@ import { chance, deriveKeys, seal } from '../src/secrets';
 import { command } from './a-command';
 import { answerStation, sendJson, startCpo } from './a-cpo';
 import { aStation, createTestDatabase, type Harness, SECRET_KEY as OLD, startHarness } from './harness';
+import { untilSo } from './until';
 
 const NEW = 'the key that comes after it, also of 32 characters or more';
 const BOTH = { SECRET_KEY: NEW, SECRET_KEY_PREVIOUS: OLD };
@@ -143,7 +144,7 @@ describe('scsp cpo reseal', () => {
     ]);
     const resealing = reseal(BOTH);
     const waiting = `select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`;
-    while ((await before.sql.query(waiting)).rowCount === 0);
+    await untilSo(async () => (await before.sql.query(waiting)).rowCount !== 0);
     await other.query('commit');
     other.release();
     expect((await resealing).row).toEqual({ resealed: 1 });

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { capacity, GUESS_ODDS } from '../src/codes/code';
 import { pairStatement } from '../src/pairing/pair-statement';
 import { type Answer, aStation, type Harness, startHarness, type TestCpo } from './harness';
+import { untilSo } from './until';
 
 let service: Harness;
 let replica: Harness;
@@ -127,7 +128,7 @@ test('a right code that comes while incorrect ones are being counted waits for t
   );
   const pairing = service.pair(cpo, code, aStation(uid));
   const waits = `select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`;
-  while ((await service.sql.query(waits)).rowCount === 0);
+  await untilSo(async () => (await service.sql.query(waits)).rowCount !== 0);
   await holder.query('commit');
   holder.release();
   expect((await pairing).status).toBe(429);

@@ -14,6 +14,7 @@ import { aStation, createTestDatabase, type Harness, SECRET_KEY, startHarness, t
 import { leaks } from './leaks';
 import { sayRaw } from './raw-http';
 import { startProxy } from './tcp-proxy';
+import { untilStatus } from './until';
 
 const PAIR = '/v1/scsp/ocpp2.0.1/pair';
 
@@ -148,8 +149,7 @@ async function tokensOfAllKinds(): Promise<void> {
   await scsp(['token', 'revoke', id]);
   await scsp(['cpo', 'suspend', cpo.id]);
   await service.log.waitFor(({ problem }) => problem === 'invalid-token');
-  for (let answer = await ask('GET', me, { token: cpo.token }); answer.status !== 403; )
-    answer = await ask('GET', me, { token: cpo.token });
+  await untilStatus(403, () => ask('GET', me, { token: cpo.token }), 10_000);
   await ask('GET', me, { token });
 
   const authorization = `Authorization: Bearer ${deadToken('cpo')}\r\nConnection: close\r\n`;

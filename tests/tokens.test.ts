@@ -236,10 +236,9 @@ test.each([
     [cpo.id],
   );
   const expires_at = rows[0].expires_at.toISOString();
-  for (;;) {
-    const { token } = (await me(cpo.token)).body;
-    if (token.expires_at !== expires_at) continue;
-    expect(token).toEqual(warning === undefined ? { expires_at } : { expires_at, warning });
-    break;
-  }
+  const { body } = await until(
+    (answer) => answer.body.token.expires_at === expires_at,
+    () => me(cpo.token),
+  );
+  expect(body.token).toEqual(warning === undefined ? { expires_at } : { expires_at, warning });
 });

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { retryTelling } from '../src/outbox/outbox';
 import { answerStation, sendJson, startCpo } from './a-cpo';
 import { aStation, type Harness, startHarness, type TestCpo } from './harness';
+import { untilSo } from './until';
 
 let service: Harness;
 let cpo: TestCpo;
@@ -284,7 +285,7 @@ describe('forgetting a user', () => {
 
     const tried = async (by: TestCpo): Promise<any[]> =>
       (await service.request('GET', '/v1/scsp/attempts', { token: by.token })).body.items;
-    while ((await tried(other)).length < 2);
+    await untilSo(async () => (await tried(other)).length >= 2);
     const limits = async (by: TestCpo) =>
       (await service.request('GET', '/v1/scsp/me', { token: by.token })).body.limits;
     const before = { tried: await tried(one), limits: await limits(one) };

@@ -18,6 +18,18 @@ export async function until<Answer>(
   }
 }
 
+/** Long enough for anything that is sure to happen, on a busy machine too. */
+const SURELY_MS = 30_000;
+
+/**
+ * Asks until something is so.
+ * @throws Error when it is too late for that
+ */
+export async function untilSo(ask: () => boolean | Promise<boolean>, withinMs = SURELY_MS): Promise<void> {
+  if (await until(Boolean, async () => ask(), withinMs)) return;
+  throw new Error(`it is not so after ${withinMs} ms`);
+}
+
 /** Asks until the answer has the status, or it is too late for that; returns the last answer. */
 export function untilStatus<Answer extends { status: number }>(
   status: number,
