@@ -18,6 +18,7 @@ afterAll(async () => {
 /** Longer than any code that is issued here. */
 const WRONG = '0000000000000';
 const wrong = (cpo: TestCpo, uid?: string, by = service) => by.pair(cpo, WRONG, aStation(uid));
+const LOCK_WAITS = `select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`;
 const times = <T>(n: number, make: (i: number) => Promise<T>) =>
   Promise.all(Array.from({ length: n }, (_, i) => make(i)));
 const inTurn = async (n: number, make: () => Promise<Answer>) => {
@@ -127,8 +128,7 @@ test('a right code that comes while incorrect ones are being counted waits for t
     [cpo.id, uid],
   );
   const pairing = service.pair(cpo, code, aStation(uid));
-  const waits = `select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`;
-  await untilSo(async () => (await service.sql.query(waits)).rowCount !== 0);
+  await untilSo(async () => (await service.sql.query(LOCK_WAITS)).rowCount !== 0);
   await holder.query('commit');
   holder.release();
   expect((await pairing).status).toBe(429);
@@ -144,6 +144,21 @@ test('a CPO in trouble does not slow another', async () => {
     times(20, (i) => service.pair(cpo, codes[i].code)),
   ]);
   expect(statusesOf(answers)).toEqual({ 200: 20 });
+});
+
+test('a CPO whose counters are held back does not hold back another', async () => {
+  const [held, cpo] = [await service.cpo(), await service.cpo()];
+  const { code } = await service.code();
+  const holder = await service.sql.connect();
+  await holder.query('begin');
+  await holder.query('select from cpo_tries where cpo_id = $1 for update', [held.id]);
+  const waiting = wrong(held);
+  await untilSo(async () => (await service.sql.query(LOCK_WAITS)).rowCount !== 0);
+  expect((await service.pair(cpo, code)).status).toBe(200);
+  await holder.query('commit');
+  holder.release();
+  // On a busy machine it may have waited for longer than a lock may take.
+  expect([404, 503]).toContain((await waiting).status);
 });
 
 test('successes make room for typos in their own window, and clear nothing', async () => {

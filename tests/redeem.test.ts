@@ -180,12 +180,15 @@ test('a CPO that does not answer in 10 s is a 504, and is not asked again; a slo
     const drip = setInterval(() => res.write(' '), 100);
     res.on('close', () => clearInterval(drip));
   });
+  const began = performance.now();
   const answers = await Promise.all([
     service.redeem(hanging, '1'),
     service.redeem(slow, '1'),
     service.redeem(dripping, '1'),
   ]);
   expect(answers.map(({ status }) => status)).toEqual([504, 201, 504]);
+  expect(performance.now() - began).toBeGreaterThan(9_900);
+  expect(performance.now() - began).toBeLessThan(20_000);
   expect(answers[0]?.body.type).toBe('/problems/cpo-timed-out');
   expect(hanging.received).toHaveLength(1);
   await Promise.all([hanging.down(), slow.down(), dripping.down()]);
