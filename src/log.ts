@@ -33,7 +33,7 @@ export type LogFields = Partial<Record<(typeof FIELDS)[number], string | number 
 export type Log = {
   [level in 'error' | 'warn' | 'info' | 'debug']: (message: string, fields?: LogFields) => void;
 } & {
-  /** Resolves when every line is written. */
+  /** Resolves when every line is written, after a second at most where the stream takes none. */
   close(): Promise<void>;
 };
 
@@ -51,30 +51,96 @@ const lineOf = format((info) => {
   return info;
 });
 
-/** The lines of one turn of the event loop leave together: each write to a pipe is a system call that is waited for. */
-function gathering(stream: NodeJS.WritableStream): Writable {
-  let lines = '';
+/** Characters of lines that wait while the stream takes none: some thousand lines. */
+export const LARGEST_BACKLOG = 1_048_576;
+/** How long `close` waits for a stream that takes no more lines. */
+const CLOSE_MS = 1_000;
+
+type Loss = { readonly count: number; readonly reason: string };
+
+/**
+ * Writes lines to a stream that may fail (closed, disk full) or stop taking any. Lines that arrive during one turn of the
+ * event loop, or during a write, are written together: each write to a pipe is a system call. While a write is under way
+ * at most LARGEST_BACKLOG characters wait; further lines are dropped, as are those of a write that failed. Node keeps
+ * `process.stdout` and `process.stderr` usable after an error, so later lines are tried again.
+ * @param notice the line to write when lines are dropped
+ * @param complain is called when the first line of several is dropped, and not again until a write has succeeded
+ */
+function lossyWriter(
+  stream: NodeJS.WritableStream,
+  notice: (loss: Loss) => string,
+  complain: (reason: string) => void,
+): Writable {
+  let waiting = '';
+  let count = 0;
+  let writing = false;
+  let lost = 0;
+  let reason = '';
+  let whenIdle: (() => void) | undefined;
+
+  const lose = (lines: number, why: string) => {
+    if (lost === 0) complain(why);
+    lost += lines;
+    reason = why;
+  };
   const flush = () => {
-    if (lines !== '') stream.write(lines);
-    lines = '';
+    if (writing) return;
+    if (waiting === '') return whenIdle?.();
+    const told = lost;
+    const lines = count;
+    const text = told === 0 ? waiting : notice({ count: told, reason }) + waiting;
+    waiting = '';
+    count = 0;
+    writing = true;
+    stream.write(text, (error) => {
+      writing = false;
+      if (error) lose(lines, error.message);
+      else lost -= told;
+      flush();
+    });
   };
   return new Writable({
     decodeStrings: false,
     write(line: string, _encoding, done) {
-      if (lines === '') setImmediate(flush);
-      lines += line;
+      if (waiting.length + line.length > LARGEST_BACKLOG) lose(1, 'nobody reads the log');
+      else {
+        if (waiting === '' && !writing) setImmediate(flush);
+        waiting += line;
+        count += 1;
+      }
       done();
     },
     final(done) {
+      const finish = () => {
+        clearTimeout(timer);
+        whenIdle = undefined;
+        done();
+      };
+      const timer = setTimeout(finish, CLOSE_MS);
+      whenIdle = finish;
       flush();
-      stream.write('', () => done());
     },
   });
 }
 
-/** @param stream where the lines go, standard output unless given */
-export function createLog(level: string, stream: NodeJS.WritableStream = process.stdout): Log {
-  const lines = gathering(stream);
+const line = (level: string, message: string, fields: LogFields) =>
+  `${JSON.stringify({ timestamp: new Date().toISOString(), level, message, ...fields })}\n`;
+
+/**
+ * @param stream where the lines go, standard output unless given
+ * @param complaints where one line says that, and why, lines are lost: standard error unless given
+ */
+export function createLog(
+  level: string,
+  stream: NodeJS.WritableStream = process.stdout,
+  complaints: NodeJS.WritableStream = process.stderr,
+): Log {
+  const lines = lossyWriter(
+    stream,
+    // A disk that filled up may have taken half a line.
+    (loss) => `\n${line('warn', 'log lines were lost', loss)}`,
+    (reason) => void complaints.write(line('error', 'log lines are lost', { reason })),
+  );
   const logger: Logger = createLogger({
     level,
     format: lineOf(),
@@ -91,6 +157,11 @@ export function createLog(level: string, stream: NodeJS.WritableStream = process
         logger.end();
       }),
   };
+}
+
+/** Lets this process outlive its output: a write that fails says so in its callback, and as an event nobody else hears. */
+export function surviveClosedOutput(): void {
+  for (const output of [process.stdout, process.stderr]) output.on('error', () => {});
 }
 
 /** The stack of anything thrown, without the properties (parameters, details) that drivers hang on errors. */

@@ -1,15 +1,19 @@
 import { setFlagsFromString } from 'node:v8';
 import { type Config, ConfigError, readConfig } from './config';
 import { startText } from './demo';
-import { createLog, stackOf } from './log';
+import { createLog, type Log, stackOf, surviveClosedOutput } from './log';
 import { startService } from './service';
 
 // What V8 has once seen live long it allocates as old from then on. Requests that lived through a pause are such: with
 // that, one process in four ended up keeping all of each request until the next major collection, at a quarter more CPU.
 setFlagsFromString('--no-allocation-site-pretenuring');
 
+/** A terminal and npm both deliver a Ctrl-C: the same signal within this time is no second one. */
+const SAME_SIGNAL_MS = 1_000;
+
 async function main(config: Config): Promise<void> {
   const log = createLog(config.logLevel);
+  logWarnings(log);
   const leave = async (code: number) => {
     await log.close();
     process.exit(code);
@@ -22,10 +26,13 @@ async function main(config: Config): Promise<void> {
   process.on('unhandledRejection', fail('unhandled rejection'));
 
   const starting = startService(config, { log });
-  let stopping = false;
+  let first: { readonly signal: NodeJS.Signals; readonly at: number } | undefined;
   const onSignal = (signal: NodeJS.Signals) => {
-    if (stopping) process.exit(1);
-    stopping = true;
+    if (first !== undefined) {
+      if (signal !== first.signal || performance.now() - first.at > SAME_SIGNAL_MS) process.exit(1);
+      return;
+    }
+    first = { signal, at: performance.now() };
     log.info('stopping', { signal });
     starting.then((service) => service.stop()).then(() => leave(0), fail('could not stop'));
   };
@@ -34,15 +41,23 @@ async function main(config: Config): Promise<void> {
 
   try {
     const service = await starting;
-    if (service.sandbox && !stopping) process.stdout.write(startText(service.sandbox, process.stdout.isTTY));
+    if (service.sandbox && !first) process.stdout.write(startText(service.sandbox, process.stdout.isTTY));
   } catch (error) {
-    if (stopping) return;
+    if (first) return;
     process.stderr.write(`scsp-pairing cannot start: ${error instanceof Error ? error.message : error}\n`);
     log.error('cannot start', { stack: stackOf(error) });
     await leave(1);
   }
 }
 
+/** Node's warnings become log lines, unless it was told to print none (`NODE_NO_WARNINGS`). */
+function logWarnings(log: Log): void {
+  if (process.listenerCount('warning') === 0) return;
+  process.removeAllListeners('warning');
+  process.on('warning', ({ name, message }) => log.warn('warning of Node.js', { reason: `${name}: ${message}` }));
+}
+
+surviveClosedOutput();
 try {
   void main(readConfig());
 } catch (error) {

@@ -145,18 +145,6 @@ describe('a stop', () => {
     expect(performance.now() - began).toBeLessThan(9_000);
   });
 
-  test('that is asked for twice exits at once with 1', async () => {
-    const service = await start();
-    const idle = connect(Number(new URL(service.url).port), '127.0.0.1');
-    idle.on('error', () => undefined);
-    idle.write('POST /v1/app/pairing-codes HTTP/1.1\r\nHost: x\r\n');
-    service.child.kill('SIGTERM');
-    await service.said(/"message":"stopping"/);
-    service.child.kill('SIGTERM');
-    expect(await service.exited).toBe(1);
-    idle.destroy();
-  });
-
   test('by kill -9 loses nothing that was acknowledged', async () => {
     const service = await start();
     const { id } = await service.issue();
