@@ -6,7 +6,15 @@ import { audit } from './db/audit';
 import type { DatabaseModel } from './db/database';
 import { attachEmbedded, startEmbedded } from './db/embedded';
 import { outbox } from './outbox/table';
-import { attempts, cpoTries, events, idempotencyKeys, pairings, redemptionAttempts, redemptions } from './pairing/table';
+import {
+  attempts,
+  cpoTries,
+  events,
+  idempotencyKeys,
+  pairings,
+  redemptionAttempts,
+  redemptions,
+} from './pairing/table';
 import { connectors, evses, stations } from './stations/table';
 import { tokens } from './tokens/table';
 

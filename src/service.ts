@@ -13,7 +13,8 @@ import { Bell } from './db/bell';
 import { openDatabase } from './db/database';
 import { startEmbedded } from './db/embedded';
 import { migrate, requireMigrated } from './db/migrate';
-import { refuseAsPooler, requireNotifications, requireTimeouts } from './db/pooler';
+import { refuseAsPooler, requireNotifications, requireSession, requireTimeouts } from './db/pooler';
+import { requireServer } from './db/require-server';
 import { type OpenSandbox, openSandbox } from './demo';
 import { createEvents } from './events';
 import { type HousekeepingTimes, startHousekeeping } from './housekeeping';
@@ -92,6 +93,8 @@ export async function startService(config: Config, overrides: Overrides = {}): P
     const opening = openDatabase(databaseUrl, model, CONNECTIONS, pooled);
     const db = await (pooled ? opening : opening.catch(refuseAsPooler));
     parts.push(() => db.destroy());
+    await requireServer(db);
+    await requireSession(db);
     const bell = new Bell(directUrl, [CODES_CHANNEL, TOKENS_CHANNEL], log);
     await bell.start();
     parts.push(() => bell.stop());

@@ -45,6 +45,17 @@ describe('with time-outs that stand in the database', () => {
     await service.stop();
   });
 
+  test('formats that the pooler passes none of on are refused, with what to do', async () => {
+    const name = new URL(database.url).pathname.slice(1);
+    await withDatabase((db) => db.query(`alter database ${name} set datestyle = 'German'`));
+    await expect(startPooled(otherWay())).rejects.toThrow(
+      new RegExp(
+        '^settings of the database or the role do not suit, and a pooler passes none on: run ' +
+          `alter role "\\w+" in database "${name}" set DateStyle = ISO; and reconnect the pooler$`,
+      ),
+    );
+  });
+
   test('a DATABASE_DIRECT_URL that leads to another database is noticed', async () => {
     const other = await createTestDatabase();
     await expect(startPooled(other.url)).rejects.toThrow(

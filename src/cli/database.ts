@@ -7,6 +7,7 @@ import { type Audited, actor } from '../db/audit';
 import { type Database, openDatabase } from '../db/database';
 import { releaseLock, takeLock } from '../db/embedded-lock';
 import { lacksMigrations, migrate, NotMigrated } from '../db/migrate';
+import { requireServer } from '../db/require-server';
 import { createEvents } from '../events';
 import { createLog } from '../log';
 import { borrowDatabase, model } from '../model';
@@ -40,6 +41,7 @@ export function withContext<T>({ config, stderr }: Given, work: (ctx: CommandCon
   return withDatabaseUrl(config, async (url) => {
     const db = await openDatabase(url, model, 2).catch(refuseAsAway);
     try {
+      await requireServer(db);
       if (await lacksMigrations(db)) {
         if (config.databaseUrl !== undefined) throw new NotMigrated();
         await migrate(url, model).catch(refuseAsAway);

@@ -1,6 +1,7 @@
 import { EventEmitter } from 'node:events';
 import { Client } from 'pg';
 import type { Log } from '../log';
+import { withSession } from './session';
 
 const PING_EVERY_MS = 250;
 const PING_DEADLINE_MS = 500;
@@ -57,7 +58,7 @@ export class Bell {
 
   async #connect(): Promise<void> {
     const client = new Client({
-      connectionString: this.url,
+      connectionString: withSession(this.url),
       connectionTimeoutMillis: 2_000,
       query_timeout: PING_DEADLINE_MS,
       application_name: 'scsp-pairing bell',

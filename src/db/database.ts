@@ -5,6 +5,7 @@ import { DataSource, type EntityManager, type EntitySchema, type MigrationInterf
 import type { PostgresDriver } from 'typeorm/driver/postgres/PostgresDriver';
 import { Problem } from '../problems';
 import { closeWhenLost } from './lost-connections';
+import { withSession } from './session';
 import { refuseUnreplicated } from './unreplicated';
 
 export type Database = DataSource;
@@ -57,8 +58,11 @@ export function describe(url: string, model: DatabaseModel, extra: object): Data
  * @throws what the driver throws when the database is away
  */
 export function openDatabase(url: string, model: DatabaseModel, connections = 10, pooled = false): Promise<Database> {
-  const timeouts = pooled ? CLIENT_TIMEOUTS : { ...CLIENT_TIMEOUTS, ...SERVER_TIMEOUTS };
-  return describe(url, model, { max: connections, ...timeouts }).initialize();
+  const extra = { max: connections, ...CLIENT_TIMEOUTS };
+  const described = pooled
+    ? describe(url, model, extra)
+    : describe(withSession(url), model, { ...extra, ...SERVER_TIMEOUTS });
+  return described.initialize();
 }
 
 /**

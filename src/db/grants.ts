@@ -6,7 +6,7 @@ export const TABLE_RIGHTS: Readonly<Record<string, string>> = {
   attempts: 'select, insert, update, delete',
   audit: 'select, insert',
   connectors: 'select, insert',
-  cpo_tries: 'select, insert, update',
+  cpo_tries: 'select, insert, update, delete',
   cpos: 'select, insert, update',
   events: 'select, insert',
   evses: 'select, insert',

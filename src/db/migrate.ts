@@ -1,6 +1,8 @@
 import { Pool } from 'pg';
 import { type Database, type DatabaseModel, describe, openDatabase, rows, stateOf } from './database';
 import { grantService } from './grants';
+import { requireServer } from './require-server';
+import { withSession } from './session';
 
 /** Any number, the same for all replicas: the advisory lock under which migrations run. */
 const MIGRATION_LOCK = 7_305_001;
@@ -18,12 +20,14 @@ export class NotMigrated extends RangeError {
  * Runs the pending migrations; of many starters exactly one migrates, the others wait for it.
  * @param serviceRole is given what the service needs, where the tables are another role's
  * @throws NotMigrated when migrations are pending that this role may not run
+ * @throws RangeError when the service cannot work with the database, before anything is changed
  */
 export async function migrate(url: string, model: DatabaseModel, serviceRole?: string): Promise<number> {
   const patientUrl = patient(url);
   const db = await describe(patientUrl, model, { max: 2, connectionTimeoutMillis: 5_000 }).initialize();
   const lock = db.createQueryRunner();
   try {
+    await requireServer(db);
     await lock.query('select pg_advisory_lock($1)', [MIGRATION_LOCK]);
     const done = (await db.runMigrations()).length;
     // The job queue of the outbox keeps its own tables, in a schema of its own.
@@ -41,12 +45,7 @@ export async function migrate(url: string, model: DatabaseModel, serviceRole?: s
 }
 
 /** A migration takes its time, and waits for others, whatever time-outs stand with the role. */
-function patient(url: string): string {
-  const changed = new URL(url);
-  const given = changed.searchParams.get('options') ?? '';
-  changed.searchParams.set('options', `${given} -c statement_timeout=0 -c lock_timeout=0`.trim());
-  return changed.href;
-}
+const patient = (url: string) => withSession(url, { statement_timeout: '0', lock_timeout: '0' });
 
 /** Whether the database lacks migrations of this version. */
 export async function lacksMigrations(db: Database): Promise<boolean> {

@@ -38,6 +38,37 @@ export async function requireTimeouts(db: Database): Promise<void> {
   );
 }
 
+/** What must hold behind a pooler, which passes no settings on. */
+const SUITS: Readonly<Record<string, { readonly suits: RegExp; readonly set: string }>> = {
+  DateStyle: { suits: /^ISO\b/, set: 'ISO' },
+  array_nulls: { suits: /^on$/, set: 'on' },
+  client_min_messages: { suits: /^(debug|log|notice|warning)/, set: 'warning' },
+  extra_float_digits: { suits: /^\d+$/, set: '1' },
+  standard_conforming_strings: { suits: /^on$/, set: 'on' },
+};
+
+/**
+ * Sees to it that statements and answers mean what the service takes them for.
+ * @throws RangeError when a setting of the database or of the role does not suit
+ */
+export async function requireSession(db: Database): Promise<void> {
+  const set = await rows<{ name: string; setting: string; role: string; database: string }>(
+    db,
+    `select name, setting, current_user as role, current_database() as database
+     from pg_settings where name = any($1) order by name`,
+    [Object.keys(SUITS)],
+  );
+  const remedies = set.flatMap(({ name, setting, role, database }) => {
+    const wanted = SUITS[name];
+    if (wanted === undefined || wanted.suits.test(setting)) return [];
+    return [`alter role ${quoted(role)} in database ${quoted(database)} set ${name} = ${wanted.set};`];
+  });
+  if (remedies.length === 0) return;
+  throw new RangeError(
+    `settings of the database or the role do not suit, and a pooler passes none on: run ${remedies.join(' ')} and reconnect the pooler`,
+  );
+}
+
 /**
  * Sees to it that what the pool notifies of is heard by the bell.
  * @throws RangeError when it is not: through a pooler, or from another database
