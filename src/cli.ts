@@ -1,4 +1,5 @@
 #!/usr/bin/env node
+import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { attemptCommands } from './cli/attempts';
 import { auditCommands } from './cli/audit';
@@ -11,31 +12,49 @@ import { sandboxCpoCommand } from './cli/sandbox-cpo';
 import { stationCommands } from './cli/station';
 import { tokenCommands } from './cli/token';
 import { examples, JSON_OPTION, type Shell } from './cli/verb';
+import { projectFile } from './contract';
+import { surviveClosedOutput, takeWarnings } from './log';
 
 const REFUSED = 1;
 const USAGE = 2;
 /** Of help that no terminal shows. */
 const WIDTH = 80;
 
-function createProgram(shell: Shell): Command {
+const { version }: { version: string } = JSON.parse(readFileSync(projectFile('package.json'), 'utf8'));
+
+/** Whether a program reads what is said, on standard error too. */
+function wantsJson(args: readonly string[]): boolean {
+  const json = args.indexOf('--json');
+  const operands = args.indexOf('--');
+  return json !== -1 && (operands === -1 || json < operands);
+}
+
+/** What is said on standard error, for people or for programs. */
+const complaint = (json: boolean, message: string) => (json ? JSON.stringify({ message }) : `scsp: ${message}`);
+
+function createProgram(shell: Shell, json: boolean): Command {
   const { stdout, stderr } = shell;
   const program = new Command('scsp')
     .description('Operates scsp-pairing, with the same settings (environment) as the service.')
     .option(...JSON_OPTION)
+    .version(json ? JSON.stringify({ version }) : version)
     .exitOverride()
     .configureOutput({
       writeOut: (text) => stdout.write(text),
-      writeErr: (text) => stderr.write(text),
+      writeErr: (text) => stderr.write(json ? `${complaint(json, text.replace(/^error: /, '').trim())}\n` : text),
       getOutHelpWidth: () => stdout.columns ?? WIDTH,
       getErrHelpWidth: () => stderr.columns ?? WIDTH,
     })
     .enablePositionalOptions()
-    .addHelpText('after', '\nExit status: 0 done, 1 refused (the reason is on standard error), 2 wrong usage.')
+    .addHelpText(
+      'after',
+      '\nExit status: 0 done, 1 refused (the reason is on standard error), 2 wrong usage.\nWith --json the reason is a JSON object too, {"message": …}.',
+    )
     .addHelpText(
       'after',
       examples(
         'scsp cpo add "Station Works" --base-url https://cpo.example',
-        'scsp token issue --cpo 0197a0c4-6f6e-7b52-8d3c-2f1f0f4a9b11',
+        'scsp token issue --cpo "Station Works"',
         'scsp code issue --user user-1 --location home --json',
       ),
     );
@@ -53,20 +72,22 @@ function createProgram(shell: Shell): Command {
 
 /** Runs one command line, without the program's name; returns its exit status. */
 export async function run(args: readonly string[], shell: Shell): Promise<number> {
+  const json = wantsJson(args);
   try {
-    await createProgram(shell).parseAsync(args, { from: 'user' });
+    await createProgram(shell, json).parseAsync(args, { from: 'user' });
     return 0;
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : USAGE;
-    shell.stderr.write(`scsp: ${reasonOf(error)}\n`);
+    shell.stderr.write(`${complaint(json, reasonOf(error))}\n`);
     return REFUSED;
   }
 }
 
 if (require.main === module) {
   const shell = { stdin: process.stdin, stdout: process.stdout, stderr: process.stderr };
-  // Who reads a failed write's result has heard of it; unheard, the event would end the process with a stack.
-  for (const output of [shell.stdout, shell.stderr]) output.on('error', () => {});
+  const args = process.argv.slice(2);
+  surviveClosedOutput();
+  takeWarnings((warning) => shell.stderr.write(`${complaint(wantsJson(args), warning)}\n`));
   // A database that went silent leaves connections that would keep the process.
-  void run(process.argv.slice(2), shell).then((code) => process.stderr.write('', () => process.exit(code)));
+  void run(args, shell).then((code) => process.stderr.write('', () => process.exit(code)));
 }

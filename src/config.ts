@@ -19,13 +19,49 @@ const decimal = (min: number, max: number) =>
     return Number(input);
   });
 
+const begins = (input: string, schemes: readonly string[]) => schemes.some((scheme) => input.startsWith(`${scheme}//`));
+const beginning = (schemes: readonly string[]) => schemes.map((scheme) => `${scheme}//`).join(' or ');
+
+/** The address of a web server. */
 const url = (...schemes: string[]) =>
   makeValidator((input: string) => {
-    const beginnings = schemes.map((scheme) => `${scheme}//`);
-    if (!URL.canParse(input) || !beginnings.some((beginning) => input.startsWith(beginning)))
-      throw new Error(`must be a URL that begins with ${beginnings.join(' or ')}`);
+    if (!URL.canParse(input) || !begins(input, schemes))
+      throw new Error(`must be a URL that begins with ${beginning(schemes)}`);
+    const { search, hash, username, password } = new URL(input);
+    if (search || hash || username || password) throw new Error('must be a URL without user, query and fragment');
     return input.replace(/\/$/, '');
   });
+
+const POSTGRES = ['postgres:', 'postgresql:'];
+
+/** The address of a database. Its password must not be in a message. */
+const databaseUrl = makeValidator((input: string) => {
+  if (!begins(input, POSTGRES)) throw new Error(`must be a URL that begins with ${beginning(POSTGRES)}`);
+  if (!isDatabaseUrl(input))
+    throw new Error(
+      'must be a URL in which user, password and database are percent-encoded: # is %23, / is %2F, ? is %3F, @ is %40, % is %25',
+    );
+  return input.replace(/\/$/, '');
+});
+
+/** A reserved character in a password ends the host, port or path early: what follows it then stands where it cannot. */
+function isDatabaseUrl(input: string): boolean {
+  if (!URL.canParse(input)) return false;
+  const { username, password, pathname, search, hash } = new URL(input);
+  if (hash !== '' || pathname.includes('@') || (username === '' && search.includes('@'))) return false;
+  try {
+    for (const part of [username, password, pathname]) decodeURIComponent(part);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Whom the audit log names. */
+const person = makeValidator((input: string) => {
+  if (!/^[^\p{C}\p{Zl}\p{Zp}]{1,128}$/u.test(input)) throw new Error('must have 1 to 128 printable characters');
+  return input;
+});
 
 /** How to reach somebody about security (RFC 9116, 2.5.3). */
 const contact = makeValidator((input: string) => {
@@ -43,9 +79,9 @@ const flag = makeValidator((input: string) => {
 export const settings = {
   PORT: whole(0, 65_535)({ default: 3000 }),
   HOST: str({ default: undefined }),
-  DATABASE_URL: url('postgres:', 'postgresql:')({ default: undefined }),
-  DATABASE_DIRECT_URL: url('postgres:', 'postgresql:')({ default: undefined }),
-  MIGRATION_DATABASE_URL: url('postgres:', 'postgresql:')({ default: undefined }),
+  DATABASE_URL: databaseUrl({ default: undefined }),
+  DATABASE_DIRECT_URL: databaseUrl({ default: undefined }),
+  MIGRATION_DATABASE_URL: databaseUrl({ default: undefined }),
   DATA_DIR: str({ default: '.data' }),
   SECRET_KEY: str({ default: undefined }),
   SECRET_KEY_PREVIOUS: str({ default: undefined }),
@@ -63,12 +99,14 @@ export const settings = {
   // The mailbox of RFC 2142 for the party that runs this service.
   SECURITY_CONTACT: contact({ default: 'mailto:security@jedlix.com' }),
   SANDBOX: flag({ default: undefined }),
+  SCSP_ACTOR: person({ default: undefined }),
   NODE_ENV: str({ default: 'development' }),
 };
 
 export type Config = Readonly<{
   port: number;
-  host: string;
+  /** Undefined: every address, IPv6 where the kernel has it. */
+  host: string | undefined;
   /** Undefined: the embedded PostgreSQL in `dataDir`. */
   databaseUrl: string | undefined;
   /** The same database, past a pooler if there is one: for what needs a session of its own. */
@@ -97,6 +135,8 @@ export type Config = Readonly<{
   publicUrl: string | undefined;
   securityContact: string;
   sandbox: boolean;
+  /** Who runs a command, where the account of the operating system does not say. */
+  actor: string | undefined;
   production: boolean;
 }>;
 
@@ -117,7 +157,7 @@ export function readConfig(env: NodeJS.ProcessEnv = process.env): Config {
   const production = read.NODE_ENV === 'production';
   // What has a fault is not in `read`, and asking for it throws.
   const sandbox = given.SANDBOX === undefined ? given.DATABASE_URL === undefined : given.SANDBOX === 'true';
-  const host = read.HOST ?? (sandbox ? '127.0.0.1' : '::');
+  const host = read.HOST ?? (sandbox ? '127.0.0.1' : undefined);
 
   if (production && given.DATABASE_URL === undefined)
     faults.push('DATABASE_URL is required with NODE_ENV=production: the embedded database is for trying out');
@@ -126,7 +166,7 @@ export function readConfig(env: NodeJS.ProcessEnv = process.env): Config {
     faults.push('SECRET_KEY must have at least 32 characters with NODE_ENV=production');
   if (given.DATABASE_DIRECT_URL !== undefined && given.DATABASE_URL === undefined)
     faults.push('DATABASE_DIRECT_URL is of use with DATABASE_URL only: the way to the same database past a pooler');
-  if (sandbox && !LOOPBACK.test(host))
+  if (sandbox && !LOOPBACK.test(host ?? ''))
     faults.push('HOST must be a loopback address in the sandbox, whose tokens lie open in DATA_DIR');
   if (faults.length > 0) throw new ConfigError(faults.sort().join('\n'));
 
@@ -154,6 +194,17 @@ export function readConfig(env: NodeJS.ProcessEnv = process.env): Config {
     publicUrl: read.PUBLIC_URL,
     securityContact: read.SECURITY_CONTACT,
     sandbox,
+    actor: read.SCSP_ACTOR,
     production,
   });
+}
+
+/** The setting that led to a database: the embedded one is in DATA_DIR. */
+export function settingOf(config: Config, databaseUrl: string): string {
+  const settings = [
+    ['DATABASE_URL', config.databaseUrl],
+    ['DATABASE_DIRECT_URL', config.directDatabaseUrl],
+    ['MIGRATION_DATABASE_URL', config.migrationDatabaseUrl],
+  ];
+  return settings.find(([, url]) => url === databaseUrl)?.[0] ?? 'DATA_DIR';
 }

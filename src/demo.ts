@@ -7,14 +7,14 @@ import { rows } from './db/database';
 import { type SandboxCpo, startSandboxCpo } from './sandbox/cpo';
 import { hashToken, issueToken, type TokenOwner } from './tokens/tokens';
 
-/** What `.data/sandbox.json` says: where the sandbox is, and the tokens of its demo CPO and app. */
+/** What `sandbox.json` in DATA_DIR says: where the sandbox is, and the tokens of its demo CPO and app. */
 export type Sandbox = { url: string; cpo: { id: string; token: string }; app: { token: string } };
 
 const DEMO_CPO = 'Demo CPO';
 const DEMO_APP = 'Demo app';
 
 type Seeding = Context & Audited;
-export type OpenSandbox = { readonly credentials: Sandbox; readonly cpo: SandboxCpo };
+export type OpenSandbox = { readonly credentials: Sandbox; readonly file: string; readonly cpo: SandboxCpo };
 
 /** Makes the demo CPO and app on the first start, gives them new tokens when theirs are lost or dead, starts the CPO's backend. */
 export async function openSandbox(service: Context, url: string): Promise<OpenSandbox> {
@@ -33,12 +33,12 @@ export async function openSandbox(service: Context, url: string): Promise<OpenSa
   const outboundToken = ctx.chance.bytes(32).toString('base64url');
   const backend = await startBackend(ctx, outboundToken);
   await setCalling(ctx, cpo.id, { baseUrl: backend.url, outboundToken });
-  return { credentials: sandbox, cpo: backend };
+  return { credentials: sandbox, file, cpo: backend };
 }
 
 /** On the port after ours where that is free. */
 async function startBackend(ctx: Context, token: string): Promise<SandboxCpo> {
-  const port = ctx.config.port === 0 ? 0 : ctx.config.port + 1;
+  const port = ctx.config.port === 0 || ctx.config.port === 65_535 ? 0 : ctx.config.port + 1;
   try {
     return await startSandboxCpo(port, token, ctx.log);
   } catch (error) {
@@ -65,7 +65,10 @@ async function liveToken(ctx: Seeding, last: string | undefined, owner: TokenOwn
 }
 
 /** What a person sees at the start: where it is, and two commands that work when pasted one after the other. */
-export function startText({ credentials: { url, cpo, app }, cpo: backend }: OpenSandbox, colours: boolean): string {
+export function startText(
+  { credentials: { url, cpo, app }, file, cpo: backend }: OpenSandbox,
+  colours: boolean,
+): string {
   const paint = (code: number, text: string) => (colours ? `\x1b[${code}m${text}\x1b[0m` : text);
   return `
   ${paint(1, 'scsp-pairing')} ${paint(32, 'sandbox')}   ${paint(36, url)}   try it out: ${paint(36, `${url}/docs`)}
@@ -79,6 +82,6 @@ CODE=$(curl -s ${url}/v1/app/pairing-codes -H 'Authorization: Bearer ${app.token
 curl -s ${url}/v1/scsp/ocpp2.0.1/pair -H 'Authorization: Bearer ${cpo.token}' -H 'Content-Type: application/json' -d '{"code":"'"$CODE"'","charging_station":{"uid":"demo-'"$(date +%s)"'","evses":[{"evse_id":1,"capabilities":["CHARGING_PROFILE_CAPABLE"],"connectors":[{"id":"1","power_type":"AC_3_PHASE","max_voltage":220,"max_amperage":16}]}]}}'
 
   ${paint(2, `Codes of the CPO to redeem in the app: 100000 to 199999, see the README. Its backend: ${backend.url}`)}
-  ${paint(2, 'Tokens: .data/sandbox.json   Stop: Ctrl-C')}
+  ${paint(2, `Tokens: ${file}   Stop: Ctrl-C`)}
 `;
 }

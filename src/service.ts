@@ -1,14 +1,14 @@
 import { once } from 'node:events';
 import { createServer, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CODES_CHANNEL } from './codes/codes';
-import type { Config } from './config';
+import { type Config, settingOf } from './config';
 import type { Chance, Context } from './context';
 import { readContract } from './contract';
 import { CpoCalls, tellUnpaired } from './cpos/client';
 import { tellableCpo } from './cpos/cpos';
 import { unopenable } from './cpos/reseal';
+import { refuseAsAway } from './db/away';
 import { Bell } from './db/bell';
 import { openDatabase } from './db/database';
 import { startEmbedded } from './db/embedded';
@@ -21,6 +21,7 @@ import { type HousekeepingTimes, startHousekeeping } from './housekeeping';
 import { createApp } from './http/app';
 import { tendConnections, watchConnections } from './http/connections';
 import { refuseConnection } from './http/failure';
+import { listen, requireReady } from './http/listen';
 import { LOAD_LIMITS, type LoadLimits } from './http/load';
 import { messagesOf } from './http/messages';
 import { operationHandlers } from './http/operations';
@@ -91,12 +92,14 @@ export async function startService(config: Config, overrides: Overrides = {}): P
     const directUrl = config.directDatabaseUrl ?? databaseUrl;
     const pooled = databaseUrl !== directUrl;
     const opening = openDatabase(databaseUrl, model, CONNECTIONS, pooled);
-    const db = await (pooled ? opening : opening.catch(refuseAsPooler));
+    const db = await (pooled ? opening : opening.catch(refuseAsPooler)).catch(
+      refuseAsAway(settingOf(config, databaseUrl), databaseUrl),
+    );
     parts.push(() => db.destroy());
     await requireServer(db);
     await requireSession(db);
     const bell = new Bell(directUrl, [CODES_CHANNEL, TOKENS_CHANNEL], log);
-    await bell.start();
+    await bell.start().catch(refuseAsAway(settingOf(config, directUrl), directUrl));
     parts.push(() => bell.stop());
     await requireTimeouts(db);
     await requireNotifications(db, bell, TOKENS_CHANNEL);
@@ -138,9 +141,9 @@ export async function startService(config: Config, overrides: Overrides = {}): P
     });
     server.on('checkContinue', serve).on('checkExpectation', serve);
     tendConnections(server, (problem, socket) => refuseConnection(ctx, problem, socket));
-    const port = await listen(server, config.port, config.host);
+    const port = await listen(server, config.port, config.host, 'PORT');
     closeServer = () => close(server);
-    await answersItself(port, config.host);
+    await requireReady(server);
 
     const delivery = await startDelivery(ctx, directUrl, async ({ cpoId, payloadProtocol, uid }) =>
       tellUnpaired(ctx, await tellableCpo(ctx, cpoId), payloadProtocol, uid),
@@ -184,19 +187,6 @@ async function bringUpToDate(config: Config, directUrl: string, log: Log): Promi
   if (migrated > 0) log.info('migrated', { count: migrated });
 }
 
-async function listen(server: Server, port: number, host: string): Promise<number> {
-  server.listen({ port, host });
-  await once(server, 'listening');
-  return (server.address() as AddressInfo).port;
-}
-
-/** The validator starts in spite of a broken spec and then answers 500 to everything. */
-async function answersItself(port: number, host: string): Promise<void> {
-  const address = host === '::' || host === '0.0.0.0' ? 'localhost' : host.includes(':') ? `[${host}]` : host;
-  const response = await fetch(`http://${address}:${port}/ready`, { headers: { connection: 'close' } });
-  if (!response.ok) throw new Error(`the service does not answer itself: ${await response.text()}`);
-}
-
 async function serveMetrics(ctx: Context, port: number, parts: (() => Promise<unknown>)[]): Promise<number> {
   ctx.events.collectDefaults();
   const server = createServer(async (req, res) => {
@@ -205,7 +195,7 @@ async function serveMetrics(ctx: Context, port: number, parts: (() => Promise<un
     return res.end(await ctx.events.registry.metrics());
   });
   parts.push(() => close(server));
-  const bound = await listen(server, port, ctx.config.host);
+  const bound = await listen(server, port, ctx.config.host, 'METRICS_PORT');
   ctx.log.info('metrics', { url: `http://localhost:${bound}/metrics`, port: bound });
   return bound;
 }

@@ -271,7 +271,7 @@ describe('scsp attempts list', () => {
     expect(await json('attempts', 'list', '--cpo', one.id, '--limit', '1')).toEqual([all[0]]);
     expect(await json('attempts', 'list', '--cpo', (await addCpo()).id)).toEqual([]);
     for (const id of [randomUUID(), 'no-such-cpo'])
-      expect(await scsp('attempts', 'list', '--cpo', id)).toEqual(refusal(`no CPO has the id ${id}`));
+      expect(await scsp('attempts', 'list', '--cpo', id)).toEqual(refusal(`no CPO has the id or name ${id}`));
   });
 
   test('shows a person each on a line, whatever a CPO has sent', async () => {

@@ -73,6 +73,8 @@ async function text(...args: string[]): Promise<string[][]> {
 }
 
 const refusal = (reason: string): Ended => ({ code: 1, stdout: '', stderr: `scsp: ${reason}\n` });
+/** The same for a program, under `--json`. */
+const jsonRefusal = (message: string): Ended => ({ code: 1, stdout: '', stderr: `${JSON.stringify({ message })}\n` });
 const wrongUsage = (words: string): Ended => ({ code: 2, stdout: '', stderr: expect.stringContaining(words) });
 
 const each = <T>(items: readonly T[], start: (item: T) => Promise<Ended>) => Promise.all(items.map(start));
@@ -100,7 +102,7 @@ describe('scsp cpo', () => {
 
   test('two CPOs cannot have one name', async () => {
     const { name } = await addCpo();
-    expect(await scsp('cpo', 'add', name, '--json')).toEqual(refusal(`a CPO with the name ${name} exists`));
+    expect(await scsp('cpo', 'add', name, '--json')).toEqual(jsonRefusal(`a CPO with the name ${name} exists`));
   });
 
   test('a name has 1 to 128 printable characters of any script, and may begin with a dash after --', async () => {
@@ -179,7 +181,8 @@ describe('scsp cpo', () => {
     const { id } = await addCpo();
     for (const nobody of [id, randomUUID(), 'no-such-cpo']) {
       const end = await runWith(settings(), ['cpo', 'call', nobody, '--outbound-token-stdin'], 'token');
-      expect(end).toEqual(refusal(`no CPO has the id ${nobody} and a base URL`));
+      const unknown = nobody === id ? `no CPO has the id ${id} and a base URL` : `no CPO has the id or name ${nobody}`;
+      expect(end).toEqual(refusal(unknown));
     }
     expect(await runWith(settings(), ['cpo', 'call', id])).toMatchObject({
       code: 2,
@@ -257,7 +260,7 @@ describe('scsp cpo', () => {
   test('an unknown CPO can neither be suspended nor resumed', async () => {
     for (const id of [randomUUID(), 'no-such-cpo']) {
       const refused = await each(['suspend', 'resume'], (verb) => scsp('cpo', verb, id));
-      for (const end of refused) expect(end).toEqual(refusal(`no CPO has the id ${id}`));
+      for (const end of refused) expect(end).toEqual(refusal(`no CPO has the id or name ${id}`));
     }
   });
 });
@@ -327,8 +330,10 @@ describe('scsp token', () => {
 
   test('there is no token for an unknown CPO, and none to revoke under an unknown id', async () => {
     for (const id of [randomUUID(), 'nobody']) {
-      expect(await scsp('token', 'issue', '--cpo', id, '--json')).toEqual(refusal(`no CPO has the id ${id}`));
-      expect(await scsp('token', 'revoke', id, '--json')).toEqual(refusal(`no token has the id ${id}`));
+      expect(await scsp('token', 'issue', '--cpo', id, '--json')).toEqual(
+        jsonRefusal(`no CPO has the id or name ${id}`),
+      );
+      expect(await scsp('token', 'revoke', id, '--json')).toEqual(jsonRefusal(`no token has the id ${id}`));
     }
   });
 
@@ -389,8 +394,8 @@ describe('scsp code', () => {
       scsp('code', 'issue', '--user', user, '--location', location, '--cpo', cpo);
     expect(await issue('', 'home')).toEqual(refusal('--user must have 1 to 128 printable characters'));
     expect(await issue('user', 'x'.repeat(129))).toEqual(refusal('--location must have 1 to 128 printable characters'));
-    expect(await issue('user', 'home')).toEqual(refusal('cpo_id is not the id of a known CPO'));
-    expect(await issue('user', 'home', 'volt')).toEqual(refusal('no CPO has the id volt'));
+    for (const cpo of [randomUUID(), 'volt'])
+      expect(await issue('user', 'home', cpo)).toEqual(refusal(`no CPO has the id or name ${cpo}`));
   });
 
   test("without the service's SECRET_KEY no code is issued, and no key made that the service does not know", async () => {
@@ -538,7 +543,7 @@ describe('scsp migrate', () => {
     await query(database.url, 'drop schema public cascade; create schema public; drop schema graphile_worker cascade');
     const empty = { DATABASE_URL: database.url };
     const before = await runWith(empty, ['cpo', 'list', '--json']);
-    expect(before).toEqual(refusal('the database has not been migrated to this version: run scsp migrate'));
+    expect(before).toEqual(jsonRefusal('the database has not been migrated to this version: run scsp migrate'));
     const { migrated } = document(await runWith(empty, ['migrate', '--json']));
     expect(migrated).toBeGreaterThan(0);
     expect(document(await runWith(empty, ['cpo', 'list', '--json']))).toEqual([]);
@@ -631,7 +636,9 @@ describe('scsp', () => {
       expect(refused).toEqual({
         code: 1,
         stdout: '',
-        stderr: expect.stringMatching(/^scsp: the settings have faults: CODE_LENGTH .*; DATABASE_URL .*; PORT .*\n$/),
+        stderr: expect.stringMatching(
+          /^(scsp: |{"message":")the settings have faults: CODE_LENGTH .*; DATABASE_URL .*; PORT .*\n$/,
+        ),
       });
       expect(refused.stderr).not.toContain('open-sesame');
     }
@@ -643,9 +650,14 @@ describe('scsp', () => {
       url[part] = 'open-sesame';
       return { DATABASE_URL: url.href };
     };
-    for (const args of [['cpo', 'list', '--json'], ['migrate']]) {
+    const { host } = new URL(service.databaseUrl);
+    for (const args of [['cpo', 'list'], ['migrate']]) {
       const missing = await runWith(wrong('pathname'), args);
-      expect(missing).toEqual(refusal('the database does not answer: database "open-sesame" does not exist'));
+      expect(missing).toEqual(
+        refusal(
+          `the database of DATABASE_URL (${host}/open-sesame) refuses the connection: database "open-sesame" does not exist`,
+        ),
+      );
       const { stdout, stderr } = await runWith(wrong('password'), args);
       expect(stdout + stderr).not.toContain('open-sesame');
     }

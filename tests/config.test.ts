@@ -83,6 +83,7 @@ test('every setting is read', () => {
     MIGRATION_DATABASE_URL: DATABASE.replace('user', 'owner'),
     SECURITY_CONTACT: 'https://pairing.example/report',
     SANDBOX: 'false',
+    SCSP_ACTOR: 'alice@jedlix.com',
   };
   expect(readConfig(env)).toMatchObject({
     port: 0,
@@ -102,6 +103,7 @@ test('every setting is read', () => {
     publicUrl: 'https://pairing.example',
     securityContact: 'https://pairing.example/report',
     sandbox: false,
+    actor: 'alice@jedlix.com',
     production: true,
   });
 });
@@ -136,6 +138,28 @@ test('a faulty DATABASE_URL is the only fault it causes, and its password stays 
   expect(faults).toEqual(['DATABASE_URL must be a URL that begins with postgres:// or postgresql://']);
 });
 
+describe('the password of a database', () => {
+  test.each(['p#ss', '1#ss', 'p/ss', '1/ss', 'p?ss', '1?ss', 'p%ss', '100%'])(
+    '%s that is not percent-encoded is told so, and not repeated',
+    (password) => {
+      for (const name of ['DATABASE_URL', 'DATABASE_DIRECT_URL', 'MIGRATION_DATABASE_URL']) {
+        const faults = refusal({ DATABASE_URL: DATABASE, [name]: `postgres://app:${password}@db.example/scsp` });
+        expect(faults).toEqual([
+          expect.stringMatching(new RegExp(`^${name} must be a URL in which .* percent-encoded`)),
+        ]);
+        expect(faults.join()).not.toContain(password);
+      }
+    },
+  );
+
+  test('may hold what needs no encoding, and any character that is encoded', () => {
+    for (const password of ['p@ss', 'p:ss', "!$&'()*+,;=", encodeURIComponent('p#s/s?@%'), 'pässword'])
+      expect(blamed({ DATABASE_URL: `postgres://app:${password}@db.example:5432/scsp?sslmode=verify-full` })).toEqual(
+        [],
+      );
+  });
+});
+
 describe('bounds', () => {
   test.each([
     ['PORT', '0', '65535'],
@@ -165,6 +189,10 @@ describe('bounds', () => {
     ['PUBLIC_URL', 'https:pairing.example', ['PUBLIC_URL']],
     ['PUBLIC_URL', 'ftp://pairing.example', ['PUBLIC_URL']],
     ['PUBLIC_URL', 'https://', ['PUBLIC_URL']],
+    ['PUBLIC_URL', 'https://user@pairing.example', ['PUBLIC_URL']],
+    ['PUBLIC_URL', 'https://pairing.example?a=b', ['PUBLIC_URL']],
+    ['SCSP_ACTOR', 'Zoë Example', []],
+    ['SCSP_ACTOR', 'two\nlines', ['SCSP_ACTOR']],
     ['SECURITY_CONTACT', 'mailto:security@pairing.example', []],
     ['SECURITY_CONTACT', 'https://pairing.example/report', []],
     ['SECURITY_CONTACT', 'http://pairing.example/report', ['SECURITY_CONTACT']],
@@ -219,5 +247,5 @@ describe('the sandbox', () => {
   );
 
   test('outside it the service listens on every address', () =>
-    expect(readConfig({ DATABASE_URL: DATABASE }).host).toBe('::'));
+    expect(readConfig({ DATABASE_URL: DATABASE }).host).toBeUndefined());
 });

@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { cpoIdOf } from '../cpos/cpos';
 import { latestAttempts, statusOf } from '../pairing/attempts';
 import { withContext } from './database';
 import { whole } from './values';
@@ -12,24 +13,26 @@ export function attemptCommands(program: Command, shell: Shell): void {
     'list',
     'lists requests to pair, the latest first',
     'scsp attempts list --limit 20',
-    'scsp attempts list --cpo 0197a0c4-6f6e-7b52-8d3c-2f1f0f4a9b11 --json',
+    'scsp attempts list --cpo "Station Works" --json',
   )
-    .option('--cpo <ID>', 'those of one CPO')
+    .option('--cpo <CPO>', 'those of one CPO, by id or name')
     .option('--limit <N>', 'so many at most', whole(1, 1_000_000), 100)
     .action(
       answering(shell, (given, { cpo, limit }: { cpo?: string; limit: number }) =>
         withContext(given, async ({ db }) => ({
-          rows: (await latestAttempts(db, cpo, limit)).map((attempt) => ({
-            id: attempt.id,
-            cpo_id: attempt.cpoId,
-            attempted_at: attempt.attemptedAt.toISOString(),
-            request_id: attempt.requestId,
-            payload_protocol: attempt.payloadProtocol,
-            uid: attempt.uid ?? undefined,
-            outcome: attempt.outcome,
-            status: statusOf(attempt),
-            detail: attempt.detail ?? undefined,
-          })),
+          rows: (await latestAttempts(db, cpo === undefined ? undefined : await cpoIdOf(db, cpo), limit)).map(
+            (attempt) => ({
+              id: attempt.id,
+              cpo_id: attempt.cpoId,
+              attempted_at: attempt.attemptedAt.toISOString(),
+              request_id: attempt.requestId,
+              payload_protocol: attempt.payloadProtocol,
+              uid: attempt.uid ?? undefined,
+              outcome: attempt.outcome,
+              status: statusOf(attempt),
+              detail: attempt.detail ?? undefined,
+            }),
+          ),
           columns: ['attempted_at', 'cpo_id', 'payload_protocol', 'uid', 'status', 'outcome', 'request_id', 'detail'],
         })),
       ),

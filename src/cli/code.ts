@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
-import { validate as isUuid } from 'uuid';
 import { createIssueCode, type IssuedCode } from '../codes/issue';
+import { cpoIdOf } from '../cpos/cpos';
 import { withContext } from './database';
 import type { Row } from './text';
 import { printable } from './values';
@@ -16,20 +16,19 @@ export function codeCommands(program: Command, shell: Shell): void {
     'issue',
     "issues a pairing code and cancels the customer's old one for that location",
     'scsp code issue --user user-1 --location home',
-    'scsp code issue --user user-1 --location home --cpo 0197a0c4-6f6e-7b52-8d3c-2f1f0f4a9b11 --json',
+    'scsp code issue --user user-1 --location home --cpo "Station Works" --json',
   )
     .requiredOption('--user <ID>', "the customer, by the app's id", printable('--user'))
     .requiredOption('--location <ID>', "the charging location, by the app's id", printable('--location'))
-    .option('--cpo <ID>', 'the only CPO that may use the code')
+    .option('--cpo <CPO>', 'the only CPO that may use the code, by id or name')
     .action(
       answering(shell, async (given, options: Options) => {
-        if (options.cpo !== undefined && !isUuid(options.cpo)) throw new RangeError(`no CPO has the id ${options.cpo}`);
         return withContext(given, async (ctx) => ({
           row: writeCode(
             await createIssueCode(ctx)({
               userId: options.user,
               chargingLocationId: options.location,
-              cpoId: options.cpo,
+              cpoId: options.cpo === undefined ? undefined : await cpoIdOf(ctx.db, options.cpo),
             }),
           ),
         }));

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { readBaseUrl } from '../cpos/address';
-import { addCpo, type Cpo, listCpos, setCalling, setSuspended } from '../cpos/cpos';
+import { addCpo, type Cpo, cpoIdOf, listCpos, setCalling, setSuspended } from '../cpos/cpos';
 import { resealTokens } from '../cpos/reseal';
 import { withContext } from './database';
 import type { Row } from './text';
@@ -36,19 +36,19 @@ export function cpoCommands(program: Command, shell: Shell): void {
     cpo,
     'call',
     'sets where a CPO is called, or the token that it gave us for that; what is not given stays',
-    'scsp cpo call ID --base-url https://volt.example/scsp',
-    'echo "$TOKEN" | scsp cpo call ID --outbound-token-stdin',
+    'scsp cpo call "Station Works" --base-url https://volt.example/scsp',
+    'echo "$TOKEN" | scsp cpo call Volt --outbound-token-stdin',
   )
-    .argument('<ID>', 'its id')
+    .argument('<CPO>', 'its id or name')
     .option('--base-url <URL>', 'where its half of the contract is served')
     .option('--outbound-token-stdin', 'reads the token that it gave us from standard input');
   call.action(
-    answering(shell, async (given, id: string, options: { baseUrl?: string; outboundTokenStdin?: true }) => {
+    answering(shell, async (given, named: string, options: { baseUrl?: string; outboundTokenStdin?: true }) => {
       if (options.baseUrl === undefined && !options.outboundTokenStdin)
         call.error("error: give option '--base-url <URL>', '--outbound-token-stdin' or both");
       const { baseUrl, outboundToken } = await readCalling(given, options);
       return withContext(given, async (ctx) => ({
-        row: writeCpo(await setCalling(ctx, id, { baseUrl, outboundToken })),
+        row: writeCpo(await setCalling(ctx, await cpoIdOf(ctx.db, named), { baseUrl, outboundToken })),
       }));
     }),
   );
@@ -63,14 +63,21 @@ export function cpoCommands(program: Command, shell: Shell): void {
   );
 
   const suspension = (suspended: boolean) =>
-    answering(shell, (given, id: string) =>
-      withContext(given, async (ctx) => ({ row: writeCpo(await setSuspended(ctx, id, suspended)) })),
+    answering(shell, (given, named: string) =>
+      withContext(given, async (ctx) => ({
+        row: writeCpo(await setSuspended(ctx, await cpoIdOf(ctx.db, named), suspended)),
+      })),
     );
-  verb(cpo, 'suspend', "refuses a CPO's calls within a second; its stations stay paired", 'scsp cpo suspend ID')
-    .argument('<ID>', 'its id')
+  verb(
+    cpo,
+    'suspend',
+    "refuses a CPO's calls within a second; its stations stay paired",
+    'scsp cpo suspend "Station Works"',
+  )
+    .argument('<CPO>', 'its id or name')
     .action(suspension(true));
-  verb(cpo, 'resume', "accepts a suspended CPO's calls again", 'scsp cpo resume ID')
-    .argument('<ID>', 'its id')
+  verb(cpo, 'resume', "accepts a suspended CPO's calls again", 'scsp cpo resume "Station Works"')
+    .argument('<CPO>', 'its id or name')
     .action(suspension(false));
 
   verb(

@@ -1,10 +1,12 @@
-import { existsSync, mkdirSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Config } from '../config';
+import { type Config, settingOf } from '../config';
 import type { Context } from '../context';
 import { type Audited, actor } from '../db/audit';
-import { type Database, openDatabase } from '../db/database';
+import { refuseAsAway } from '../db/away';
+import { type Database, openDatabase, transaction } from '../db/database';
+import { hasEmbedded } from '../db/embedded';
 import { releaseLock, takeLock } from '../db/embedded-lock';
 import { lacksMigrations, migrate, NotMigrated } from '../db/migrate';
 import { requireServer } from '../db/require-server';
@@ -12,8 +14,7 @@ import { createEvents } from '../events';
 import { createLog } from '../log';
 import { borrowDatabase, model } from '../model';
 import { chance, deriveKeys, secretKey } from '../secrets';
-import { refuseAsAway } from './reason';
-import type { Given } from './verb';
+import type { Answer, Given } from './verb';
 
 /** What the verbs of commands need. */
 export type CommandContext = Pick<Context, 'config' | 'db' | 'log' | 'events' | 'chance' | 'keys'> & Audited;
@@ -22,9 +23,17 @@ const TURN_MS = 30_000;
 const POLL_MS = 20;
 const CLOSE_MS = 1_000;
 
-/** Works with the database of these settings, which is running for so long. */
+/**
+ * Works with the database of these settings, which is running for so long.
+ * @throws RangeError when they name none and DATA_DIR has none
+ */
 export async function withDatabaseUrl<T>(config: Config, work: (url: string) => Promise<T>): Promise<T> {
-  const endTurn = config.directDatabaseUrl === undefined ? await takeTurn(config.dataDir) : () => {};
+  const embedded = config.directDatabaseUrl === undefined;
+  if (embedded && !hasEmbedded(config.dataDir))
+    throw new RangeError(
+      `DATABASE_URL is not set, and DATA_DIR (${config.dataDir}) has no embedded database: set DATABASE_URL, or DATA_DIR to where the service keeps it`,
+    );
+  const endTurn = embedded ? await takeTurn(config.dataDir) : () => {};
   try {
     const { url, giveBack } = await borrowDatabase(config);
     return await work(url).finally(giveBack);
@@ -39,12 +48,13 @@ export async function withDatabaseUrl<T>(config: Config, work: (url: string) => 
  */
 export function withContext<T>({ config, stderr }: Given, work: (ctx: CommandContext) => Promise<T>): Promise<T> {
   return withDatabaseUrl(config, async (url) => {
-    const db = await openDatabase(url, model, 2).catch(refuseAsAway);
+    const refuse = refuseAsAway(settingOf(config, url), url);
+    const db = await openDatabase(url, model, 2).catch(refuse);
     try {
       await requireServer(db);
       if (await lacksMigrations(db)) {
         if (config.databaseUrl !== undefined) throw new NotMigrated();
-        await migrate(url, model).catch(refuseAsAway);
+        await migrate(url, model).catch(refuse);
       }
       return await work(contextOf(config, db, stderr));
     } finally {
@@ -55,11 +65,22 @@ export function withContext<T>({ config, stderr }: Given, work: (ctx: CommandCon
 }
 
 /**
+ * Commits a change after its answer has been printed: nothing secret is stored that nobody was shown.
+ * @throws what keeps the answer from being printed; the change is then rolled back
+ */
+export async function showThenCommit(
+  { print }: Given,
+  { db, chance, actor }: CommandContext,
+  change: (tx: Audited) => Promise<Answer>,
+): Promise<undefined> {
+  await transaction(db, async (tx) => print(await change({ db: tx, chance, actor })));
+}
+
+/**
  * Commands on the embedded database take turns: one that finds it stopped starts it and stops it at its end, under
  * whoever has joined in.
  */
 async function takeTurn(dataDir: string): Promise<() => void> {
-  mkdirSync(dataDir, { recursive: true, mode: 0o700 });
   const file = join(dataDir, 'cli.lock');
   for (const deadline = performance.now() + TURN_MS; ; await sleep(POLL_MS)) {
     const other = takeLock(file);
@@ -78,7 +99,7 @@ function contextOf(config: Config, db: Database, stderr: NodeJS.WritableStream):
     log,
     events: createEvents(log),
     chance,
-    actor: actor(),
+    actor: config.actor ?? actor(),
     /** Only when asked for: this may make `DATA_DIR/secret-key`. */
     get keys() {
       const given = config.secretKey !== undefined || existsSync(join(config.dataDir, 'secret-key'));

@@ -1,9 +1,10 @@
 import type { Command } from 'commander';
+import { settingOf } from '../config';
+import { refuseAsAway } from '../db/away';
 import { roleOf } from '../db/grants';
 import { migrate } from '../db/migrate';
 import { model } from '../model';
 import { withDatabaseUrl } from './database';
-import { refuseAsAway } from './reason';
 import { answering, type Shell, verb } from './verb';
 
 export function migrateCommand(program: Command, shell: Shell): void {
@@ -19,7 +20,7 @@ export function migrateCommand(program: Command, shell: Shell): void {
       const role = migrationDatabaseUrl && databaseUrl && roleOf(databaseUrl);
       const asOwner = { ...config, directDatabaseUrl: migrationDatabaseUrl ?? directDatabaseUrl };
       return withDatabaseUrl(asOwner, async (url) => {
-        const migrated = await migrate(url, model, role).catch(refuseAsAway);
+        const migrated = await migrate(url, model, role).catch(refuseAsAway(settingOf(config, url), url));
         return { row: { migrated, granted_to: role } };
       });
     }),

@@ -1,6 +1,8 @@
 import { type Command, Option } from 'commander';
+import { cpoIdOf } from '../cpos/cpos';
+import type { Audited } from '../db/audit';
 import { issueToken, listTokens, revokeToken, rotateToken, type TokenOwner, type TokenSummary } from '../tokens/tokens';
-import { withContext } from './database';
+import { showThenCommit, withContext } from './database';
 import type { Row } from './text';
 import { name, tokenId, whole } from './values';
 import { answering, noun, type Shell, verb } from './verb';
@@ -14,19 +16,20 @@ export function tokenCommands(program: Command, shell: Shell): void {
     token,
     'issue',
     'makes a token that lives for a year, and shows it this once',
-    'scsp token issue --cpo 0197a0c4-6f6e-7b52-8d3c-2f1f0f4a9b11',
+    'scsp token issue --cpo "Station Works"',
     'scsp token issue --app "Jedlix app" --json',
   )
-    .addOption(new Option('--cpo <ID>', 'for the CPO with this id').conflicts('app'))
+    .addOption(new Option('--cpo <CPO>', 'for this CPO, by id or name').conflicts('app'))
     .addOption(new Option('--app <NAME>', 'for the app of this name').argParser(name));
   issue.action(
     answering(shell, async (given, options: { cpo?: string; app?: string }) => {
-      const owner = ownerOf(options) ?? issue.error("error: one of '--cpo <ID>' and '--app <NAME>' is required");
-      return withContext(given, async (ctx) => {
-        const issued = await issueToken(ctx, owner);
-        const row = { id: issued.id, token: issued.token, expires_at: issued.expiresAt.toISOString() };
-        return { row, note: KEEP };
-      });
+      const ownerOf = readOwner(options) ?? issue.error("error: one of '--cpo <CPO>' and '--app <NAME>' is required");
+      return withContext(given, (ctx) =>
+        showThenCommit(given, ctx, async (tx) => {
+          const { id, token, expiresAt } = await issueToken(tx, await ownerOf(tx));
+          return { row: { id, token, expires_at: expiresAt.toISOString() }, note: KEEP };
+        }),
+      );
     }),
   );
 
@@ -41,11 +44,13 @@ export function tokenCommands(program: Command, shell: Shell): void {
     .option('--overlap <HOURS>', 'how long the old one goes on to work', whole(0, 8_760), 24)
     .action(
       answering(shell, (given, ID: string, { overlap }: { overlap: number }) =>
-        withContext(given, async (ctx) => {
-          const { id, token, expiresAt, replaces, oldExpiresAt } = await rotateToken(ctx, ID, overlap);
-          const until = { expires_at: expiresAt.toISOString(), replaces, old_expires_at: oldExpiresAt.toISOString() };
-          return { row: { id, token, ...until }, note: KEEP };
-        }),
+        withContext(given, (ctx) =>
+          showThenCommit(given, ctx, async (tx) => {
+            const { id, token, expiresAt, replaces, oldExpiresAt } = await rotateToken(tx, ID, overlap);
+            const until = { expires_at: expiresAt.toISOString(), replaces, old_expires_at: oldExpiresAt.toISOString() };
+            return { row: { id, token, ...until }, note: KEEP };
+          }),
+        ),
       ),
     );
 
@@ -70,9 +75,10 @@ export function tokenCommands(program: Command, shell: Shell): void {
     );
 }
 
-function ownerOf({ cpo, app }: { cpo?: string; app?: string }): TokenOwner | undefined {
-  if (cpo !== undefined) return { role: 'cpo', cpoId: cpo };
-  return app === undefined ? undefined : { role: 'app', appName: app };
+/** How to find the owner that the options name; undefined when they name none. */
+function readOwner({ cpo, app }: { cpo?: string; app?: string }): ((tx: Audited) => Promise<TokenOwner>) | undefined {
+  if (cpo !== undefined) return async ({ db }) => ({ role: 'cpo', cpoId: await cpoIdOf(db, cpo) });
+  return app === undefined ? undefined : async () => ({ role: 'app', appName: app });
 }
 
 function writeToken(token: TokenSummary): Row {

@@ -14,7 +14,11 @@ export type Shell = {
 };
 
 /** What the work of a verb is given before its arguments. */
-export type Given = Shell & { readonly config: Config };
+export type Given = Shell & {
+  readonly config: Config;
+  /** Prints the answer now, for work that must not be kept when that fails; it then returns none. */
+  print(answer: Answer): Promise<void>;
+};
 
 /** One answer for people and programs: a row, or a list of rows with the columns that people see. */
 export type Answer = { row: Row; note?: string } | { rows: readonly Row[]; columns: readonly string[] };
@@ -42,16 +46,17 @@ export function examples(...lines: string[]): string {
   return ['\nExamples:', ...lines.map((line) => `  $ ${line}`)].join('\n');
 }
 
-/** The action of a verb: reads the settings, does the work, prints its answer. */
+/** The action of a verb: reads the settings, does the work, prints its answer unless the work has. */
 export function answering<Args extends unknown[]>(
   shell: Shell,
-  work: (given: Given, ...args: Args) => Promise<Answer>,
+  work: (given: Given, ...args: Args) => Promise<Answer | undefined>,
   afterwards: () => Promise<void> = async () => {},
 ) {
   return async function (this: Command, ...args: Args): Promise<void> {
-    const answer = await work({ ...shell, config: readConfig(shell.env) }, ...args);
     const { json } = this.optsWithGlobals<{ json?: true }>();
-    await print(shell.stdout, json ? jsonOf(answer) : textOf(answer));
+    const print = (answer: Answer) => write(shell.stdout, json ? jsonOf(answer) : textOf(answer));
+    const answer = await work({ ...shell, config: readConfig(shell.env), print }, ...args);
+    if (answer) await print(answer);
     await afterwards();
   };
 }
@@ -65,7 +70,7 @@ function textOf(answer: Answer): string {
   return answer.note === undefined ? fields(answer.row) : `${fields(answer.row)}\n\n${answer.note}`;
 }
 
-function print(stdout: Output, text: string): Promise<void> {
+function write(stdout: Output, text: string): Promise<void> {
   return new Promise((resolve, reject) => {
     stdout.write(`${text}\n`, (error) => (error ? reject(error) : resolve()));
   });

@@ -61,6 +61,20 @@ export function listCpos(db: Database): Promise<Cpo[]> {
   return rows(db, `select ${COLUMNS} from cpos order by id`);
 }
 
+/**
+ * The id of the CPO that an operator names by its id or its name; an id wins.
+ * @throws RangeError for neither
+ */
+export async function cpoIdOf(db: Pick<Database, 'query'>, idOrName: string): Promise<string> {
+  const [cpo] = await rows<{ id: string }>(
+    db,
+    `select id from cpos where id::text = lower($1) or name = $1 order by id::text = lower($1) desc limit 1`,
+    [idOrName],
+  );
+  if (cpo === undefined) throw new RangeError(`no CPO has the id or name ${idOrName}`);
+  return cpo.id;
+}
+
 /** The lock makes the second of two that want the same see what the first has changed. */
 const suspension = (suspended: boolean) => `
 with before as (

@@ -34,7 +34,11 @@ export function actor(): string {
 }
 
 /** What a verb needs whose change goes into the trail. */
-export type Audited = Pick<Context, 'db' | 'chance'> & { readonly actor: string };
+export type Audited = Pick<Context, 'chance'> & {
+  /** The database, or a transaction on it. */
+  readonly db: Pick<Database, 'query'>;
+  readonly actor: string;
+};
 
 export type AuditAction =
   | 'cpo.add'

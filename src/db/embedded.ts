@@ -106,6 +106,12 @@ export async function attachEmbedded(dir: string): Promise<string | undefined> {
   }
 }
 
+/** Whether `dir` has a database, or a live owner that is making one. */
+export function hasEmbedded(dir: string): boolean {
+  const at = layout(resolve(dir));
+  return existsSync(at.cluster) || liveOwner(at.lock) !== undefined;
+}
+
 function usable(dir: string): string {
   try {
     mkdirSync(dir, { recursive: true, mode: 0o700 });

@@ -1,0 +1,30 @@
+import { QueryFailedError } from 'typeorm';
+import { stateOf } from './database';
+
+/**
+ * For what fails while a database is opened.
+ * @param setting where the URL comes from
+ * @returns a function that throws a RangeError with setting, place and reason; a refusal, or an error of a statement, as it is
+ */
+export function refuseAsAway(setting: string, url: string): (cause: unknown) => never {
+  return (cause) => {
+    if (cause instanceof QueryFailedError || cause instanceof RangeError) throw cause;
+    const what = stateOf(cause) === undefined ? 'does not answer' : 'refuses the connection';
+    throw new RangeError(`the database of ${setting} (${placeOf(url)}) ${what}: ${awayBecause(cause)}`, { cause });
+  };
+}
+
+/** Why a database is away. */
+export function awayBecause(error: unknown): string {
+  // Of a name with several addresses, each failure is in `errors` and the message is empty.
+  const failures = error instanceof AggregateError ? error.errors : [error];
+  const messages = failures.map((failure) => (failure instanceof Error ? failure.message : String(failure)));
+  return messages.join(', ');
+}
+
+/** Host, port and database of a URL, without user and password. */
+function placeOf(url: string): string {
+  const { hostname, port, pathname, searchParams } = new URL(url);
+  const host = hostname || searchParams.get('host') || process.env.PGHOST || 'localhost';
+  return `${host}:${port || searchParams.get('port') || process.env.PGPORT || '5432'}${pathname}`;
+}
