@@ -87,7 +87,8 @@ if (require.main === module) {
   const shell = { stdin: process.stdin, stdout: process.stdout, stderr: process.stderr };
   const args = process.argv.slice(2);
   surviveClosedOutput();
-  takeWarnings((warning) => shell.stderr.write(`${complaint(wantsJson(args), warning)}\n`));
+  // A program reads one reason on standard error, not the advice of drivers.
+  takeWarnings((warning) => wantsJson(args) || shell.stderr.write(`scsp: ${warning}\n`));
   // A database that went silent leaves connections that would keep the process.
   void run(args, shell).then((code) => process.stderr.write('', () => process.exit(code)));
 }

@@ -3,9 +3,14 @@ import { once } from 'node:events';
 import { projectFile } from '../src/contract';
 import { endLater } from './clean-up';
 
-/** The built service as a process of its own. */
-export function launch(env: Record<string, string>) {
-  const child: ChildProcess = spawn(process.execPath, [projectFile('dist/src/main.js')], {
+/**
+ * The built service as a process of its own.
+ * @param within a command that runs another, with its arguments
+ */
+export function launch(env: Record<string, string>, { within = [] as string[], cwd = process.cwd() } = {}) {
+  const [file = '', ...args] = [...within, process.execPath, projectFile('dist/src/main.js')];
+  const child: ChildProcess = spawn(file, args, {
+    cwd,
     env: { PATH: process.env.PATH ?? '', PORT: '0', ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   });

@@ -1,6 +1,9 @@
 import { QueryFailedError } from 'typeorm';
 import { stateOf } from './database';
 
+/** Codes of Node for a certificate whose CA it does not know. */
+const UNTRUSTED = /^(UNABLE_TO_(VERIFY|GET_ISSUER)|SELF_SIGNED_CERT|DEPTH_ZERO_SELF_SIGNED)/;
+
 /**
  * For what fails while a database is opened.
  * @param setting where the URL comes from
@@ -10,7 +13,12 @@ export function refuseAsAway(setting: string, url: string): (cause: unknown) => 
   return (cause) => {
     if (cause instanceof QueryFailedError || cause instanceof RangeError) throw cause;
     const what = stateOf(cause) === undefined ? 'does not answer' : 'refuses the connection';
-    throw new RangeError(`the database of ${setting} (${placeOf(url)}) ${what}: ${awayBecause(cause)}`, { cause });
+    const remedy = UNTRUSTED.test(String(Object(cause).code))
+      ? ': add sslmode=verify-full&sslrootcert=FILE to it, with the CA of the database'
+      : '';
+    throw new RangeError(`the database of ${setting} (${placeOf(url)}) ${what}: ${awayBecause(cause)}${remedy}`, {
+      cause,
+    });
   };
 }
 
