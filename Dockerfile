@@ -13,7 +13,9 @@ COPY src ./src
 RUN npm run build && mkdir -p src/http/pages
 
 FROM source AS dependencies
-RUN npm ci --omit=dev --omit=optional --ignore-scripts && npm cache clean --force
+# The compiler and its types are dependencies for those who install and build in one place.
+RUN npm ci --omit=dev --omit=optional --ignore-scripts && npm cache clean --force \
+  && rm -r node_modules/typescript node_modules/@types
 
 FROM node:24-bookworm-slim
 ENV NODE_ENV=production
@@ -26,5 +28,5 @@ USER node
 EXPOSE 3000
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --retries=3 \
-  CMD ["node", "-e", "fetch('http://127.0.0.1:' + (process.env.PORT || 3000) + '/ready').then((answer) => process.exit(answer.ok ? 0 : 1), () => process.exit(1))"]
+  CMD ["node", "-e", "http.get({ port: process.env.PORT || 3000, path: '/ready', agent: false }, (answer) => process.exit(answer.statusCode === 200 ? 0 : 1)).on('error', () => process.exit(1))"]
 CMD ["node", "dist/src/main.js"]

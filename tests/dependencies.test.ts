@@ -43,8 +43,27 @@ function loadedHere(): string[] {
   return [...packages].filter((name) => !name.startsWith('node:') && !builtinModules.includes(name)).sort();
 }
 
-test('every production dependency is loaded by the service, and nothing else is', () =>
-  expect(loadedHere()).toEqual(Object.keys(dependencies).sort()));
+/** The compiler and the types that it reads. */
+const forTheBuild = (name: string) => name === 'typescript' || name.startsWith('@types/');
+
+test('every production dependency is loaded by the service or needed to build it, and nothing else is', () => {
+  const production = Object.keys(dependencies).filter((name) => !forTheBuild(name));
+  expect(loadedHere()).toEqual(production.sort());
+});
+
+test('the build reads nothing that an install with NODE_ENV=production leaves out', () => {
+  const { packages } = JSON.parse(readFileSync(projectFile('package-lock.json'), 'utf8'));
+  const folder = projectFile('src');
+  const { config } = ts.readConfigFile(join(folder, 'tsconfig.json'), ts.sys.readFile);
+  const { fileNames, options } = ts.parseJsonConfigFileContent(config, ts.sys, folder);
+  const files = ts.createProgram(fileNames, options).getSourceFiles();
+  const read = files.flatMap(
+    ({ fileName }) => /node_modules\/(?:@[^/]+\/)?[^/]+(?=\/(?!.*node_modules))/.exec(fileName) ?? [],
+  );
+  const names = [...new Set(read), 'node_modules/typescript'];
+  expect(names.length).toBeGreaterThan(10);
+  expect(names.filter((name) => packages[name].dev)).toEqual([]);
+});
 
 test('no package is a dependency of production and of development', () =>
   expect(Object.keys(dependencies).filter((name) => name in devDependencies)).toEqual([]));
