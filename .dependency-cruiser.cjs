@@ -13,7 +13,7 @@ const layers = [
   { name: 'db', path: '^src/db/' },
   {
     name: 'floor',
-    path: '^src/(config|context|contract|contract\\.gen|departure|events|json|log|page|problems|secrets)\\.ts$|^src/contract/',
+    path: '^src/(config|context|contract|contract\\.gen|events|json|log|page|problems|secrets|waiting)\\.ts$|^src/contract/',
   },
 ];
 

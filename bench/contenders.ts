@@ -25,7 +25,12 @@ export type Contender = {
 
 const HIGH = '1000000';
 /** One CPO sends what a thousand would; the tries are counted, and none is refused. */
-export const LIMITS = { LIMIT_CPO_10MIN: HIGH, LIMIT_CPO_24H: HIGH, LIMIT_CPO_UID_10MIN: HIGH };
+export const LIMITS = {
+  LIMIT_CPO_10MIN: HIGH,
+  LIMIT_CPO_24H: HIGH,
+  LIMIT_CPO_UID_10MIN: HIGH,
+  LIMIT_IN_FLIGHT: '512',
+};
 
 let uids = 0;
 export const freshUid = () => `bench-${process.pid}-${uids++}-5f69ad2c0ed5`;

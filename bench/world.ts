@@ -83,11 +83,11 @@ export async function createWorld(adminUrl: string, name: string) {
 }
 
 /** A token for the app that is good for a day. */
-export async function appToken(sql: Client): Promise<string> {
+export async function appToken(sql: Client, appName = 'bench'): Promise<string> {
   const token = `scsp_app_${randomBytes(32).toString('base64url')}`;
   await sql.query(
-    `insert into tokens (id, role, app_name, hash, expires_at) values ($1, 'app', 'bench', $2, now() + interval '1 day')`,
-    [randomUUID(), createHash('sha256').update(token).digest()],
+    `insert into tokens (id, role, app_name, hash, expires_at) values ($1, 'app', $3, $2, now() + interval '1 day')`,
+    [randomUUID(), createHash('sha256').update(token).digest(), appName],
   );
   return token;
 }

@@ -94,6 +94,7 @@ export const settings = {
   LIMIT_CPO_24H: whole(1, 1_000_000)({ default: 50 }),
   LIMIT_PER_SUCCESS: decimal(0, 100)({ default: 0.5 }),
   LIMIT_USER_10MIN: whole(1, 1_000_000)({ default: 5 }),
+  LIMIT_IN_FLIGHT: whole(1, 512)({ default: 256 }),
   ATTEMPTS_KEEP_DAYS: whole(1, 3_650)({ default: 30 }),
   PUBLIC_URL: url('http:', 'https:')({ default: undefined }),
   // The mailbox of RFC 2142 for the party that runs this service.
@@ -131,6 +132,8 @@ export type Config = Readonly<{
     perSuccess: number;
     user10Min: number;
   }>;
+  /** How many requests of one CPO or app a process works on at once. */
+  limitInFlight: number;
   attemptsKeepDays: number;
   publicUrl: string | undefined;
   securityContact: string;
@@ -190,6 +193,7 @@ export function readConfig(env: NodeJS.ProcessEnv = process.env): Config {
       perSuccess: read.LIMIT_PER_SUCCESS,
       user10Min: read.LIMIT_USER_10MIN,
     }),
+    limitInFlight: read.LIMIT_IN_FLIGHT,
     attemptsKeepDays: read.ATTEMPTS_KEEP_DAYS,
     publicUrl: read.PUBLIC_URL,
     securityContact: read.SECURITY_CONTACT,

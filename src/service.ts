@@ -22,7 +22,7 @@ import { createApp } from './http/app';
 import { tendConnections, watchConnections } from './http/connections';
 import { refuseConnection } from './http/failure';
 import { listen, requireReady } from './http/listen';
-import { LOAD_LIMITS, type LoadLimits } from './http/load';
+import { LOAD_LIMITS, type LoadLimits } from './http/load-shedding';
 import { messagesOf } from './http/messages';
 import { operationHandlers } from './http/operations';
 import { createLog, type Log } from './log';
@@ -39,17 +39,19 @@ export const CONNECTIONS = 10;
 export const GRACE_MS = 10_000;
 
 /** Slow senders must not hold connections: headers within 5 s, everything within 15 s. Idle ones outlive a load balancer's minute. */
-const HTTP_LIMITS = {
+export const HTTP_LIMITS = {
   headersTimeout: 5_000,
   requestTimeout: 15_000,
   keepAliveTimeout: 75_000,
+  // Whoever does not read an answer must not hold its slot; the longest long poll is silent for 30 s.
+  timeout: 45_000,
   connectionsCheckingInterval: 1_000,
   maxHeaderSize: 16_384,
   // Beyond a number Node leaves headers out, a second Host perhaps; their size is limit enough.
   maxHeadersCount: 0,
   // Node's own refusal is not in the one shape; http/app refuses instead.
   requireHostHeader: false,
-  // Long polls, requests and as many idle ones; more are closed at once, before memory or file descriptors run out.
+  // Long polls, requests, slow bodies and some idle ones; more are closed at once, before memory or file descriptors run out.
   maxConnections: 10_000,
 };
 
@@ -131,13 +133,14 @@ export async function startService(config: Config, overrides: Overrides = {}): P
     const refused = new RefusedAttempts(ctx);
     parts.push(() => refused.stop());
 
-    const load = { ...LOAD_LIMITS, ...overrides.load };
+    const load = { ...LOAD_LIMITS, requestsPerCaller: config.limitInFlight, ...overrides.load };
     const app = createApp(ctx, contract.document, registry, refused, operationHandlers(ctx), load);
-    const { maxConnections, maxHeadersCount, ...limits } = { ...HTTP_LIMITS, ...overrides.http };
+    const { maxConnections, maxHeadersCount, timeout, ...limits } = { ...HTTP_LIMITS, ...overrides.http };
     const serve = watchConnections(app);
     const server = Object.assign(createServer({ ...limits, ...messagesOf(app) }, serve), {
       maxConnections,
       maxHeadersCount,
+      timeout,
     });
     server.on('checkContinue', serve).on('checkExpectation', serve);
     tendConnections(server, (problem, socket) => refuseConnection(ctx, problem, socket));

@@ -77,6 +77,7 @@ test('every setting is read', () => {
     LIMIT_CPO_24H: '3',
     LIMIT_PER_SUCCESS: '0.25',
     LIMIT_USER_10MIN: '4',
+    LIMIT_IN_FLIGHT: '5',
     ATTEMPTS_KEEP_DAYS: '7',
     PUBLIC_URL: 'https://pairing.example/',
     DATABASE_DIRECT_URL: DATABASE.replace('5432', '5433'),
@@ -99,6 +100,7 @@ test('every setting is read', () => {
     codeTtlSeconds: 60,
     previousSecretKey: 'before',
     limits: { cpoUid10Min: 1, cpo10Min: 2, cpo24H: 3, perSuccess: 0.25, user10Min: 4 },
+    limitInFlight: 5,
     attemptsKeepDays: 7,
     publicUrl: 'https://pairing.example',
     securityContact: 'https://pairing.example/report',
@@ -170,6 +172,7 @@ describe('bounds', () => {
     ['LIMIT_CPO_10MIN', '1', '1000000'],
     ['LIMIT_CPO_24H', '1', '1000000'],
     ['LIMIT_USER_10MIN', '1', '1000000'],
+    ['LIMIT_IN_FLIGHT', '1', '512'],
     ['ATTEMPTS_KEEP_DAYS', '1', '3650'],
   ])('%s is a whole number from %s to %s', (name, least, most) => {
     for (const value of [least, most]) expect(blamed({ [name]: value })).toEqual([]);

@@ -1,32 +1,18 @@
-import { once } from 'node:events';
 import { connect } from 'node:net';
 import { aStation, type Harness, NO_LIMITS, startHarness, type TestCpo } from './harness';
 import { heapGrowth } from './heap';
 import { openRaw, type RawAnswer, sayRaw } from './raw-http';
-import { untilSo } from './until';
 
 /** As in production, only sooner. */
 const SOON = { headersTimeout: 500, requestTimeout: 2_500, connectionsCheckingInterval: 50 };
-/** As in production, only less. */
-const FEW = { requests: 20, longPolls: 10 };
-const FEW_CONNECTIONS = 50;
 
 let service: Harness;
-let small: Harness;
 let cpo: TestCpo;
 beforeAll(async () => {
   service = await startHarness(NO_LIMITS, { http: SOON });
-  small = await startHarness(NO_LIMITS, {
-    databaseUrl: service.databaseUrl,
-    load: FEW,
-    http: { maxConnections: FEW_CONNECTIONS },
-  });
   cpo = await service.cpo();
 });
-afterAll(async () => {
-  await small.stop();
-  await service.stop();
-});
+afterAll(() => service.stop());
 
 const opened: Awaited<ReturnType<typeof openRaw>>[] = [];
 afterEach(() => {
@@ -65,76 +51,6 @@ const inOneShape = (answer: RawAnswer | undefined, status: number, type: string)
 /** So many bad tokens that the next is not looked up, but refused from memory. */
 const flood = () => times(30, (i) => service.request('GET', '/v1/scsp/me', { token: `scsp_cpo_${i}` }));
 const pairs = async (at = service) => expect((await at.pair(cpo, (await at.code()).code)).status).toBe(200);
-
-describe('more than can be answered', () => {
-  const me = (headers = {}) => small.request('GET', '/v1/scsp/me', { token: cpo.token, headers });
-  /** An authorised request that is being served, and stays so until it is given a body. */
-  const inFlight = async () => {
-    const raw = await open(small);
-    raw.socket.write(
-      head(
-        `POST ${PATH} HTTP/1.1`,
-        own(),
-        'Content-Type: application/json',
-        'Content-Length: 2',
-        'Expect: 100-continue',
-      ),
-    );
-    while (!raw.received().includes('100 Continue')) await once(raw.socket, 'data');
-    return raw;
-  };
-  beforeAll(async () => {
-    // The token has got around.
-    await untilSo(async () => (await me()).status === 200);
-  });
-
-  test('is refused at once in the one shape and logged, while probes are answered', async () => {
-    const busy = await times(FEW.requests, inFlight);
-    const refused = await me({ 'X-Request-ID': 'one-too-many' });
-    expect([refused.status, refused.body.type]).toEqual([503, '/problems/unavailable']);
-    expect(refused.headers.get('Retry-After')).toMatch(/^\d+$/);
-    const line = await small.log.waitFor(({ request_id }) => request_id === 'one-too-many');
-    expect(line).toMatchObject({ message: 'request', status: 503, problem: 'unavailable' });
-    for (const path of ['/live', '/ready']) expect((await small.request('GET', path)).status).toBe(200);
-
-    busy[0]?.socket.write('{}');
-    expect((await busy[0]?.answers(1))?.[0]?.status).toBe(400);
-    expect((await me()).status).toBe(200);
-    for (const { socket } of busy) socket.write('{}');
-    for (const raw of busy) expect((await raw.answers(1))[0]?.status).toBe(400);
-    await pairs(small);
-  });
-
-  test('counts long polls apart, and no longer once their connection is gone, pipelined or not', async () => {
-    const { id } = await small.code();
-    const before = small.log.lines.length;
-    const over = () => small.log.lines.slice(before).filter(({ operation }) => operation === 'followCode').length;
-    for (const [round, leave] of (['destroy', 'resetAndDestroy'] as const).entries()) {
-      const raw = await open(small);
-      const host = round === 0 ? '' : 'http://x';
-      raw.socket.write(head('GET /live HTTP/1.1') + poll(id, host).repeat(FEW.longPolls));
-      await raw.answers(1);
-      const refused = await small.request('GET', `/v1/app/pairing-codes/${id}?wait=1`, { token: service.appToken });
-      expect([refused.status, refused.body.type]).toEqual([503, '/problems/unavailable']);
-      expect((await me()).status).toBe(200);
-      raw.socket[leave]();
-      await small.log.waitFor(() => over() === (round + 1) * FEW.longPolls);
-    }
-    await pairs(small);
-  });
-
-  test('connections beyond the bound are closed at once, and those within it are served', async () => {
-    const raws = await times(FEW_CONNECTIONS + 20, () => open(small));
-    const dropped = await Promise.race(raws.map(async (raw) => ((await raw.closed()).length === 0 ? raw : undefined)));
-    expect(dropped?.received()).toBe('');
-    const kept = raws.find(({ socket }) => !socket.closed && !socket.readableEnded);
-    kept?.socket.write(head('GET /live HTTP/1.1'));
-    expect((await kept?.answers(1))?.[0]?.status).toBe(200);
-    for (const { socket } of raws) socket.destroy();
-    await Promise.all(raws.map((raw) => raw.closed()));
-    await pairs(small);
-  });
-});
 
 describe('slow senders', () => {
   test('a hundred that never end their headers are told so and cut off, and others are served meanwhile', async () => {

@@ -25,7 +25,7 @@ export const COLUMNS = `id, status, user_id as "userId", charging_location_id as
  * A code's present state, and how long it is until it expires by the database's clock.
  * @throws Problem `not-found` for an id that is unknown or malformed
  */
-export async function readCode(ctx: Context, id: string): Promise<{ code: Code; expiresInMs: number }> {
+export async function readCode(ctx: Pick<Context, 'db'>, id: string): Promise<{ code: Code; expiresInMs: number }> {
   if (!isUuid(id)) throw new Problem('not-found');
   const [found] = await rows<Code & { expiresInMs: number }>(
     ctx.db,

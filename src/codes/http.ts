@@ -1,8 +1,8 @@
 import type { Context } from '../context';
 import type { Handlers, Schemas } from '../contract';
-import { callerLeft } from '../departure';
 import { writePairing } from '../stations/http';
 import { stationOfCode } from '../stations/stations';
+import { stillAllowed, unlessRefused, waitingOver } from '../waiting';
 import { type Code, cancelCode } from './codes';
 import { createIssueCode } from './issue';
 import { watchCode } from './watch';
@@ -24,7 +24,9 @@ export function codeHandlers(ctx: Context): Pick<Handlers, 'issueCode' | 'follow
     },
 
     async followCode(req, res) {
-      const code = await watchCode(ctx, req.params.id, req.query.wait ?? 0, callerLeft(res));
+      const over = waitingOver(res);
+      const code = await watchCode(ctx, req.params.id, req.query.wait ?? 0, over).catch(unlessRefused(res));
+      await stillAllowed(res);
       const paired = code.status === 'used' ? await stationOfCode(ctx.db, code.id) : undefined;
       res.json({ ...writeCode(code), pairing: paired && writePairing(paired) });
     },

@@ -5,14 +5,19 @@ import { CODES_CHANNEL, type Code, readCode } from './codes';
 const DEAF_POLL_MS = 500;
 
 /**
- * Waits until a code's status is final, or until `waitSeconds` have passed, the service stops or the caller leaves:
- * subscribe, read, wait, read again, so that no change falls between two steps.
+ * Waits until a code's status is final, `waitSeconds` have passed or the waiting is `over`: subscribe, read, wait, read
+ * again, so that no change falls between two steps.
+ * @param over a signal of this request alone: what is added to a longer-lived one by `AbortSignal.any` stays there for ever
  * @returns the code's state at that moment
- * @throws Problem `not-found`
+ * @throws Problem `not-found`, also for a code whose user is forgotten meanwhile
  */
-export async function watchCode(ctx: Context, id: string, waitSeconds: number, left: AbortSignal): Promise<Code> {
+export async function watchCode(
+  ctx: Pick<Context, 'bell' | 'db'>,
+  id: string,
+  waitSeconds: number,
+  over: AbortSignal,
+): Promise<Code> {
   const until = performance.now() + waitSeconds * 1000;
-  const over = AbortSignal.any([ctx.stopping, left]);
   let rung = false;
   let wake = () => {};
   const ring = () => {

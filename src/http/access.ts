@@ -5,8 +5,8 @@ import type { Problem } from '../problems';
 import type { Caller } from '../tokens/caller';
 
 const SANE_ID = /^[\w.~+/=:-]{1,128}$/;
-/** Asked every few seconds by machines; logged only when asked to. */
-const PROBES = new Set(['live', 'ready']);
+/** Operations that machines call every few seconds: logged only at level debug, and served whatever the load is. */
+export const PROBES: ReadonlySet<string> = new Set(['live', 'ready']);
 
 /** The ids of a request: its own when sane, else a new one; the correlation id only when sane. */
 function idsOf({ chance }: Context, headers: IncomingHttpHeaders) {

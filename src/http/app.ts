@@ -1,4 +1,4 @@
-import express, { type Express, type RequestHandler } from 'express';
+import express, { type Express, type Request, type RequestHandler, type Response } from 'express';
 import { middleware as validator } from 'express-openapi-validator';
 import type { Context } from '../context';
 import { type Handlers, type OpenApiDocument, type OperationId, operationsOf, routable, servedBy } from '../contract';
@@ -8,12 +8,14 @@ import { Problem } from '../problems';
 import { ocpi } from '../protocols/ocpi';
 import { ocpp } from '../protocols/ocpp';
 import type { TokenRegistry } from '../tokens/registry';
-import { access } from './access';
+import { stillAllowed } from '../waiting';
+import { access, PROBES } from './access';
 import { bearer } from './auth';
-import { readBody } from './body';
+import { readBody, takesBody } from './body';
 import { checkRequest, type Rules } from './check';
 import { failure } from './failure';
-import { type LoadLimits, shedLoad } from './load';
+import { createLoadShedding, type LoadLimits } from './load-shedding';
+import { longPolls } from './long-polls';
 import { timesSent } from './messages';
 import { pageAssets } from './pages';
 
@@ -35,7 +37,7 @@ export function createApp(
   registry: TokenRegistry,
   refused: RefusedAttempts,
   handlers: Handlers,
-  load: LoadLimits,
+  limits: LoadLimits,
 ): Express {
   const ours = servedBy(document, 'scsp');
   const app = express();
@@ -62,15 +64,22 @@ export function createApp(
     (req, res, next) =>
       (BUSY.test(req.originalUrl) ? busy : all).get(name)?.(req, res, next);
 
-  app.use(inTurn(access(ctx), oddities, shedLoad(load)));
-  app.use('/docs', pageAssets);
+  const load = createLoadShedding(limits);
+  app.use(inTurn(access(ctx), oddities));
+  app.use('/docs', inTurn(load.pages, pageAssets));
   app.use(
     inTurn(
       step('metadataMiddleware'),
       step('securityMiddleware'),
       refused.watch,
+      when(takesBody, load.bodies),
       readBody,
+      // The body may have taken its time.
+      when(takesBody, (_req, res, next) => stillAllowed(res).then(() => next())),
+      when(isAuthenticated, load.requests),
+      when(isPage, load.pages),
       checkRequest(step('requestMiddleware'), ours, rules),
+      longPolls(registry, ctx.stopping, load.longPolls),
       ...(ctx.config.production ? [] : [step('responseMiddleware')]),
       dispatch(ours, handlers),
     ),
@@ -95,6 +104,17 @@ function inTurn(...steps: RequestHandler[]): RequestHandler {
     from(0);
   };
 }
+
+/** A step for some requests; the others pass it by. */
+function when(applies: (req: Request, res: Response) => boolean, step: RequestHandler): RequestHandler {
+  return (req, res, next) => (applies(req, res) ? step(req, res, next) : next());
+}
+
+const isAuthenticated = (_req: Request, res: Response) => res.locals.caller !== undefined;
+
+/** Probes must be answered whatever the load is. */
+const isPage = (req: Request, res: Response) =>
+  !isAuthenticated(req, res) && !PROBES.has(req.openapi?.schema.operationId ?? '');
 
 /** Targets in which there is nothing odd. */
 const PLAIN = /^\/[^%]*$/;

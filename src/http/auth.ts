@@ -37,17 +37,29 @@ export function bearer(registry: TokenRegistry): (req: Request, roles: string[])
     });
 
   return async (req, roles) => {
+    const { authorization } = req.headers;
     try {
-      const caller = await authenticate(req.headers.authorization);
-      if (req.res) req.res.locals.caller = caller;
-      if (!roles.includes(caller.role)) throw new Problem('wrong-role');
-      if (caller.cpo?.suspended) throw new Problem('cpo-suspended');
+      const caller = await authenticate(authorization);
+      if (req.res) {
+        req.res.locals.caller = caller;
+        req.res.locals.stillAllowed = async () => {
+          const now = await registry.verifyAgain(caller);
+          if (now === undefined) throw unauthorized(authorization);
+          requireAllowed(now, roles);
+        };
+      }
+      requireAllowed(caller, roles);
       return true;
     } catch (error) {
       if (req.res) req.res.locals.refusal = error;
       throw error;
     }
   };
+}
+
+function requireAllowed(caller: Caller, roles: string[]): void {
+  if (!roles.includes(caller.role)) throw new Problem('wrong-role');
+  if (caller.cpo?.suspended) throw new Problem('cpo-suspended');
 }
 
 /** Made once, for a flood of them. RFC 6750, 3: no `error` when no bearer token was sent. */

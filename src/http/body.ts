@@ -3,11 +3,16 @@ import { JsonFault, parseJson } from '../json';
 import { Problem } from '../problems';
 
 export const BODY_LIMIT = 65_536;
+const EMPTY = Buffer.alloc(0);
+
+export function takesBody(req: Request): boolean {
+  return req.openapi?.schema.requestBody?.content !== undefined;
+}
 
 /** Reads and parses the body of an operation that has one, after authentication (contract, section 3, step 3). */
 export const readBody: RequestHandler = async (req, res, next) => {
   // The validator compiles and keeps a validator for each content type it meets, parameters included.
-  if (req.openapi?.schema.requestBody?.content === undefined) {
+  if (!takesBody(req)) {
     delete req.headers['content-type'];
     return next();
   }
@@ -41,16 +46,30 @@ function collect(req: Request, res: Response): Promise<Buffer> {
   if (Number(req.get('Content-Length') ?? 0) > BODY_LIMIT) throw new Problem('body-too-large');
   if (req.get('Expect') !== undefined) res.writeContinue();
   return new Promise((resolve, reject) => {
-    const chunks: Buffer[] = [];
+    let bytes: Buffer = EMPTY;
     let size = 0;
     req.on('data', (chunk: Buffer) => {
+      const before = size;
       size += chunk.length;
-      if (size <= BODY_LIMIT) return chunks.push(chunk);
-      // What still comes is discarded, by this listener and, once the answer is out, by Node.
-      chunks.length = 0;
-      return reject(new Problem('body-too-large'));
+      if (size > BODY_LIMIT) {
+        // What still comes is discarded, by this listener and, once the answer is out, by Node.
+        bytes = EMPTY;
+        return reject(new Problem('body-too-large'));
+      }
+      // Most bodies come in one piece. Pieces of a byte each, kept as they come, would take 300 times their size.
+      if (before === 0) bytes = chunk;
+      else bytes = append(bytes, before, chunk);
     });
-    req.on('end', () => resolve(Buffer.concat(chunks)));
+    req.on('end', () => resolve(bytes.subarray(0, size)));
     req.on('close', () => req.readableEnded || reject(new Problem('request-timeout')));
   });
+}
+
+/** Copies a chunk behind the first bytes of a buffer, or into a larger one when it does not fit. */
+function append(bytes: Buffer, size: number, chunk: Buffer): Buffer {
+  const fits = size + chunk.length <= bytes.length;
+  const target = fits ? bytes : Buffer.alloc(Math.max(2 * size, size + chunk.length));
+  if (!fits) bytes.copy(target, 0, 0, size);
+  chunk.copy(target, size);
+  return target;
 }

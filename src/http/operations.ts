@@ -10,6 +10,8 @@ import { pageHandlers } from './pages';
 
 /** A handler for every operation of openapi.yaml. */
 export function operationHandlers(ctx: Context): Handlers {
+  /** Probes that come together share a statement, so that no flood of them fills the pool. */
+  let asking: Promise<unknown> | undefined;
   return {
     ...pairingHandlers(ctx),
     ...codeHandlers(ctx),
@@ -23,7 +25,10 @@ export function operationHandlers(ctx: Context): Handlers {
 
     async ready(_req, res) {
       if (ctx.stopping.aborted) throw new Problem('unavailable', { message: 'The service is stopping.' });
-      await rows(ctx.db, 'select 1');
+      asking ??= rows(ctx.db, 'select 1').finally(() => {
+        asking = undefined;
+      });
+      await asking;
       res.json({ status: 'ok' });
     },
   };

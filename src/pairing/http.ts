@@ -6,6 +6,7 @@ import { type PayloadProtocol, protocolOf, type StationBody } from '../protocols
 import { writePairing } from '../stations/http';
 import { callerOf, cpoOf } from '../tokens/caller';
 import { expiryWarning } from '../tokens/expiry';
+import { stillAllowed, unlessRefused } from '../waiting';
 import { type Attempt, listAttempts, statusOf } from './attempts';
 import { doOnce, REPLAYED, readIdempotencyKey } from './idempotency';
 import { limitsOf } from './limits';
@@ -85,13 +86,14 @@ export function pairingHandlers(
     pairOcpi230: (req, res) => pairIn('ocpi2.3.0', req.body, res),
 
     async redeemCode({ body }, res) {
-      const paired = await redeem(ctx, {
+      const request = {
         userId: body.user_id,
         chargingLocationId: body.charging_location_id,
         cpoId: body.cpo_id,
         payloadProtocol: body.payload_protocol,
         code: body.code,
-      });
+      };
+      const paired = await redeem(ctx, request, () => stillAllowed(res)).catch(unlessRefused(res));
       const location = `/v1/app/charging-stations/${encodeURIComponent(paired.station.uid)}`;
       res.status(201).location(location).json(writePairing(paired));
     },

@@ -49,10 +49,15 @@ select paired_at as "pairedAt" from paired`;
 /**
  * Pairs with a code that a CPO issued (contract, section 5): asks the CPO, checks its station, stores it. No
  * connection of the database is held while the CPO thinks.
+ * @param stillAllowed throws when the caller's token was revoked meanwhile
  * @throws Problem `invalid-request`, `cpo-unavailable`, `too-many-incorrect-codes`, `incorrect-code`,
  *   `station-already-paired`, `cpo-failed`, `cpo-timed-out`, `unavailable`
  */
-export async function redeem(ctx: Context, request: RedeemRequest): Promise<PairedStation> {
+export async function redeem(
+  ctx: Context,
+  request: RedeemRequest,
+  stillAllowed: () => Promise<void>,
+): Promise<PairedStation> {
   const { userId, chargingLocationId, cpoId, payloadProtocol } = request;
   const cpo = await callableCpo(ctx, cpoId);
   const attempt = await reserveTry(ctx, userId);
@@ -75,6 +80,7 @@ export async function redeem(ctx: Context, request: RedeemRequest): Promise<Pair
     station_uid: stationKey(station.uid),
     evses: evseRows(station),
   };
+  await stillAllowed();
   const [paired] = await rows<{ pairedAt: Date }>(ctx.db, REDEEM, [JSON.stringify(row)]);
   if (paired === undefined) throw new Problem('station-already-paired');
   const { pairing_id } = row;

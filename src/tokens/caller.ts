@@ -4,9 +4,13 @@ import type { Role } from './table';
 /** Who sent a request, as its token says. */
 export type Caller = {
   readonly tokenId: string;
+  /** SHA-256 of the token, in hexadecimal. */
+  readonly hash: string;
   readonly role: Role;
-  /** Of a `cpo` token. */
-  readonly cpo: { readonly id: string; readonly name: string; readonly suspended: boolean } | undefined;
+  /** Of a `cpo` token, otherwise null. */
+  readonly cpo: { readonly id: string; readonly name: string; readonly suspended: boolean } | null;
+  /** The name of the app of an `app` token, otherwise null. */
+  readonly app: string | null;
   readonly expiresAt: Date;
 };
 
@@ -18,6 +22,11 @@ export function callerOf(res: Response): Caller {
 /** The CPO of a request whose operation is for CPOs. */
 export function cpoOf(res: Response): NonNullable<Caller['cpo']> {
   const { cpo } = callerOf(res);
-  if (cpo === undefined) throw new TypeError('this operation is not for CPOs alone');
+  if (cpo === null) throw new TypeError('this operation is not for CPOs alone');
   return cpo;
+}
+
+/** Identifies the CPO or app that a caller belongs to, whichever of its tokens it sent. */
+export function partyOf({ role, cpo, app }: Caller): string {
+  return `${role} ${cpo?.id ?? app}`;
 }

@@ -1,13 +1,13 @@
+import { EventEmitter } from 'node:events';
 import type { Context } from '../context';
 import { rows } from '../db/database';
+import { Problem } from '../problems';
 import type { Caller } from './caller';
 import { expiresSoon } from './expiry';
 import { hashToken, TOKENS_CHANNEL } from './tokens';
 
-type Live = Caller & { readonly hash: string };
-
 const LIVE = `
-select encode(t.hash, 'hex') as hash, t.id as "tokenId", t.role, t.expires_at as "expiresAt",
+select encode(t.hash, 'hex') as hash, t.id as "tokenId", t.role, t.app_name as app, t.expires_at as "expiresAt",
   case when c.id is not null then
     json_build_object('id', c.id, 'name', c.name, 'suspended', c.suspended_at is not null) end as cpo
 from tokens t left join cpos c on c.id = t.cpo_id
@@ -22,23 +22,32 @@ update tokens t set last_used_at = greatest(t.last_used_at, u.at) from used u wh
 
 const MINUTE_MS = 60_000;
 const DAY_MS = 86_400_000;
-/** So many unknown tokens a second are looked up; a flood beyond it is refused from memory. */
-const LOOK_UPS_PER_SECOND = 20;
+/** So many look-ups of unknown tokens a second; a flood beyond it is refused from memory. */
+const UNKNOWN_PER_SECOND = 20;
+/** Requests with one token share a look-up that began within this time: a revocation is in force within a second. */
+const SHARED_FOR_MS = 200;
+/** So many requests wait for look-ups at once, each as long as a statement may take; the next ones get a 503. */
+const MOST_WAITING = 1_024;
 
 /**
- * Who may call, kept in memory and read again on every change. While notifications are lost, each token is looked
- * up in the database instead: a revocation is then in force at once, and a flood costs what it has to.
+ * Knows who may call: every live token, in memory, read again on every change. While notifications are lost, and until
+ * the tokens have been read again after a change or a reconnection, each token is looked up in the database instead.
  * Remembers when each was used and writes it down once a minute, and warns once a day of one that expires soon.
  */
 export class TokenRegistry {
-  #live = new Map<string, Live>();
+  #live = new Map<string, Caller>();
   #unsubscribe = () => {};
+  /** Whether nothing has changed since the tokens were read. */
   #current = false;
   #reading: Promise<void> | undefined;
   #stale = false;
   #second = 0;
-  #lookUps = 0;
-  readonly #lookingUp = new Map<string, Promise<Caller | undefined>>();
+  #unknown = 0;
+  /** The latest look-up of a token that is under way. */
+  readonly #lookUps = new Map<string, { began: number; found: Promise<Caller | undefined> }>();
+  #waiting = 0;
+  /** By token, who wants to hear that it is not allowed any more. */
+  readonly #refused = new EventEmitter().setMaxListeners(0);
   #minutely: NodeJS.Timeout | undefined;
   /** By token, when it was used since the last writing, by the database's clock. */
   #used = new Map<string, number>();
@@ -49,7 +58,10 @@ export class TokenRegistry {
   constructor(readonly ctx: Pick<Context, 'db' | 'bell' | 'log'>) {}
 
   async start(): Promise<void> {
-    this.#unsubscribe = this.ctx.bell.on(TOKENS_CHANNEL, () => void this.#refresh());
+    this.#unsubscribe = this.ctx.bell.on(TOKENS_CHANNEL, () => {
+      this.#current = false;
+      void this.#refresh();
+    });
     await this.#refresh();
     this.#minutely = setInterval(() => {
       this.#warn();
@@ -63,26 +75,67 @@ export class TokenRegistry {
     await this.#writeUses();
   }
 
-  /** The caller that a token stands for; undefined for one that is unknown, expired or revoked. */
+  /**
+   * The caller that a token stands for; undefined for one that is unknown, expired or revoked.
+   * @throws Problem `unavailable`
+   */
   verify(token: string): Caller | undefined | Promise<Caller | undefined> {
-    const hash = hashToken(token);
-    if (!this.#current) void this.#refresh();
-    if (!this.#current || !this.ctx.bell.ringing) return this.#lookUp(hash);
-    const found = this.#live.get(hash.toString('hex'));
-    // One issued this very moment may not have rung yet.
-    if (found === undefined) return this.#lookUpNew(hash);
-    return found.expiresAt.getTime() > this.ctx.bell.now() ? this.#use(found) : undefined;
+    return this.#find(hashToken(token).toString('hex'));
   }
 
-  /** Requests with one token share a look-up. */
-  #lookUpNew(hash: Buffer): undefined | Promise<Caller | undefined> {
-    const key = hash.toString('hex');
-    const under = this.#lookingUp.get(key);
-    if (under !== undefined) return under;
-    if (!this.#mayLookUp()) return undefined;
-    const found = this.#lookUp(hash).finally(() => this.#lookingUp.delete(key));
-    this.#lookingUp.set(key, found);
-    return found;
+  /** A caller as it is now, as `verify` would return it. */
+  verifyAgain({ hash }: Caller): Caller | undefined | Promise<Caller | undefined> {
+    return this.#find(hash);
+  }
+
+  /** Calls back when the tokens have been read and a caller's is gone, or its CPO suspended; returns how to stop. */
+  onRefused({ hash }: Caller, listener: () => void): () => void {
+    this.#refused.on(hash, listener);
+    return () => this.#refused.off(hash, listener);
+  }
+
+  /** Whether memory can be trusted to know every revocation. */
+  #trusted(): boolean {
+    return this.#current && this.ctx.bell.ringing;
+  }
+
+  #find(hash: string): Caller | undefined | Promise<Caller | undefined> {
+    const known = this.#live.get(hash);
+    if (known !== undefined && this.#trusted())
+      return known.expiresAt.getTime() > this.ctx.bell.now() ? this.#use(known) : undefined;
+    if (!this.#current && this.#reading === undefined) void this.#refresh();
+
+    const underWay = this.#lookUps.get(hash);
+    if (underWay !== undefined && performance.now() - underWay.began < SHARED_FOR_MS) return this.#wait(underWay.found);
+    if (known === undefined && !this.#mayLookUpUnknown()) {
+      // Memory is a moment behind at most while notifications arrive; while they are lost it may not know a good token.
+      if (this.ctx.bell.ringing) return undefined;
+      throw new Problem('unavailable');
+    }
+    return this.#wait(this.#lookUp(hash));
+  }
+
+  async #wait(found: Promise<Caller | undefined>): Promise<Caller | undefined> {
+    if (this.#waiting >= MOST_WAITING) throw new Problem('unavailable');
+    this.#waiting += 1;
+    try {
+      return await found;
+    } finally {
+      this.#waiting -= 1;
+    }
+  }
+
+  #lookUp(hash: string): Promise<Caller | undefined> {
+    const lookUp = {
+      began: performance.now(),
+      found: rows<Caller>(this.ctx.db, `${LIVE} and t.hash = $1`, [Buffer.from(hash, 'hex')])
+        .then(([caller]) => caller && this.#use(caller))
+        .finally(() => {
+          if (this.#lookUps.get(hash) === lookUp) this.#lookUps.delete(hash);
+        }),
+    };
+    this.#lookUps.set(hash, lookUp);
+    return lookUp.found;
   }
 
   #use(caller: Caller): Caller {
@@ -115,24 +168,19 @@ export class TokenRegistry {
     }
   }
 
-  #mayLookUp(): boolean {
-    if (this.#lookUpsLeft() === 0) return false;
-    this.#lookUps += 1;
+  #mayLookUpUnknown(): boolean {
+    if (this.#unknownLeft() === 0) return false;
+    this.#unknown += 1;
     return true;
   }
 
-  #lookUpsLeft(): number {
+  #unknownLeft(): number {
     const now = performance.now();
     if (now - this.#second >= 1000) {
       this.#second = now;
-      this.#lookUps = 0;
+      this.#unknown = 0;
     }
-    return LOOK_UPS_PER_SECOND - this.#lookUps;
-  }
-
-  async #lookUp(hash: Buffer): Promise<Caller | undefined> {
-    const [found] = await rows<Live>(this.ctx.db, `${LIVE} and t.hash = $1`, [hash]);
-    return found && this.#use(found);
+    return UNKNOWN_PER_SECOND - this.#unknown;
   }
 
   /** One reading at a time; a change during one makes it read once more. */
@@ -148,14 +196,23 @@ export class TokenRegistry {
     while (this.#stale) {
       this.#stale = false;
       try {
-        const live = await rows<Live>(this.ctx.db, LIVE);
+        const live = await rows<Caller>(this.ctx.db, LIVE);
         this.#live = new Map(live.map((caller) => [caller.hash, caller]));
-        this.#current = true;
+        // A change that was announced during the reading may not be in it.
+        this.#current = !this.#stale;
+        this.#tellRefused();
         this.#warn();
       } catch {
         this.#current = false;
         this.ctx.log.warn('tokens could not be read, looking each up');
       }
+    }
+  }
+
+  #tellRefused(): void {
+    for (const hash of this.#refused.eventNames()) {
+      const caller = this.#live.get(String(hash));
+      if (caller === undefined || caller.cpo?.suspended) this.#refused.emit(hash);
     }
   }
 }

@@ -2,8 +2,8 @@ import { on, once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { setImmediate } from 'node:timers/promises';
-import { callerLeft } from '../src/departure';
 import { tendConnections, watchConnections } from '../src/http/connections';
+import { waitingOver } from '../src/waiting';
 import { openRaw } from './raw-http';
 
 /** A request that has come, its answer that has not gone, and the caller's end of the connection. */
@@ -42,11 +42,11 @@ const departures: [string, (request: Awaited<ReturnType<typeof aRequest>>) => Pr
 test.each(departures)('whoever asks is told that the caller %s, before or after', async (_how, leave) => {
   const request = await aRequest();
   try {
-    const asked = callerLeft(request.res);
+    const asked = waitingOver(request.res);
     expect(asked.aborted).toBe(false);
     await leave(request);
     expect(asked.aborted).toBe(true);
-    expect(callerLeft(request.res)).toBe(asked);
+    expect(waitingOver(request.res)).toBe(asked);
   } finally {
     request.end();
   }
@@ -54,7 +54,7 @@ test.each(departures)('whoever asks is told that the caller %s, before or after'
   const another = await aRequest();
   try {
     await leave(another);
-    expect(callerLeft(another.res).aborted).toBe(true);
+    expect(waitingOver(another.res).aborted).toBe(true);
   } finally {
     another.end();
   }
@@ -63,11 +63,11 @@ test.each(departures)('whoever asks is told that the caller %s, before or after'
 test('who has been answered has not left, and is not waited for', async () => {
   const { res, end } = await aRequest();
   try {
-    const asked = callerLeft(res);
+    const asked = waitingOver(res);
     res.end();
     await once(res, 'close');
     expect(asked.aborted).toBe(false);
-    expect(callerLeft(res).aborted).toBe(true);
+    expect(waitingOver(res).aborted).toBe(true);
   } finally {
     end();
   }

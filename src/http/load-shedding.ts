@@ -1,0 +1,95 @@
+import type { RequestHandler, Response } from 'express';
+import { Problem } from '../problems';
+import { type Caller, partyOf } from '../tokens/caller';
+import { disconnected } from '../waiting';
+
+/**
+ * How many requests of each kind a process takes at once, and how many of them from one CPO or app:
+ * those whose body has not arrived, of up to 64 KiB each; those that are worked on; long polls, which hold no connection
+ * of the database; and those without a token.
+ */
+export type LoadLimits = {
+  readonly bodies: number;
+  readonly bodiesPerCaller: number;
+  readonly requests: number;
+  readonly requestsPerCaller: number;
+  readonly longPolls: number;
+  readonly longPollsPerCaller: number;
+  readonly pages: number;
+};
+
+/**
+ * So many requests a process of this size answers within the second or two that callers wait; more would only wait
+ * longer. The share of a caller in these is a setting.
+ */
+export const LOAD_LIMITS: Omit<LoadLimits, 'requestsPerCaller'> = {
+  bodies: 2_048,
+  bodiesPerCaller: 512,
+  requests: 512,
+  longPolls: 5_000,
+  longPollsPerCaller: 2_500,
+  pages: 256,
+};
+
+const RETRY_AFTER = { 'Retry-After': '1' };
+
+/** The slots of one kind: how many are taken, in all and by each CPO or app. */
+class Slots {
+  #taken = 0;
+  readonly #takenBy = new Map<string, number>();
+
+  constructor(
+    readonly limit: number,
+    readonly perCaller: number,
+  ) {}
+
+  /** @throws Problem `too-many-requests` when it is one caller's doing, otherwise `unavailable` */
+  take(party: string): void {
+    const own = this.#takenBy.get(party) ?? 0;
+    if (own >= this.perCaller) throw new Problem('too-many-requests', { headers: RETRY_AFTER });
+    if (this.#taken >= this.limit)
+      throw new Problem('unavailable', { message: 'Too many requests at once, please try again.' });
+    this.#takenBy.set(party, own + 1);
+    this.#taken += 1;
+  }
+
+  free(party: string): void {
+    const own = this.#takenBy.get(party) ?? 0;
+    if (own > 1) this.#takenBy.set(party, own - 1);
+    else this.#takenBy.delete(party);
+    this.#taken -= 1;
+  }
+}
+
+/** Steps at each of which a request takes a slot of that kind, and gives back the one that it held before. */
+export type LoadShedding = Readonly<Record<'bodies' | 'requests' | 'longPolls' | 'pages', RequestHandler>>;
+
+/** Refuses at once what is too much: whoever is refused tries again; whoever waits in a queue gives up and tries again too. */
+export function createLoadShedding(limits: LoadLimits): LoadShedding {
+  const held = new WeakMap<Response, { slots: Slots; party: string }>();
+  const free = (res: Response) => {
+    const slot = held.get(res);
+    held.delete(res);
+    slot?.slots.free(slot.party);
+  };
+  const step = (limit: number, perCaller = Number.POSITIVE_INFINITY): RequestHandler => {
+    const slots = new Slots(limit, perCaller);
+    return (_req, res, next) => {
+      // The slot would never be given back, and nobody would get the answer.
+      if (disconnected(res)) return;
+      const caller = res.locals.caller as Caller | undefined;
+      const party = caller === undefined ? '' : partyOf(caller);
+      slots.take(party);
+      if (held.has(res)) free(res);
+      else res.once('close', () => free(res));
+      held.set(res, { slots, party });
+      next();
+    };
+  };
+  return {
+    bodies: step(limits.bodies, limits.bodiesPerCaller),
+    requests: step(limits.requests, limits.requestsPerCaller),
+    longPolls: step(limits.longPolls, limits.longPollsPerCaller),
+    pages: step(limits.pages),
+  };
+}

@@ -1,0 +1,37 @@
+import type { RequestHandler } from 'express';
+import { callerOf } from '../tokens/caller';
+import type { TokenRegistry } from '../tokens/registry';
+import { endWaiting, waitingOver } from '../waiting';
+
+/**
+ * Ends long polls early, when their caller's token is revoked or the service stops, and counts them apart from other
+ * requests. Belongs behind the validator, which makes a number of `wait` only where the operation has that parameter.
+ * @param count takes a slot for a long poll
+ */
+export function longPolls(
+  registry: Pick<TokenRegistry, 'onRefused'>,
+  stopping: AbortSignal,
+  count: RequestHandler,
+): RequestHandler {
+  const waiting = new Set<() => void>();
+  stopping.addEventListener('abort', () => {
+    for (const end of waiting) end();
+  });
+  return (req, res, next) => {
+    const wait: unknown = req.query.wait;
+    if (typeof wait !== 'number' || wait <= 0) return next();
+    return count(req, res, (error?: unknown) => {
+      if (error !== undefined) return next(error);
+      const end = () => endWaiting(res);
+      waitingOver(res);
+      waiting.add(end);
+      if (stopping.aborted) end();
+      const unsubscribe = registry.onRefused(callerOf(res), end);
+      res.once('close', () => {
+        waiting.delete(end);
+        unsubscribe();
+      });
+      return next();
+    });
+  };
+}

@@ -1,0 +1,41 @@
+import { Server } from 'node:http';
+import { LOAD_LIMITS } from '../src/http/load-shedding';
+import { startHarness } from './harness';
+
+/** Everywhere else tests have them shorter or smaller. */
+describe('as it ships', () => {
+  test('a server has these time-outs and bounds', async () => {
+    const listening = jest.spyOn(Server.prototype, 'listen');
+    const service = await startHarness();
+    try {
+      expect(listening.mock.contexts).toHaveLength(1);
+      expect(listening.mock.contexts[0]).toMatchObject({
+        headersTimeout: 5_000,
+        requestTimeout: 15_000,
+        keepAliveTimeout: 75_000,
+        timeout: 45_000,
+        connectionsCheckingInterval: 1_000,
+        maxHeaderSize: 16_384,
+        maxHeadersCount: 0,
+        requireHostHeader: false,
+        maxConnections: 10_000,
+        httpAllowHalfOpen: true,
+      });
+      expect(service.config.limitInFlight).toBe(256);
+    } finally {
+      listening.mockRestore();
+      await service.stop();
+    }
+  });
+
+  test('a process takes so many requests at once', () => {
+    expect(LOAD_LIMITS).toEqual({
+      bodies: 2_048,
+      bodiesPerCaller: 512,
+      requests: 512,
+      longPolls: 5_000,
+      longPollsPerCaller: 2_500,
+      pages: 256,
+    });
+  });
+});
