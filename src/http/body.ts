@@ -56,7 +56,7 @@ function collect(req: Request, res: Response): Promise<Buffer> {
         bytes = EMPTY;
         return reject(new Problem('body-too-large'));
       }
-      // Most bodies come in one piece. Pieces of a byte each, kept as they come, would take 300 times their size.
+      // Most bodies come in one piece. Pieces of a byte each, kept as they come, would take 200 times their size.
       if (before === 0) bytes = chunk;
       else bytes = append(bytes, before, chunk);
     });
