@@ -2,10 +2,13 @@ import { once } from 'node:events';
 import type { ServerResponse } from 'node:http';
 import { CODES_CHANNEL } from '../src/codes/codes';
 import { setSuspended } from '../src/cpos/cpos';
-import { issueToken, revokeToken } from '../src/tokens/tokens';
+import { Bell } from '../src/db/bell';
+import type { Database } from '../src/db/database';
+import { TokenRegistry } from '../src/tokens/registry';
+import { issueToken, revokeToken, TOKENS_CHANNEL } from '../src/tokens/tokens';
 import { answerStation, sendJson, startCpo } from './a-cpo';
-import { type BehindProxy, startBehindProxy } from './behind-proxy';
-import { type Answer, aStation, type Harness, NO_LIMITS, startHarness, type TestCpo } from './harness';
+import { startBehindProxy } from './behind-proxy';
+import { type Answer, aStation, type Harness, NO_LIMITS, recordedLog, startHarness, type TestCpo } from './harness';
 import { openRaw } from './raw-http';
 import { untilStatus } from './until';
 
@@ -184,34 +187,46 @@ describe('while a CPO is asked', () => {
 
 describe('until the tokens have been read again', () => {
   /** The end of the statement that reads every token, and of the one that looks one up. */
-  const [READING, LOOK_UP] = ['t.expires_at > now()\0', 't.hash = $1\0'];
-  let behind: BehindProxy;
-  let cpo: TestCpo;
-  beforeEach(async () => {
-    behind = await startBehindProxy();
-    cpo = await behind.service.cpo();
-    behind.proxy.swallowAnswersTo(LOOK_UP);
-    const known = await untilStatus(200, () => me(cpo.token, behind.service), 20_000);
-    expect(known.status).toBe(200);
-    behind.proxy.swallowAnswersTo(READING);
-  }, 60_000);
-  afterEach(() => behind.stop());
+  const [READING, LOOK_UP] = ['t.expires_at > now()', 't.hash = $1'];
 
   test('a token that was revoked while the listener was away is refused from its return on', async () => {
-    await behind.direct.query(
+    const cpo = await service.cpo();
+    const log = recordedLog();
+    const bell = new Bell(service.databaseUrl, [TOKENS_CHANNEL], log.log);
+    await bell.start();
+    let reads = true;
+    const query = (sql: string, parameters: unknown[]) =>
+      !reads && sql.trim().endsWith(READING) ? new Promise(() => undefined) : service.db.query(sql, parameters);
+    const registry = new TokenRegistry({ db: { query } as unknown as Database, bell, log: log.log });
+    await registry.start();
+    expect(registry.verify(cpo.token)).toMatchObject({ cpo: { id: cpo.id } });
+
+    reads = false;
+    await service.sql.query(
       `with lost as (
          select pg_terminate_backend(pid) from pg_stat_activity
          where application_name = 'scsp-pairing bell' and datname = current_database()
        ) update tokens set revoked_at = now() from lost where cpo_id = $1`,
       [cpo.id],
     );
-    await behind.service.log.waitFor(({ message }) => message === 'notifications restored');
-    refused(await me(cpo.token, behind.service), 401);
+    await log.waitFor(({ message }) => message === 'notifications restored');
+    expect(await registry.verify(cpo.token)).toBeUndefined();
+    await Promise.all([registry.stop(), bell.stop()]);
   });
 
   test('a token whose revocation has been announced is refused', async () => {
-    const { rows } = await behind.direct.query('select id from tokens where cpo_id = $1', [cpo.id]);
-    await revokeToken(behind.service.operator, rows[0].id);
-    refused(await untilStatus(401, () => me(cpo.token, behind.service)), 401);
-  });
+    const { service: behind, proxy, direct, stop } = await startBehindProxy();
+    try {
+      const cpo = await behind.cpo();
+      // From memory, because no look-up is answered.
+      proxy.swallowAnswersTo(`${LOOK_UP}\0`);
+      expect((await untilStatus(200, () => me(cpo.token, behind), 20_000)).status).toBe(200);
+      proxy.swallowAnswersTo(`${READING}\0`);
+      const { rows } = await direct.query('select id from tokens where cpo_id = $1', [cpo.id]);
+      await revokeToken(behind.operator, rows[0].id);
+      refused(await untilStatus(401, () => me(cpo.token, behind)), 401);
+    } finally {
+      await stop();
+    }
+  }, 60_000);
 });
