@@ -10,10 +10,11 @@ const layers = [
   { name: 'features', path: '^src/(codes|cpos|tokens|outbox)/' },
   { name: 'protocols', path: '^src/protocols/' },
   { name: 'stations', path: '^src/stations/' },
+  { name: 'delivery', path: '^src/delivery/' },
   { name: 'db', path: '^src/db/' },
   {
     name: 'floor',
-    path: '^src/(config|context|contract|contract\\.gen|events|json|log|page|problems|secrets|waiting)\\.ts$|^src/contract/',
+    path: '^src/(config|context|contract|contract\\.gen|events|json|log|page|problems|secrets|trace-context|waiting)\\.ts$|^src/contract/',
   },
 ];
 

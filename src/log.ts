@@ -6,6 +6,8 @@ const FIELDS = [
   'url',
   'request_id',
   'correlation_id',
+  'trace_id',
+  'span_id',
   'operation',
   'method',
   'status',

@@ -3,17 +3,19 @@ import type { RequestHandler } from 'express';
 import type { Context } from '../context';
 import type { Problem } from '../problems';
 import type { Caller } from '../tokens/caller';
+import { newSpan, type Origin, readTraceparent, traceFields } from '../trace-context';
 
 const SANE_ID = /^[\w.~+/=:-]{1,128}$/;
 /** Operations that machines call every few seconds: logged only at level debug, and served whatever the load is. */
 export const PROBES: ReadonlySet<string> = new Set(['live', 'ready']);
 
-/** The ids of a request: its own when sane, else a new one; the correlation id only when sane. */
+/** The ids of a request: its own when sane, else a new one; the correlation id only when sane; its span in the caller's trace. */
 function idsOf({ chance }: Context, headers: IncomingHttpHeaders) {
   const sane = (given: unknown) => (typeof given === 'string' && SANE_ID.test(given) ? given : undefined);
   return {
     requestId: sane(headers['x-request-id']) ?? chance.requestId(),
     correlationId: sane(headers['x-correlation-id']),
+    trace: newSpan(chance, readTraceparent(headers.traceparent)),
   };
 }
 
@@ -21,8 +23,10 @@ function idsOf({ chance }: Context, headers: IncomingHttpHeaders) {
 export function access(ctx: Context): RequestHandler {
   return (req, res, next) => {
     const began = performance.now();
-    const { requestId, correlationId } = idsOf(ctx, req.headers);
+    const { requestId, correlationId, trace } = idsOf(ctx, req.headers);
+    const origin: Origin = { requestId, trace };
     res.locals.requestId = requestId;
+    res.locals.origin = origin;
     res.set('X-Request-ID', requestId);
     if (correlationId !== undefined) res.set('X-Correlation-ID', correlationId);
     res.set('Cache-Control', 'no-store');
@@ -37,6 +41,7 @@ export function access(ctx: Context): RequestHandler {
       ctx.events.requestAnswered(seconds, PROBES.has(operation) ? 'debug' : undefined, {
         request_id: requestId,
         correlation_id: correlationId,
+        ...traceFields(trace),
         method,
         operation,
         // 499: the caller left before the answer was out.

@@ -1,9 +1,10 @@
 import { STATUS_CODES } from 'node:http';
 import type { Duplex } from 'node:stream';
-import type { ErrorRequestHandler, Request } from 'express';
+import type { ErrorRequestHandler, Request, Response } from 'express';
 import type { Context } from '../context';
 import { stackOf } from '../log';
 import { Problem, type ProblemType, shownTo } from '../problems';
+import { type Origin, traceFields } from '../trace-context';
 import { unauthorized } from './auth';
 
 const JSON_TYPES = ['application/json', 'application/problem+json'];
@@ -13,10 +14,9 @@ const RETRY_AFTER_SECONDS = '1';
 export function failure(ctx: Context): ErrorRequestHandler {
   return (error, req, res, _next) => {
     const problem = problemOf(res.locals.refusal ?? error, req);
-    if (problem.type === 'internal-error')
-      ctx.log.error('internal error', { request_id: res.locals.requestId, stack: stackOf(error) });
+    if (problem.type === 'internal-error') ctx.log.error('internal error', { ...logIds(res), stack: stackOf(error) });
     if (problem.status === 503 && problem.cause !== undefined)
-      ctx.log.warn('database unavailable', { request_id: res.locals.requestId, reason: reasonOf(problem.cause) });
+      ctx.log.warn('database unavailable', { ...logIds(res), reason: reasonOf(problem.cause) });
     res.locals.problem = problem;
     if (res.headersSent) return void res.destroy();
 
@@ -26,6 +26,11 @@ export function failure(ctx: Context): ErrorRequestHandler {
     res.set('Content-Type', `${type || 'application/json'}; charset=utf-8`);
     res.json(bodyOf(problem, res.locals.requestId as string));
   };
+}
+
+function logIds({ locals }: Response) {
+  const { requestId, trace }: Origin = locals.origin;
+  return { request_id: requestId, ...traceFields(trace) };
 }
 
 /** The members of RFC 9457 beside the message for people. */
