@@ -29,7 +29,7 @@ export async function startSandboxCpo(port: number, token: string, log: Log): Pr
   const calls: Call[] = [];
 
   const pair = (member: 'charging_station' | 'evse', code: string, res: ServerResponse): void => {
-    const scenario = scenarios[code];
+    const scenario = Object.hasOwn(scenarios, code) ? scenarios[code] : undefined;
     if (scenario !== undefined) return scenario.answer(res);
     if (!isRight(code) || used.has(code)) return json(res, 404, INCORRECT);
     if (code.startsWith('1')) used.add(code);
