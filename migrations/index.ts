@@ -4,6 +4,7 @@ import { NobodyGetsIn1764000000003 } from './003-nobody-gets-in';
 import { Housekeeping1764000000004 } from './004-housekeeping';
 import { Growth1764000000005 } from './005-growth';
 import { CountRedemptionsByKeyedHash1764000000006 } from './006-count-redemptions-by-keyed-hash';
+import { NotificationsOfTheirOwn1764000000007 } from './007-notifications-of-their-own';
 import { FunctionsWithSchema1764000000009 } from './009-functions-with-schema';
 
 /** Every migration, in order; one that has landed is never edited. */
@@ -14,5 +15,6 @@ export const migrations = [
   Housekeeping1764000000004,
   Growth1764000000005,
   CountRedemptionsByKeyedHash1764000000006,
+  NotificationsOfTheirOwn1764000000007,
   FunctionsWithSchema1764000000009,
 ];

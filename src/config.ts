@@ -1,5 +1,6 @@
 import { resolve } from 'node:path';
 import { cleanEnv, makeValidator, str } from 'envalid';
+import ipaddr from 'ipaddr.js';
 
 export class ConfigError extends Error {
   override readonly name = 'ConfigError';
@@ -70,6 +71,15 @@ const contact = makeValidator((input: string) => {
   return input;
 });
 
+/** IP addresses or ranges of them (CIDR), with commas between them. */
+const addresses = makeValidator((input: string) => {
+  const list = input.split(',').map((part) => part.trim());
+  const valid = (text: string) => ipaddr.isValid(text) || ipaddr.isValidCIDR(text);
+  if (!list.every(valid))
+    throw new Error('must be IP addresses or ranges such as 192.0.2.0/28, with commas between them');
+  return list;
+});
+
 const flag = makeValidator((input: string) => {
   if (input !== 'true' && input !== 'false') throw new Error('must be true or false');
   return input === 'true';
@@ -94,11 +104,13 @@ export const settings = {
   LIMIT_CPO_24H: whole(1, 1_000_000)({ default: 50 }),
   LIMIT_PER_SUCCESS: decimal(0, 100)({ default: 0.5 }),
   LIMIT_USER_10MIN: whole(1, 1_000_000)({ default: 5 }),
+  LIMIT_USER_CALLS_10MIN: whole(1, 1_000_000)({ default: 20 }),
   LIMIT_IN_FLIGHT: whole(1, 512)({ default: 256 }),
   ATTEMPTS_KEEP_DAYS: whole(1, 3_650)({ default: 30 }),
   PUBLIC_URL: url('http:', 'https:')({ default: undefined }),
   // The mailbox of RFC 2142 for the party that runs this service.
   SECURITY_CONTACT: contact({ default: 'mailto:security@jedlix.com' }),
+  EGRESS_ADDRESSES: addresses({ default: [] }),
   SANDBOX: flag({ default: undefined }),
   SCSP_ACTOR: person({ default: undefined }),
   NODE_ENV: str({ default: 'development' }),
@@ -131,15 +143,20 @@ export type Config = Readonly<{
     /** So many more for each successful pairing in the same window. */
     perSuccess: number;
     user10Min: number;
+    userCalls10Min: number;
   }>;
   /** How many requests of one CPO or app a process works on at once. */
   limitInFlight: number;
   attemptsKeepDays: number;
   publicUrl: string | undefined;
   securityContact: string;
+  /** Where CPOs are called from, for them to allow. */
+  egressAddresses: readonly string[];
   sandbox: boolean;
   /** Who runs a command, where the account of the operating system does not say. */
   actor: string | undefined;
+  /** Whether CPOs on this machine may be called, over http too: nobody else can reach the service then. */
+  callsLoopback: boolean;
   production: boolean;
 }>;
 
@@ -169,8 +186,10 @@ export function readConfig(env: NodeJS.ProcessEnv = process.env): Config {
     faults.push('SECRET_KEY must have at least 32 characters with NODE_ENV=production');
   if (given.DATABASE_DIRECT_URL !== undefined && given.DATABASE_URL === undefined)
     faults.push('DATABASE_DIRECT_URL is of use with DATABASE_URL only: the way to the same database past a pooler');
-  if (sandbox && !LOOPBACK.test(host ?? ''))
-    faults.push('HOST must be a loopback address in the sandbox, whose tokens lie open in DATA_DIR');
+  if (sandbox && given.DATABASE_URL === undefined && !LOOPBACK.test(host ?? ''))
+    faults.push(
+      'HOST must be a loopback address without DATABASE_URL: the tokens of that sandbox lie open in DATA_DIR',
+    );
   if (faults.length > 0) throw new ConfigError(faults.sort().join('\n'));
 
   return Object.freeze({
@@ -192,13 +211,16 @@ export function readConfig(env: NodeJS.ProcessEnv = process.env): Config {
       cpo24H: read.LIMIT_CPO_24H,
       perSuccess: read.LIMIT_PER_SUCCESS,
       user10Min: read.LIMIT_USER_10MIN,
+      userCalls10Min: read.LIMIT_USER_CALLS_10MIN,
     }),
     limitInFlight: read.LIMIT_IN_FLIGHT,
     attemptsKeepDays: read.ATTEMPTS_KEEP_DAYS,
     publicUrl: read.PUBLIC_URL,
     securityContact: read.SECURITY_CONTACT,
+    egressAddresses: Object.freeze(read.EGRESS_ADDRESSES),
     sandbox,
     actor: read.SCSP_ACTOR,
+    callsLoopback: sandbox && LOOPBACK.test(host ?? ''),
     production,
   });
 }

@@ -208,7 +208,8 @@ export interface paths {
             header?: {
                 /**
                  * @description Your own id for this request, echoed in the answer. One that is not 1 to 128 characters of
-                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike.
+                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike. A `traceparent` (W3C Trace
+                 *     Context) is honoured: what we log and whom we call for the request is in your trace.
                  */
                 "X-Request-ID"?: components["parameters"]["RequestId"];
             };
@@ -271,7 +272,8 @@ export interface paths {
         /**
          * Pair with a code that a CPO issued
          * @description Asks the CPO which station the code stands for, checks its answer against this contract and stores the
-         *     station. Never asked twice: when the answer is lost, so is the code.
+         *     station. Never asked twice: when the answer is lost, so is the code. A user may send 5 incorrect codes and 20
+         *     codes in all within ten minutes. A code of nothing but space is incorrect, and is not passed on.
          */
         post: operations["redeemCode"];
         delete?: never;
@@ -373,7 +375,8 @@ export interface paths {
         /**
          * Redeem a code of yours (OCPP format)
          * @description The customer has typed a code of yours in the app: say which station it stands for. From then on the station is
-         *     paired. Answer within 10 s; we never ask twice. Your answer is checked as strictly as a request of yours.
+         *     paired. Answer within 10 s; we never ask twice. Your answer is checked as strictly as a request of yours; when
+         *     it is not taken although it is a 200 with a `uid`, you are notified of an unpair. Do not compress it.
          */
         post: operations["cpoPairOcpp"];
         delete?: never;
@@ -394,7 +397,8 @@ export interface paths {
         /**
          * Redeem a code of yours (OCPI 2.2)
          * @description The customer has typed a code of yours in the app: say which station it stands for. From then on the station is
-         *     paired. Answer within 10 s; we never ask twice. Your answer is checked as strictly as a request of yours.
+         *     paired. Answer within 10 s; we never ask twice. Your answer is checked as strictly as a request of yours; when
+         *     it is not taken although it is a 200 with a `uid`, you are notified of an unpair. Do not compress it.
          */
         post: operations["cpoPairOcpi22"];
         delete?: never;
@@ -415,7 +419,8 @@ export interface paths {
         /**
          * Redeem a code of yours (OCPI 2.2.1)
          * @description The customer has typed a code of yours in the app: say which station it stands for. From then on the station is
-         *     paired. Answer within 10 s; we never ask twice. Your answer is checked as strictly as a request of yours.
+         *     paired. Answer within 10 s; we never ask twice. Your answer is checked as strictly as a request of yours; when
+         *     it is not taken although it is a 200 with a `uid`, you are notified of an unpair. Do not compress it.
          */
         post: operations["cpoPairOcpi221"];
         delete?: never;
@@ -456,8 +461,8 @@ export interface paths {
         put?: never;
         /**
          * The customer has unpaired a charging station
-         * @description Told at least once, so answer 404 or 200 to what you know already; any other answer is told again later, for
-         *     7 days.
+         * @description You are notified at least once, so answer 404 or any 2xx to what you know already. 410 counts too; any other
+         *     answer is repeated later, for 7 days. At most two of these calls are in flight to you at a time.
          */
         post: operations["cpoUnpairChargingStation"];
         delete?: never;
@@ -477,8 +482,8 @@ export interface paths {
         put?: never;
         /**
          * The customer has unpaired an EVSE
-         * @description Told at least once, so answer 404 or 200 to what you know already; any other answer is told again later, for
-         *     7 days.
+         * @description You are notified at least once, so answer 404 or any 2xx to what you know already. 410 counts too; any other
+         *     answer is repeated later, for 7 days. At most two of these calls are in flight to you at a time.
          */
         post: operations["cpoUnpairEvse"];
         delete?: never;
@@ -1296,6 +1301,68 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
+        /** @description The code is incorrect, or the user was forgotten while the CPO was asked (`user-forgotten`). */
+        RedemptionNotFound: {
+            headers: {
+                "X-Request-ID": components["headers"]["X-Request-ID"];
+                [name: string]: unknown;
+            };
+            content: {
+                /**
+                 * @example {
+                 *       "message": "Incorrect Code, please check the code and try again.",
+                 *       "type": "/problems/incorrect-code",
+                 *       "title": "Incorrect pairing code",
+                 *       "status": 404,
+                 *       "request_id": "019370a4-7b2d-7e63-a1b2-c3d4e5f60718"
+                 *     }
+                 */
+                "application/json": components["schemas"]["Problem"];
+                /**
+                 * @example {
+                 *       "message": "Incorrect Code, please check the code and try again.",
+                 *       "type": "/problems/incorrect-code",
+                 *       "title": "Incorrect pairing code",
+                 *       "status": 404,
+                 *       "request_id": "019370a4-7b2d-7e63-a1b2-c3d4e5f60718"
+                 *     }
+                 */
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /**
+         * @description Too many incorrect codes (`too-many-incorrect-codes`) or too many codes at all (`too-many-redemptions`) were sent
+         *     for this user; a right one is not accepted either.
+         */
+        TooManyRedemptions: {
+            headers: {
+                "X-Request-ID": components["headers"]["X-Request-ID"];
+                "Retry-After": components["headers"]["Retry-After"];
+                [name: string]: unknown;
+            };
+            content: {
+                /**
+                 * @example {
+                 *       "message": "Too many codes of CPOs were sent for this user, please try again later.",
+                 *       "type": "/problems/too-many-redemptions",
+                 *       "title": "Too many redemptions",
+                 *       "status": 429,
+                 *       "request_id": "019370a4-7b2d-7e63-a1b2-c3d4e5f60718"
+                 *     }
+                 */
+                "application/json": components["schemas"]["Problem"];
+                /**
+                 * @example {
+                 *       "message": "Too many codes of CPOs were sent for this user, please try again later.",
+                 *       "type": "/problems/too-many-redemptions",
+                 *       "title": "Too many redemptions",
+                 *       "status": 429,
+                 *       "request_id": "019370a4-7b2d-7e63-a1b2-c3d4e5f60718"
+                 *     }
+                 */
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
         /** @description The CPO's answer was of no use; `message` says what was wrong where. */
         CpoFailed: {
             headers: {
@@ -1486,9 +1553,25 @@ export interface components {
         IdempotencyKey: string;
         /**
          * @description Your own id for this request, echoed in the answer. One that is not 1 to 128 characters of
-         *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike.
+         *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike. A `traceparent` (W3C Trace
+         *     Context) is honoured: what we log and whom we call for the request is in your trace.
          */
         RequestId: string;
+        /**
+         * @description Always sent, `scsp-pairing/` and our version.
+         * @example scsp-pairing/0.1.0
+         */
+        OurUserAgent: string;
+        /**
+         * @description Always sent, our id of the request that this call is made for. Quote it when you ask us about a call.
+         * @example 019370a4-7b2d-7e63-a1b2-c3d4e5f60718
+         */
+        OurRequestId: string;
+        /**
+         * @description Always sent (W3C Trace Context). An unpair is in the trace of the request that it comes from.
+         * @example 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00
+         */
+        OurTraceparent: string;
     };
     requestBodies: never;
     headers: {
@@ -1540,7 +1623,8 @@ export interface operations {
                 "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
                 /**
                  * @description Your own id for this request, echoed in the answer. One that is not 1 to 128 characters of
-                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike.
+                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike. A `traceparent` (W3C Trace
+                 *     Context) is honoured: what we log and whom we call for the request is in your trace.
                  */
                 "X-Request-ID"?: components["parameters"]["RequestId"];
             };
@@ -1684,7 +1768,8 @@ export interface operations {
                 "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
                 /**
                  * @description Your own id for this request, echoed in the answer. One that is not 1 to 128 characters of
-                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike.
+                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike. A `traceparent` (W3C Trace
+                 *     Context) is honoured: what we log and whom we call for the request is in your trace.
                  */
                 "X-Request-ID"?: components["parameters"]["RequestId"];
             };
@@ -1876,7 +1961,8 @@ export interface operations {
                 "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
                 /**
                  * @description Your own id for this request, echoed in the answer. One that is not 1 to 128 characters of
-                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike.
+                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike. A `traceparent` (W3C Trace
+                 *     Context) is honoured: what we log and whom we call for the request is in your trace.
                  */
                 "X-Request-ID"?: components["parameters"]["RequestId"];
             };
@@ -1965,7 +2051,8 @@ export interface operations {
             header?: {
                 /**
                  * @description Your own id for this request, echoed in the answer. One that is not 1 to 128 characters of
-                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike.
+                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike. A `traceparent` (W3C Trace
+                 *     Context) is honoured: what we log and whom we call for the request is in your trace.
                  */
                 "X-Request-ID"?: components["parameters"]["RequestId"];
             };
@@ -2011,7 +2098,8 @@ export interface operations {
             header?: {
                 /**
                  * @description Your own id for this request, echoed in the answer. One that is not 1 to 128 characters of
-                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike.
+                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike. A `traceparent` (W3C Trace
+                 *     Context) is honoured: what we log and whom we call for the request is in your trace.
                  */
                 "X-Request-ID"?: components["parameters"]["RequestId"];
             };
@@ -2057,7 +2145,8 @@ export interface operations {
             header?: {
                 /**
                  * @description Your own id for this request, echoed in the answer. One that is not 1 to 128 characters of
-                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike.
+                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike. A `traceparent` (W3C Trace
+                 *     Context) is honoured: what we log and whom we call for the request is in your trace.
                  */
                 "X-Request-ID"?: components["parameters"]["RequestId"];
             };
@@ -2131,7 +2220,8 @@ export interface operations {
             header?: {
                 /**
                  * @description Your own id for this request, echoed in the answer. One that is not 1 to 128 characters of
-                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike.
+                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike. A `traceparent` (W3C Trace
+                 *     Context) is honoured: what we log and whom we call for the request is in your trace.
                  */
                 "X-Request-ID"?: components["parameters"]["RequestId"];
             };
@@ -2191,7 +2281,8 @@ export interface operations {
             header?: {
                 /**
                  * @description Your own id for this request, echoed in the answer. One that is not 1 to 128 characters of
-                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike.
+                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike. A `traceparent` (W3C Trace
+                 *     Context) is honoured: what we log and whom we call for the request is in your trace.
                  */
                 "X-Request-ID"?: components["parameters"]["RequestId"];
             };
@@ -2256,7 +2347,8 @@ export interface operations {
             header?: {
                 /**
                  * @description Your own id for this request, echoed in the answer. One that is not 1 to 128 characters of
-                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike.
+                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike. A `traceparent` (W3C Trace
+                 *     Context) is honoured: what we log and whom we call for the request is in your trace.
                  */
                 "X-Request-ID"?: components["parameters"]["RequestId"];
             };
@@ -2354,7 +2446,8 @@ export interface operations {
             header?: {
                 /**
                  * @description Your own id for this request, echoed in the answer. One that is not 1 to 128 characters of
-                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike.
+                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike. A `traceparent` (W3C Trace
+                 *     Context) is honoured: what we log and whom we call for the request is in your trace.
                  */
                 "X-Request-ID"?: components["parameters"]["RequestId"];
             };
@@ -2402,7 +2495,8 @@ export interface operations {
             header?: {
                 /**
                  * @description Your own id for this request, echoed in the answer. One that is not 1 to 128 characters of
-                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike.
+                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike. A `traceparent` (W3C Trace
+                 *     Context) is honoured: what we log and whom we call for the request is in your trace.
                  */
                 "X-Request-ID"?: components["parameters"]["RequestId"];
             };
@@ -2455,7 +2549,8 @@ export interface operations {
             header?: {
                 /**
                  * @description Your own id for this request, echoed in the answer. One that is not 1 to 128 characters of
-                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike.
+                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike. A `traceparent` (W3C Trace
+                 *     Context) is honoured: what we log and whom we call for the request is in your trace.
                  */
                 "X-Request-ID"?: components["parameters"]["RequestId"];
             };
@@ -2544,12 +2639,12 @@ export interface operations {
             400: components["responses"]["BadRequest"];
             401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
-            404: components["responses"]["IncorrectCode"];
+            404: components["responses"]["RedemptionNotFound"];
             405: components["responses"]["MethodNotAllowed"];
             409: components["responses"]["StationAlreadyPaired"];
             413: components["responses"]["BodyTooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
-            429: components["responses"]["TooManyIncorrectCodes"];
+            429: components["responses"]["TooManyRedemptions"];
             500: components["responses"]["InternalError"];
             502: components["responses"]["CpoFailed"];
             503: components["responses"]["Unavailable"];
@@ -2575,7 +2670,8 @@ export interface operations {
             header?: {
                 /**
                  * @description Your own id for this request, echoed in the answer. One that is not 1 to 128 characters of
-                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike.
+                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike. A `traceparent` (W3C Trace
+                 *     Context) is honoured: what we log and whom we call for the request is in your trace.
                  */
                 "X-Request-ID"?: components["parameters"]["RequestId"];
             };
@@ -2663,7 +2759,8 @@ export interface operations {
             header?: {
                 /**
                  * @description Your own id for this request, echoed in the answer. One that is not 1 to 128 characters of
-                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike.
+                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike. A `traceparent` (W3C Trace
+                 *     Context) is honoured: what we log and whom we call for the request is in your trace.
                  */
                 "X-Request-ID"?: components["parameters"]["RequestId"];
             };
@@ -2753,7 +2850,8 @@ export interface operations {
             header?: {
                 /**
                  * @description Your own id for this request, echoed in the answer. One that is not 1 to 128 characters of
-                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike.
+                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike. A `traceparent` (W3C Trace
+                 *     Context) is honoured: what we log and whom we call for the request is in your trace.
                  */
                 "X-Request-ID"?: components["parameters"]["RequestId"];
             };
@@ -2799,7 +2897,8 @@ export interface operations {
             header?: {
                 /**
                  * @description Your own id for this request, echoed in the answer. One that is not 1 to 128 characters of
-                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike.
+                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike. A `traceparent` (W3C Trace
+                 *     Context) is honoured: what we log and whom we call for the request is in your trace.
                  */
                 "X-Request-ID"?: components["parameters"]["RequestId"];
             };
@@ -2834,7 +2933,23 @@ export interface operations {
     cpoPairOcpp: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /**
+                 * @description Always sent, `scsp-pairing/` and our version.
+                 * @example scsp-pairing/0.1.0
+                 */
+                "User-Agent"?: components["parameters"]["OurUserAgent"];
+                /**
+                 * @description Always sent, our id of the request that this call is made for. Quote it when you ask us about a call.
+                 * @example 019370a4-7b2d-7e63-a1b2-c3d4e5f60718
+                 */
+                "X-Request-ID"?: components["parameters"]["OurRequestId"];
+                /**
+                 * @description Always sent (W3C Trace Context). An unpair is in the trace of the request that it comes from.
+                 * @example 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00
+                 */
+                traceparent?: components["parameters"]["OurTraceparent"];
+            };
             path: {
                 /**
                  * @description The protocol that the payload is written in.
@@ -2916,7 +3031,23 @@ export interface operations {
     cpoPairOcpi22: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /**
+                 * @description Always sent, `scsp-pairing/` and our version.
+                 * @example scsp-pairing/0.1.0
+                 */
+                "User-Agent"?: components["parameters"]["OurUserAgent"];
+                /**
+                 * @description Always sent, our id of the request that this call is made for. Quote it when you ask us about a call.
+                 * @example 019370a4-7b2d-7e63-a1b2-c3d4e5f60718
+                 */
+                "X-Request-ID"?: components["parameters"]["OurRequestId"];
+                /**
+                 * @description Always sent (W3C Trace Context). An unpair is in the trace of the request that it comes from.
+                 * @example 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00
+                 */
+                traceparent?: components["parameters"]["OurTraceparent"];
+            };
             path?: never;
             cookie?: never;
         };
@@ -2971,7 +3102,23 @@ export interface operations {
     cpoPairOcpi221: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /**
+                 * @description Always sent, `scsp-pairing/` and our version.
+                 * @example scsp-pairing/0.1.0
+                 */
+                "User-Agent"?: components["parameters"]["OurUserAgent"];
+                /**
+                 * @description Always sent, our id of the request that this call is made for. Quote it when you ask us about a call.
+                 * @example 019370a4-7b2d-7e63-a1b2-c3d4e5f60718
+                 */
+                "X-Request-ID"?: components["parameters"]["OurRequestId"];
+                /**
+                 * @description Always sent (W3C Trace Context). An unpair is in the trace of the request that it comes from.
+                 * @example 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00
+                 */
+                traceparent?: components["parameters"]["OurTraceparent"];
+            };
             path?: never;
             cookie?: never;
         };
@@ -3081,7 +3228,23 @@ export interface operations {
     cpoUnpairChargingStation: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /**
+                 * @description Always sent, `scsp-pairing/` and our version.
+                 * @example scsp-pairing/0.1.0
+                 */
+                "User-Agent"?: components["parameters"]["OurUserAgent"];
+                /**
+                 * @description Always sent, our id of the request that this call is made for. Quote it when you ask us about a call.
+                 * @example 019370a4-7b2d-7e63-a1b2-c3d4e5f60718
+                 */
+                "X-Request-ID"?: components["parameters"]["OurRequestId"];
+                /**
+                 * @description Always sent (W3C Trace Context). An unpair is in the trace of the request that it comes from.
+                 * @example 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00
+                 */
+                traceparent?: components["parameters"]["OurTraceparent"];
+            };
             path: {
                 /**
                  * @description The station's `uid`, percent-encoded.
@@ -3115,7 +3278,23 @@ export interface operations {
     cpoUnpairEvse: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /**
+                 * @description Always sent, `scsp-pairing/` and our version.
+                 * @example scsp-pairing/0.1.0
+                 */
+                "User-Agent"?: components["parameters"]["OurUserAgent"];
+                /**
+                 * @description Always sent, our id of the request that this call is made for. Quote it when you ask us about a call.
+                 * @example 019370a4-7b2d-7e63-a1b2-c3d4e5f60718
+                 */
+                "X-Request-ID"?: components["parameters"]["OurRequestId"];
+                /**
+                 * @description Always sent (W3C Trace Context). An unpair is in the trace of the request that it comes from.
+                 * @example 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00
+                 */
+                traceparent?: components["parameters"]["OurTraceparent"];
+            };
             path: {
                 /**
                  * @description The station's `uid`, percent-encoded.

@@ -1,8 +1,15 @@
-import { Counter, collectDefaultMetrics, Histogram, Registry } from 'prom-client';
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 import type { Log, LogFields } from './log';
+import { type Origin, traceFields } from './trace-context';
 
 /** One function per business event: its log line and its counter together. */
 export type Events = ReturnType<typeof createEvents>;
+
+/** CPOs that have a time series of their own; those that are seen later share one. */
+const CPO_LABELS = 100;
+
+/** A notification of an unpair as log lines name it: `origin` is the call to the CPO. */
+type Notified = { readonly pairingId: string | null; readonly cpoId: string; readonly origin: Origin };
 
 export function createEvents(log: Log) {
   const registry = new Registry();
@@ -38,6 +45,17 @@ export function createEvents(log: Log) {
     labelNames: ['outcome'],
     registers: [registry],
   });
+  const circuits = new Gauge({
+    name: 'scsp_cpo_circuit_open',
+    help: 'CPOs that this process does not call for a while, because calls of several users failed in a row',
+    labelNames: ['cpo'],
+    registers: [registry],
+  });
+  const labelled = new Set<string>();
+  const cpoLabel = (cpoId: string) => {
+    if (labelled.size < CPO_LABELS) labelled.add(cpoId);
+    return { cpo: labelled.has(cpoId) ? cpoId : 'other' };
+  };
   const tellings = new Counter({
     name: 'scsp_tellings_total',
     help: 'Attempts to tell a CPO of an unpairing, by outcome',
@@ -71,18 +89,34 @@ export function createEvents(log: Log) {
       unpairings.inc({ by });
       log.info('station unpaired', { role: by, pairing_id: pairingId, cpo_id: cpoId });
     },
-    cpoCallFailed(cpoId: string, payloadProtocol: string, reason: string) {
+    cpoCallFailed(fields: { cpo_id: string; payload_protocol: string }, origin: Origin, reason: string) {
       calls.inc({ outcome: 'failed' });
-      log.warn('call to a CPO failed', { cpo_id: cpoId, payload_protocol: payloadProtocol, reason });
+      log.warn('call to a CPO failed', { ...fields, ...originFields(origin), reason });
     },
-    cpoTold(pairingId: string, cpoId: string, outcome: 'told' | 'paired again') {
+    circuitOpened(cpoId: string) {
+      circuits.inc(cpoLabel(cpoId));
+      log.warn('circuit of a CPO opened: it is not called for 30 s', { cpo_id: cpoId });
+    },
+    circuitClosed(cpoId: string) {
+      circuits.dec(cpoLabel(cpoId));
+      log.info('circuit of a CPO closed', { cpo_id: cpoId });
+    },
+    cpoTold(notified: Notified, outcome: 'told' | 'paired again') {
       tellings.inc({ outcome });
-      log.info('CPO told of an unpairing', { pairing_id: pairingId, cpo_id: cpoId, outcome });
+      log.info('CPO told of an unpairing', { ...notifiedFields(notified), outcome });
     },
-    cpoNotTold(pairingId: string, cpoId: string, reason: string, gaveUp: boolean) {
+    cpoNotTold(notified: Notified, reason: string, gaveUp: boolean) {
       tellings.inc({ outcome: gaveUp ? 'given up' : 'failed' });
       const message = gaveUp ? 'gave up telling a CPO of an unpairing' : 'CPO not told of an unpairing yet';
-      log[gaveUp ? 'error' : 'warn'](message, { pairing_id: pairingId, cpo_id: cpoId, reason });
+      log[gaveUp ? 'error' : 'warn'](message, { ...notifiedFields(notified), reason });
+    },
+    /** The CPO believes in a pairing that was not kept, and nothing will notify it. */
+    pairingNotTakenBack(cpoId: string, origin: Origin, reason: string) {
+      log.error('a CPO paired a station that was not stored, and its notification was not stored either', {
+        cpo_id: cpoId,
+        ...originFields(origin),
+        reason,
+      });
     },
     codeIssued(codeId: string) {
       codes.inc({ event: 'issued' });
@@ -94,3 +128,11 @@ export function createEvents(log: Log) {
     },
   };
 }
+
+const originFields = ({ requestId, trace }: Origin) => ({ request_id: requestId, ...traceFields(trace) });
+
+const notifiedFields = ({ pairingId, cpoId, origin }: Notified) => ({
+  pairing_id: pairingId ?? undefined,
+  cpo_id: cpoId,
+  ...originFields(origin),
+});

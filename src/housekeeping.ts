@@ -51,6 +51,13 @@ const CHORES: readonly { what: string; sql: string; parameters?: (house: House) 
     sql: removal('redemptions', `select ctid from redemptions where tried_at < now() - interval '1 day'`),
   },
   {
+    what: 'redemption attempts',
+    sql: removal(
+      'redemption_attempts',
+      `select ctid from redemption_attempts where began_at < now() - interval '1 day'`,
+    ),
+  },
+  {
     what: 'unpaired codes',
     sql: removal(
       'pairing_codes',

@@ -63,6 +63,12 @@ export const problems = {
     'The specified charging station is not valid or does not exist.',
     'The uid is unknown, already unpaired, or paired by another CPO. There is nothing left to unpair.',
   ],
+  'user-forgotten': [
+    404,
+    'User forgotten',
+    'The user was forgotten while the CPO was asked. Nothing was stored.',
+    'Nothing is left to do: the CPO is notified that its station is not paired.',
+  ],
   'method-not-allowed': [
     405,
     'Method not allowed',
@@ -134,6 +140,12 @@ export const problems = {
     'Too many requests',
     'Too many of your requests are being answered at once, please try again.',
     'Wait as many seconds as the Retry-After header says, and send fewer requests at the same time.',
+  ],
+  'too-many-redemptions': [
+    429,
+    'Too many redemptions',
+    'Too many codes of CPOs were sent for this user, please try again later.',
+    'Wait as many seconds as the Retry-After header says. Every request for a user counts, whatever became of it.',
   ],
   'headers-too-large': [
     431,

@@ -5,7 +5,8 @@ import { CODES_CHANNEL } from './codes/codes';
 import { type Config, settingOf } from './config';
 import type { Chance, Context } from './context';
 import { readContract } from './contract';
-import { CpoCalls, tellUnpaired } from './cpos/client';
+import { Circuits } from './cpos/circuit';
+import { CpoCalls, notifyUnpaired } from './cpos/client';
 import { tellableCpo } from './cpos/cpos';
 import { unopenable } from './cpos/reseal';
 import { refuseAsAway } from './db/away';
@@ -28,6 +29,7 @@ import { operationHandlers } from './http/operations';
 import { createLog, type Log } from './log';
 import { model } from './model';
 import { startDelivery } from './outbox/deliver';
+import { OUTBOX_CHANNEL } from './outbox/outbox';
 import { RefusedAttempts } from './pairing/refused-attempts';
 import { chance, deriveKeys, secretKey } from './secrets';
 import { TokenRegistry } from './tokens/registry';
@@ -100,7 +102,7 @@ export async function startService(config: Config, overrides: Overrides = {}): P
     parts.push(() => db.destroy());
     await requireServer(db);
     await requireSession(db);
-    const bell = new Bell(directUrl, [CODES_CHANNEL, TOKENS_CHANNEL], log);
+    const bell = new Bell(directUrl, [CODES_CHANNEL, TOKENS_CHANNEL, OUTBOX_CHANNEL], log);
     await bell.start().catch(refuseAsAway(settingOf(config, directUrl), directUrl));
     parts.push(() => bell.stop());
     await requireTimeouts(db);
@@ -108,7 +110,9 @@ export async function startService(config: Config, overrides: Overrides = {}): P
     await bringUpToDate(config, directUrl, log);
 
     const contract = readContract();
-    const calls = new CpoCalls(config.sandbox, contract.document);
+    const events = createEvents(log);
+    const random = overrides.chance ?? chance;
+    const calls = new CpoCalls(config.callsLoopback, contract.document, new Circuits(events), random);
     parts.push(() => calls.close());
     const ctx: Context = {
       config,
@@ -117,8 +121,8 @@ export async function startService(config: Config, overrides: Overrides = {}): P
       db,
       bell,
       log,
-      events: createEvents(log),
-      chance: overrides.chance ?? chance,
+      events,
+      chance: random,
       keys: deriveKeys(secretKey(config), config.previousSecretKey),
       stopping: stopping.signal,
     };
@@ -148,8 +152,8 @@ export async function startService(config: Config, overrides: Overrides = {}): P
     closeServer = () => close(server);
     await requireReady(server);
 
-    const delivery = await startDelivery(ctx, directUrl, async ({ cpoId, payloadProtocol, uid }) =>
-      tellUnpaired(ctx, await tellableCpo(ctx, cpoId), payloadProtocol, uid),
+    const delivery = startDelivery(ctx, async ({ cpoId, payloadProtocol, uid, origin, user }, signal) =>
+      notifyUnpaired(ctx, await tellableCpo(ctx, cpoId), payloadProtocol, uid, { origin, user, signal }),
     );
     parts.push(() => delivery.stop());
     const housekeeping = startHousekeeping(ctx, overrides.housekeeping);

@@ -23,6 +23,19 @@ test.each([
   ['64:ff9b::a00:1', false],
   ['2002:a00:1::', false],
   ['2001:db8::1', false],
+  ['168.63.129.16', false],
+  ['168.63.129.17', true],
+  ['100.100.100.200', false],
+  ['192.0.0.192', false],
+  ['192.88.99.1', false],
+  ['::808:808', false],
+  ['::ffff:168.63.129.16', false],
+  ['1fff::1', false],
+  ['2001:0:808:808::1', false],
+  ['3fff::1', false],
+  ['3ffe::1', true],
+  ['4000::1', false],
+  ['5f00::1', false],
 ])('%s may be called: %s', (address, expected) => {
   expect(mayCall(address, false)).toBe(expected);
 });

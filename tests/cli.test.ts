@@ -459,17 +459,21 @@ describe('scsp outbox', () => {
     const { pairing_id } = await service.log.waitFor(
       ({ message, cpo_id }) => message === 'CPO not told of an unpairing yet' && cpo_id === id,
     );
-    return { id: String(pairing_id), cpo: { id, name } };
+    const waiting = await json('outbox', 'list');
+    const entry = waiting.find((one: { pairing_id: string }) => one.pairing_id === pairing_id);
+    return { id: String(entry.id), pairing_id, cpo: { id, name } };
   }
 
   const find = async (id: string) => (await json('outbox', 'list')).find((entry: { id: string }) => entry.id === id);
 
   test('the list shows whom we have not told of what, how often we tried, when next, and why it failed', async () => {
     const uid = `station-${randomUUID()}`;
-    const { id, cpo } = await untold(uid, 'token');
+    const { id, pairing_id, cpo } = await untold(uid, 'token');
     const listed = await find(id);
     expect(listed).toEqual({
       id,
+      pairing_id,
+      request_id: expect.stringMatching(/^[\w-]{36}$/),
       cpo_id: cpo.id,
       cpo: cpo.name,
       uid,
@@ -497,8 +501,8 @@ describe('scsp outbox', () => {
 
   test('a telling that was given up is told at once when it is retried, and leaves the list', async () => {
     const token = `token-${randomUUID()}`;
-    const { id, cpo } = await untold('SANDBOX-200000', token);
-    await service.sql.query('update outbox set gave_up_at = now() where pairing_id = $1', [id]);
+    const { id, pairing_id, cpo } = await untold('SANDBOX-200000', token);
+    await service.sql.query('update outbox set gave_up_at = now() where id = $1', [id]);
     const givenUp = await find(id);
     expect(givenUp).toMatchObject({ gave_up_at: expect.stringMatching(RFC_3339) });
     expect(givenUp).not.toHaveProperty('next_attempt_at');
@@ -507,24 +511,43 @@ describe('scsp outbox', () => {
     backend = await startSandboxCpo(0, token, createLog('error', quiet));
     await service.sql.query('update cpos set base_url = $2 where id = $1', [cpo.id, backend.url]);
     expect(await text('outbox', 'retry', id)).toEqual([['id', id]]);
-    await service.log.waitFor((line) => line.message === 'CPO told of an unpairing' && line.pairing_id === id);
+    await service.log.waitFor((line) => line.message === 'CPO told of an unpairing' && line.pairing_id === pairing_id);
     expect(backend.calls).toMatchObject([{ uid: 'SANDBOX-200000', status: 200 }]);
     expect(await find(id)).toBeUndefined();
-    expect(await scsp('outbox', 'retry', id)).toEqual(refusal(`nothing waits to be told under the id ${id}`));
+    expect(await scsp('outbox', 'retry', id)).toEqual(refusal(`nothing in the outbox has the id ${id}`));
   });
 
   test('a retry begins anew to count attempts', async () => {
     const { id } = await untold(`station-${randomUUID()}`, 'token');
-    await service.sql.query('update outbox set gave_up_at = now(), attempts = 99 where pairing_id = $1', [id]);
+    await service.sql.query('update outbox set gave_up_at = now(), attempts = 99 where id = $1', [id]);
     expect(await json('outbox', 'retry', id)).toEqual({ id });
     const retried = await find(id);
     expect(retried.attempts).toBeLessThan(99);
     expect(retried).not.toHaveProperty('gave_up_at');
   });
 
-  test('what does not wait cannot be retried', async () => {
+  test('what is dropped leaves the list and the database, and the audit log says who did it', async () => {
+    const { id, cpo } = await untold(`station-${randomUUID()}`, 'token');
+    expect(await json('outbox', 'drop', id)).toEqual({ id });
+    expect(await find(id)).toBeUndefined();
+    expect((await service.sql.query('select from outbox where id = $1', [id])).rowCount).toBe(0);
+    const [last] = await json('audit', 'list');
+    expect(last).toMatchObject({ action: 'outbox.drop', subject_id: id, detail: { cpo_id: cpo.id } });
+  });
+
+  test('a notification whose uid was erased cannot be retried, only dropped', async () => {
+    const { id } = await untold(`station-${randomUUID()}`, 'token');
+    await service.sql.query('update outbox set gave_up_at = now(), uid = null where id = $1', [id]);
+    expect(await find(id)).not.toHaveProperty('uid');
+    expect(await scsp('outbox', 'retry', id)).toEqual(
+      refusal(`the uid of ${id} was erased, so its CPO cannot be notified: scsp outbox drop ${id}`),
+    );
+    expect(await json('outbox', 'drop', id)).toEqual({ id });
+  });
+
+  test.each(['retry', 'drop'])('what does not wait cannot be taken: %s', async (verb) => {
     for (const id of [randomUUID(), 'no-such-entry'])
-      expect(await scsp('outbox', 'retry', id)).toEqual(refusal(`nothing waits to be told under the id ${id}`));
+      expect(await scsp('outbox', verb, id)).toEqual(refusal(`nothing in the outbox has the id ${id}`));
   });
 });
 
@@ -540,7 +563,7 @@ describe('scsp sandbox-cpo', () => {
 describe('scsp migrate', () => {
   test('an empty database is asked to be migrated, and then serves', async () => {
     const database = await createTestDatabase();
-    await query(database.url, 'drop schema public cascade; create schema public; drop schema graphile_worker cascade');
+    await query(database.url, 'drop schema public cascade; create schema public');
     const empty = { DATABASE_URL: database.url };
     const before = await runWith(empty, ['cpo', 'list', '--json']);
     expect(before).toEqual(jsonRefusal('the database has not been migrated to this version: run scsp migrate'));
@@ -619,6 +642,7 @@ describe('scsp', () => {
       'station list',
       'outbox list',
       'outbox retry',
+      'outbox drop',
       'sandbox-cpo',
     ].map((verb) => [...verb.split(' '), '--help']);
     for (const end of await each([['--help'], ['help'], ...verbs], help))

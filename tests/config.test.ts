@@ -52,11 +52,13 @@ test('an empty environment is the sandbox on loopback', () => {
     metricsPort: undefined,
     codeLength: 6,
     codeTtlSeconds: 600,
-    limits: { cpoUid10Min: 5, cpo10Min: 20, cpo24H: 50, perSuccess: 0.5, user10Min: 5 },
+    limits: { cpoUid10Min: 5, cpo10Min: 20, cpo24H: 50, perSuccess: 0.5, user10Min: 5, userCalls10Min: 20 },
     attemptsKeepDays: 30,
     publicUrl: undefined,
     securityContact: 'mailto:security@jedlix.com',
+    egressAddresses: [],
     sandbox: true,
+    callsLoopback: true,
     production: false,
   });
 });
@@ -78,11 +80,13 @@ test('every setting is read', () => {
     LIMIT_PER_SUCCESS: '0.25',
     LIMIT_USER_10MIN: '4',
     LIMIT_IN_FLIGHT: '5',
+    LIMIT_USER_CALLS_10MIN: '6',
     ATTEMPTS_KEEP_DAYS: '7',
     PUBLIC_URL: 'https://pairing.example/',
     DATABASE_DIRECT_URL: DATABASE.replace('5432', '5433'),
     MIGRATION_DATABASE_URL: DATABASE.replace('user', 'owner'),
     SECURITY_CONTACT: 'https://pairing.example/report',
+    EGRESS_ADDRESSES: '192.0.2.1',
     SANDBOX: 'false',
     SCSP_ACTOR: 'alice@jedlix.com',
   };
@@ -99,13 +103,15 @@ test('every setting is read', () => {
     codeLength: 8,
     codeTtlSeconds: 60,
     previousSecretKey: 'before',
-    limits: { cpoUid10Min: 1, cpo10Min: 2, cpo24H: 3, perSuccess: 0.25, user10Min: 4 },
+    limits: { cpoUid10Min: 1, cpo10Min: 2, cpo24H: 3, perSuccess: 0.25, user10Min: 4, userCalls10Min: 6 },
     limitInFlight: 5,
     attemptsKeepDays: 7,
     publicUrl: 'https://pairing.example',
     securityContact: 'https://pairing.example/report',
+    egressAddresses: ['192.0.2.1'],
     sandbox: false,
     actor: 'alice@jedlix.com',
+    callsLoopback: false,
     production: true,
   });
 });
@@ -241,14 +247,38 @@ describe('the sandbox', () => {
   );
 
   test.each(['0.0.0.0', '::', '192.0.2.1', 'localhost.example', '127.0.0.1.example'])(
-    'does not listen on %s',
+    'does not listen on %s with the embedded database',
     (HOST) => {
       expect(blamed({ HOST })).toEqual(['HOST']);
-      expect(blamed({ HOST, DATABASE_URL: DATABASE, SANDBOX: 'true' })).toEqual(['HOST']);
+      expect(blamed({ HOST, DATABASE_URL: DATABASE, SANDBOX: 'true' })).toEqual([]);
       expect(blamed({ HOST, DATABASE_URL: DATABASE })).toEqual([]);
     },
   );
 
+  test.each([
+    [{}, true],
+    [{ HOST: '::1' }, true],
+    [{ DATABASE_URL: DATABASE, SANDBOX: 'true' }, true],
+    [{ DATABASE_URL: DATABASE, SANDBOX: 'true', HOST: '0.0.0.0' }, false],
+    [{ DATABASE_URL: DATABASE, SANDBOX: 'true', HOST: '192.0.2.1' }, false],
+    [{ DATABASE_URL: DATABASE, HOST: '127.0.0.1' }, false],
+  ])('calls CPOs on this machine only while nobody else reaches it: %j: %s', (env, calls) =>
+    expect(readConfig(env).callsLoopback).toBe(calls),
+  );
+
   test('outside it the service listens on every address', () =>
     expect(readConfig({ DATABASE_URL: DATABASE }).host).toBeUndefined());
+});
+
+describe('the addresses that CPOs are called from', () => {
+  test('are IP addresses and ranges', () =>
+    expect(readConfig({ EGRESS_ADDRESSES: '192.0.2.1, 198.51.100.0/28,2001:db8::/64' }).egressAddresses).toEqual([
+      '192.0.2.1',
+      '198.51.100.0/28',
+      '2001:db8::/64',
+    ]));
+
+  test.each(['cpo.example', '192.0.2.1,', '192.0.2.0/33', '<b>'])('are not %s', (EGRESS_ADDRESSES) =>
+    expect(blamed({ EGRESS_ADDRESSES })).toEqual(['EGRESS_ADDRESSES']),
+  );
 });

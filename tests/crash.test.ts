@@ -42,7 +42,7 @@ test('kill -9 between the unpair and the answer of the CPO loses nothing: it is 
 
   backend.answer = (res) => sendJson(res, 200, { message: 'ok' });
   // The lease of the call that died is over.
-  await observer.sql.query('update graphile_worker._private_jobs set run_at = now() where locked_at is null');
+  await observer.sql.query('update outbox set leased_until = now(), next_attempt_at = now()');
   const second = start();
   await backend.asked(2);
   await second.said(/CPO told of an unpairing/);

@@ -6,8 +6,7 @@ import { parse, parseAllDocuments } from 'yaml';
 import { settings } from '../src/config';
 import { projectFile, readContract } from '../src/contract';
 import { mayCall } from '../src/cpos/address';
-import { JOB_CONNECTIONS } from '../src/outbox/deliver';
-import { STOP_MS } from '../src/outbox/jobs-pool';
+import { STOP_MS } from '../src/outbox/deliver';
 import { CONNECTIONS, GRACE_MS } from '../src/service';
 import { faultsOf } from './kubernetes-schema';
 
@@ -199,7 +198,7 @@ describe('what no schema can say', () => {
   });
 
   test('the most replicas fit into the connections that PostgreSQL has by default', () => {
-    const perReplica = CONNECTIONS + 1 + JOB_CONNECTIONS;
+    const perReplica = CONNECTIONS + 1;
     const free = 100 - 3;
     const most = autoscaler.maxReplicas + deployment.spec.strategy.rollingUpdate.maxSurge;
     expect(most * perReplica).toBeLessThan(free);

@@ -67,6 +67,22 @@ describe('keeping house', () => {
     expect(await sql('select user_id from redemptions')).toEqual([{ user_id: 'young' }]);
   });
 
+  test('removes attempts to redeem after a day', async () => {
+    for (const [user, ago] of [
+      ['old', '1 day 1 minute'],
+      ['young', '23 hours'],
+    ])
+      await sql('insert into redemption_attempts (id, user_hash, began_at) values ($1, $2, now() - $3::interval)', [
+        randomUUID(),
+        Buffer.from(user ?? ''),
+        ago,
+      ]);
+    await keep();
+    expect(await sql(`select encode(user_hash, 'escape') as user from redemption_attempts`)).toEqual([
+      { user: 'young' },
+    ]);
+  });
+
   test('removes codes that ended a week ago without pairing, and no others', async () => {
     const cpo = await service.cpo();
     // Issued before any of them has ended, since who issues a code marks those that have.

@@ -27,7 +27,10 @@ let browser: Browser;
 beforeAll(async () => {
   starting = startBrowser();
   service = await startHarness();
-  elsewhere = await startHarness({ PUBLIC_URL: 'https://pairing.example/scsp' });
+  elsewhere = await startHarness({
+    PUBLIC_URL: 'https://pairing.example/scsp',
+    EGRESS_ADDRESSES: '192.0.2.1,198.51.100.0/28',
+  });
   ({ browser } = await starting);
 });
 afterAll(() => Promise.all([service?.stop(), elsewhere?.stop(), starting.then(({ stop }) => stop())]));
@@ -36,6 +39,12 @@ afterAll(() => Promise.all([service?.stop(), elsewhere?.stop(), starting.then(({
 function localUrl({ log }: Harness): string {
   return `http://127.0.0.1:${log.lines.find(({ message }) => message === 'listening')?.port}`;
 }
+
+test.each(['/', '/docs'])('%s names the addresses that CPOs are called from, where they are set', async (path) => {
+  const named = 'CPOs are called from these addresses: 192.0.2.1, 198.51.100.0/28.';
+  expect(await (await fetch(localUrl(elsewhere) + path)).text()).toContain(named);
+  expect(await (await fetch(localUrl(service) + path)).text()).not.toContain('are called from');
+});
 
 describe('the spec', () => {
   test('is served as YAML as it is in the repository', async () => {

@@ -23,6 +23,35 @@ test('V8 has the flag that the service sets: one that it does not know it passes
   expect(spawnSync(process.execPath, [`${flag}-of-another-v8`, '--eval', '']).status).not.toBe(0);
 });
 
+test('a proxy in the environment neither keeps the service from starting nor gets its calls', async () => {
+  const proxy = 'http://127.0.0.1:9';
+  const service = launch({
+    DATA_DIR: dataDir,
+    NODE_USE_ENV_PROXY: '1',
+    HTTP_PROXY: proxy,
+    HTTPS_PROXY: proxy,
+    http_proxy: proxy,
+    https_proxy: proxy,
+  });
+  const url = await service.url();
+  await service.said(/Stop: Ctrl-C/);
+  const { app, cpo } = JSON.parse(readFileSync(join(dataDir, 'sandbox.json'), 'utf8'));
+  const redeemed = await fetch(`${url}/v1/app/pairings`, {
+    method: 'POST',
+    headers: { Authorization: `Bearer ${app.token}`, 'Content-Type': 'application/json' },
+    body: JSON.stringify({
+      user_id: 'u',
+      charging_location_id: 'l',
+      cpo_id: cpo.id,
+      payload_protocol: 'ocpp2.0.1',
+      code: '200000',
+    }),
+  });
+  expect(redeemed.status).toBe(201);
+  service.child.kill('SIGTERM');
+  expect(await service.exited).toBe(0);
+});
+
 test('the sandbox starts with nothing set, and its two commands work as pasted, before and after a restart', async () => {
   let appToken: string | undefined;
   for (const _start of ['first', 'second']) {

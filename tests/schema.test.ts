@@ -8,7 +8,12 @@ let database: Awaited<ReturnType<typeof createTestDatabase>>;
 let source: DataSource;
 beforeEach(async () => {
   database = await createTestDatabase();
-  source = await new DataSource({ type: 'postgres', url: database.url, ...model }).initialize();
+  source = await new DataSource({
+    type: 'postgres',
+    url: database.url,
+    installExtensions: false,
+    ...model,
+  }).initialize();
 });
 afterEach(async () => {
   await source.destroy();

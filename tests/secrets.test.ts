@@ -280,7 +280,7 @@ beforeAll(async () => {
 
   for (const act of [codesOfAllKinds, tokensOfAllKinds, callsOfAllKinds, partings, commands, breakdowns]) await act();
   const tables = await query(
-    `select schemaname || '.' || tablename as name from pg_tables where schemaname in ('public', 'graphile_worker')`,
+    `select schemaname || '.' || tablename as name from pg_tables where schemaname = 'public'`,
   );
   for (const { name } of tables)
     rowsOfAllTables += (await query(`select t::text from ${name} t`)).map(({ t }) => t).join('\n');

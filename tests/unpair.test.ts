@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { retryTelling } from '../src/outbox/outbox';
+import { retryNotification } from '../src/outbox/outbox';
 import { answerStation, sendJson, startCpo } from './a-cpo';
 import { aStation, type Harness, startHarness, type TestCpo } from './harness';
 import { untilSo } from './until';
@@ -157,24 +157,20 @@ describe('for the customer', () => {
     const pause = async () =>
       (
         await service.sql.query(
-          `select pairing_id, extract(epoch from next_attempt_at - now())::float8 as seconds from outbox where cpo_id = $1`,
+          `select id, extract(epoch from next_attempt_at - now())::float8 as seconds from outbox where cpo_id = $1`,
           [backend.id],
         )
       ).rows[0];
-    const { pairing_id, seconds } = await pause();
+    const { id, seconds } = await pause();
     expect(seconds).toBeLessThan(1.5);
 
     const attempt = async (sql: string) => {
       const before = backend.received.length;
-      await service.sql.query(`update outbox set ${sql} where cpo_id = $1`, [backend.id]);
-      await service.sql.query(
-        `select graphile_worker.add_job('tell_cpo', json_build_object('pairingId', $1::text), job_key := $1::text)`,
-        [pairing_id],
-      );
+      await service.sql.query(`update outbox set ${sql}, next_attempt_at = now() where cpo_id = $1`, [backend.id]);
       await backend.asked(before + 1);
       for (;;) {
         const { rows } = await service.sql.query(
-          `select gave_up_at, attempts, next_attempt_at < now() + interval '19 seconds' or next_attempt_at > now() + interval '21 seconds' or gave_up_at is not null as settled from outbox where cpo_id = $1`,
+          `select leased_until is null as settled from outbox where cpo_id = $1`,
           [backend.id],
         );
         if (rows[0].settled) return;
@@ -191,7 +187,7 @@ describe('for the customer', () => {
     );
 
     backend.answer = (res) => sendJson(res, 200, {});
-    await retryTelling(service.operator, pairing_id);
+    await retryNotification(service.operator, id);
     await told({ cpo_id: backend.id, outcome: 'told' });
     await backend.down();
   });
@@ -244,17 +240,9 @@ describe('forgetting a user', () => {
     backend.answer = (res) => sendJson(res, 200, {});
     await told({ cpo_id: backend.id, outcome: 'told' });
 
-    const { rows: tables } = await service.sql.query(
-      `select tablename from pg_tables where schemaname in ('public', 'graphile_worker')`,
-    );
+    const { rows: tables } = await service.sql.query(`select tablename from pg_tables where schemaname = 'public'`);
     for (const { tablename } of tables) {
-      const schema =
-        tablename.startsWith('_private') || tablename === 'migrations'
-          ? tablename === 'migrations'
-            ? 'public'
-            : 'graphile_worker'
-          : 'public';
-      const { rows } = await service.sql.query(`select t::text as row from ${schema}.${tablename} t`);
+      const { rows } = await service.sql.query(`select t::text as row from ${tablename} t`);
       for (const { row } of rows) expect(row).not.toMatch(/secret/);
     }
     expect((await service.pair(cpo, (await service.code()).code, aStation(uid))).status).toBe(200);

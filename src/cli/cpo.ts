@@ -95,7 +95,7 @@ async function readCalling(
   options: { baseUrl?: string; outboundTokenStdin?: true },
 ): Promise<{ baseUrl: string | undefined; outboundToken: string | undefined }> {
   return {
-    baseUrl: options.baseUrl === undefined ? undefined : await readBaseUrl(options.baseUrl, config.sandbox),
+    baseUrl: options.baseUrl === undefined ? undefined : await readBaseUrl(options.baseUrl, config.callsLoopback),
     outboundToken: options.outboundTokenStdin ? await readToken(stdin) : undefined,
   };
 }

@@ -1,19 +1,26 @@
 import type { Command } from 'commander';
-import { listOutbox, retryTelling } from '../outbox/outbox';
+import { dropNotification, listOutbox, retryNotification } from '../outbox/outbox';
 import { withContext } from './database';
 import { answering, noun, type Shell, verb } from './verb';
 
 export function outboxCommands(program: Command, shell: Shell): void {
-  const outbox = noun(program, 'outbox', 'what CPOs have not been told yet');
+  const outbox = noun(program, 'outbox', 'unpairings that CPOs have not been notified of yet');
 
-  verb(outbox, 'list', 'lists unpairings that a CPO has not been told, the oldest first', 'scsp outbox list').action(
+  verb(
+    outbox,
+    'list',
+    'lists unpairings that a CPO has not been notified of, the oldest first',
+    'scsp outbox list',
+  ).action(
     answering(shell, (given) =>
       withContext(given, async ({ db }) => ({
         rows: (await listOutbox(db)).map((entry) => ({
-          id: entry.pairingId,
+          id: entry.id,
+          pairing_id: entry.pairingId ?? undefined,
           cpo_id: entry.cpoId,
           cpo: entry.cpoName,
-          uid: entry.uid,
+          uid: entry.uid ?? undefined,
+          request_id: entry.requestId ?? undefined,
           created_at: entry.createdAt.toISOString(),
           attempts: entry.attempts,
           next_attempt_at: entry.gaveUpAt === null ? entry.nextAttemptAt.toISOString() : undefined,
@@ -25,11 +32,19 @@ export function outboxCommands(program: Command, shell: Shell): void {
     ),
   );
 
-  verb(outbox, 'retry', 'tells again now, for seven more days', 'scsp outbox retry ID')
+  verb(outbox, 'retry', 'notifies again now, for seven more days', 'scsp outbox retry ID')
     .argument('<ID>', 'of `scsp outbox list`')
     .action(
       answering(shell, (given, id: string) =>
-        withContext(given, async (ctx) => ({ row: { id: (await retryTelling(ctx, id)).pairingId } })),
+        withContext(given, async (ctx) => ({ row: { id: (await retryNotification(ctx, id)).id } })),
+      ),
+    );
+
+  verb(outbox, 'drop', 'removes a notification, with the uid in it: the CPO is not notified', 'scsp outbox drop ID')
+    .argument('<ID>', 'of `scsp outbox list`')
+    .action(
+      answering(shell, (given, id: string) =>
+        withContext(given, async (ctx) => ({ row: { id: (await dropNotification(ctx, id)).id } })),
       ),
     );
 }

@@ -1,98 +1,100 @@
-import { BrokenCircuitError, ConsecutiveBreaker, circuitBreaker, handleAll, type IPolicy } from 'cockatiel';
-import { Agent, type Dispatcher, request } from 'undici';
-import type { Context } from '../context';
+import { Agent, request } from 'undici';
+import type { Chance, Context } from '../context';
 import type { OpenApiDocument } from '../contract';
 import { jsonValidator, type ValidateJson } from '../contract/validate-json';
 import { unescapePointer } from '../contract/validation-errors';
 import { JsonFault, parseJson } from '../json';
 import { type Fault, Problem, shownTo } from '../problems';
 import { type PayloadProtocol, protocolOf, type StationBody } from '../protocols';
+import { newSpan, type Origin, writeTraceparent } from '../trace-context';
 import { checkedLookup, ForbiddenAddress, literalAddress, mayCall } from './address';
+import { type Answer, answered, notFound, readAll, uidIn } from './answer';
+import type { CallOutcome, Circuits } from './circuit';
 import type { CallableCpo } from './cpos';
 
 const DEADLINE_MS = 10_000;
 const CONNECT_MS = 5_000;
-const ANSWER_LIMIT = 65_536;
-const FAILURES_TO_OPEN = 10;
-const OPEN_MS = 30_000;
 /** So many faults of an answer fit in a message. */
 const TOLD_FAULTS = 5;
 
-type Answer = { readonly status: number; readonly contentType: string; readonly bytes: Buffer };
+/** On whose behalf a CPO is called: the request, and the user by any name that is theirs alone. */
+export type Caller = { readonly origin: Origin; readonly user: string; readonly signal?: AbortSignal | undefined };
 
-/** What calls to CPOs share: connections, one circuit for each CPO, and the contract's view of their answers. */
+/** What calls to CPOs share: connections, circuits, and the contract's view of their answers. */
 export class CpoCalls {
   readonly #agent: Agent;
-  readonly #circuits = new Map<string, { policy: IPolicy; openedAt: number }>();
+  readonly #userAgent: string;
   /** Validates the body of an answer, as a CPO's own request is validated. */
   readonly validate: ValidateJson;
 
+  /** @param loopback whether this machine may be called, over http too */
   constructor(
-    readonly sandbox: boolean,
+    readonly loopback: boolean,
     document: OpenApiDocument,
+    readonly circuits: Circuits,
+    readonly chance: Chance,
   ) {
-    this.#agent = new Agent({ connect: { lookup: checkedLookup(sandbox), timeout: CONNECT_MS } });
+    // An agent of its own, which no proxy of the environment diverts.
+    this.#agent = new Agent({ connect: { lookup: checkedLookup(loopback), timeout: CONNECT_MS } });
+    this.#userAgent = `scsp-pairing/${document.info.version}`;
     this.validate = jsonValidator(document);
   }
 
   /**
-   * One POST, no redirect followed, never repeated.
-   * @throws Problem `cpo-failed` (no connection, too large), `cpo-timed-out`
+   * Sends one POST in the CPO's circuit. No redirect is followed, and nothing is repeated.
+   * @throws Problem `cpo-failed` (no connection, too large), `cpo-timed-out`, `unavailable` (circuit open: not called)
    */
-  async post(cpo: CallableCpo, path: string, body: unknown, stopping?: AbortSignal): Promise<Answer> {
+  async post(cpo: CallableCpo, path: string, body: unknown, caller: Caller): Promise<Answer> {
     const url = new URL(cpo.baseUrl + path);
     const literal = literalAddress(url);
-    if (literal !== undefined && !mayCall(literal, this.sandbox))
+    if (literal !== undefined && !mayCall(literal, this.loopback))
       throw new Problem('cpo-failed', { message: FORBIDDEN });
-    const deadline = AbortSignal.timeout(DEADLINE_MS);
+    const leave = this.circuits.enter(cpo.id, caller.user);
+    const cut = new AbortController();
+    let late = false;
+    const deadline = setTimeout(() => {
+      late = true;
+      cut.abort();
+    }, DEADLINE_MS);
+    const onStop = () => cut.abort();
+    caller.signal?.addEventListener('abort', onStop);
+    let outcome: CallOutcome = 'failed';
     try {
       const response = await request(url, {
         method: 'POST',
         dispatcher: this.#agent,
-        signal: stopping === undefined ? deadline : AbortSignal.any([deadline, stopping]),
-        headers: {
-          accept: 'application/json',
-          ...(cpo.token !== undefined && { authorization: `Bearer ${cpo.token}` }),
-          ...(body !== undefined && { 'content-type': 'application/json' }),
-        },
+        signal: cut.signal,
+        headers: this.#headers(cpo, body, caller.origin),
         body: body === undefined ? null : JSON.stringify(body),
       });
-      const contentType = String(response.headers['content-type'] ?? '');
-      return { status: response.statusCode, contentType, bytes: await readAll(response.body) };
+      const bytes = await readAll(response.body);
+      if (response.statusCode < 500) outcome = 'answered';
+      return { status: response.statusCode, headers: response.headers, bytes };
     } catch (cause) {
+      if (cause instanceof Problem) outcome = 'answered';
+      else if (!late && (cause instanceof ForbiddenAddress || caller.signal?.aborted)) outcome = 'unknown';
       if (cause instanceof Problem) throw cause;
-      if (deadline.aborted) throw new Problem('cpo-timed-out', { cause });
+      if (late) throw new Problem('cpo-timed-out', { cause });
+      if (caller.signal?.aborted) throw new Problem('cpo-failed', { message: STOPPED, cause });
       const message = cause instanceof ForbiddenAddress ? FORBIDDEN : 'The CPO could not be reached.';
       throw new Problem('cpo-failed', { message, cause });
+    } finally {
+      leave(outcome);
+      clearTimeout(deadline);
+      caller.signal?.removeEventListener('abort', onStop);
     }
   }
 
-  /** Runs a call in the CPO's circuit, which opens when ten in a row throw. */
-  async inCircuit<T>(cpoId: string, call: () => Promise<T>): Promise<T> {
-    const circuit = this.#circuits.get(cpoId) ?? this.#newCircuit(cpoId);
-    try {
-      return await circuit.policy.execute(call);
-    } catch (error) {
-      if (!(error instanceof BrokenCircuitError)) throw error;
-      const left = Math.ceil((circuit.openedAt + OPEN_MS - performance.now()) / 1000);
-      throw new Problem('unavailable', {
-        message: 'The CPO does not answer at the moment, please try again later.',
-        headers: { 'Retry-After': String(Math.max(1, left)) },
-      });
-    }
-  }
-
-  #newCircuit(cpoId: string) {
-    const policy = circuitBreaker(handleAll, {
-      halfOpenAfter: OPEN_MS,
-      breaker: new ConsecutiveBreaker(FAILURES_TO_OPEN),
-    });
-    const circuit = { policy, openedAt: 0 };
-    policy.onBreak(() => {
-      circuit.openedAt = performance.now();
-    });
-    this.#circuits.set(cpoId, circuit);
-    return circuit;
+  #headers(cpo: CallableCpo, body: unknown, { requestId, trace }: Origin): Record<string, string> {
+    return {
+      accept: 'application/json',
+      'accept-encoding': 'identity',
+      'user-agent': this.#userAgent,
+      'x-request-id': requestId,
+      traceparent: writeTraceparent(newSpan(this.chance, trace)),
+      ...(cpo.token !== undefined && { authorization: `Bearer ${cpo.token}` }),
+      ...(body !== undefined && { 'content-type': 'application/json' }),
+    };
   }
 
   close(): Promise<void> {
@@ -100,63 +102,63 @@ export class CpoCalls {
   }
 }
 
+const STOPPED = 'The service stopped before the CPO answered.';
 const FORBIDDEN = "The CPO's address is private or special and is not called.";
 
-async function readAll(body: Dispatcher.ResponseData['body']): Promise<Buffer> {
-  const chunks: Buffer[] = [];
-  let size = 0;
-  for await (const chunk of body) {
-    size += chunk.length;
-    // Leaving the loop destroys the stream, and with it the connection.
-    if (size > ANSWER_LIMIT)
-      throw new Problem('cpo-failed', { message: `The CPO's answer is larger than ${ANSWER_LIMIT} bytes.` });
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks);
-}
+/** A station as its protocol reads it, or why the CPO's answer was not taken, with the uid that could be read in it. */
+export type StationAnswer =
+  | { readonly body: StationBody }
+  | { readonly refused: Problem; readonly uid: string | undefined };
 
 /**
  * Asks a CPO which station one of its codes stands for (contract, section 5).
- * @returns the checked member of the answer, to be read by the protocol
- * @throws Problem `incorrect-code`, `cpo-failed`, `cpo-timed-out`, `unavailable` (circuit open)
+ * @throws Problem `incorrect-code`, `cpo-failed`, `cpo-timed-out`, `unavailable` (circuit open: not called)
  */
 export async function askStation(
   ctx: Context,
   cpo: CallableCpo,
   payloadProtocol: PayloadProtocol,
   code: string,
-): Promise<StationBody> {
+  caller: Caller,
+): Promise<StationAnswer> {
+  const secrets = [code, cpo.token ?? ''].filter((secret) => secret !== '');
   try {
-    const answer = await ctx.calls.inCircuit(cpo.id, async () => {
-      const received = await ctx.calls.post(cpo, `/v1/cpo/${payloadProtocol}/pair`, { code });
-      if (received.status >= 500) throw answered(received.status);
-      return received;
-    });
-    if (answer.status === 404) throw new Problem('incorrect-code');
+    const answer = await ctx.calls.post(cpo, `/v1/cpo/${payloadProtocol}/pair`, { code }, caller);
+    if (answer.status === 404) throw notFound(answer);
     if (answer.status !== 200) throw answered(answer.status);
-    const secrets = [code, cpo.token ?? ''].filter((secret) => secret !== '');
-    return readStation(ctx, payloadProtocol, answer, secrets);
+    const read = readStation(ctx, payloadProtocol, answer, secrets);
+    if (!(read instanceof Problem)) return { body: read };
+    logFailure(ctx, cpo, payloadProtocol, caller, read);
+    const uid = uidIn(answer.bytes);
+    return { refused: read, uid: tells(uid, secrets) ? undefined : uid };
   } catch (error) {
     if (error instanceof Problem && error.type !== 'incorrect-code')
-      ctx.events.cpoCallFailed(cpo.id, payloadProtocol, error.message);
+      logFailure(ctx, cpo, payloadProtocol, caller, error);
     throw error;
   }
 }
 
+function logFailure(ctx: Context, cpo: CallableCpo, payloadProtocol: string, { origin }: Caller, problem: Problem) {
+  ctx.events.cpoCallFailed({ cpo_id: cpo.id, payload_protocol: payloadProtocol }, origin, problem.message);
+}
+
 /** A careless backend repeats what it is told: neither our token nor the code gets from there into an answer or the log. */
 const tells = (text: unknown, secrets: readonly string[]) => secrets.some((secret) => String(text).includes(secret));
-
-const answered = (status: number) => new Problem('cpo-failed', { message: `The CPO answered ${status}.` });
 
 function readStation(
   ctx: Context,
   payloadProtocol: PayloadProtocol,
   answer: Answer,
   secrets: readonly string[],
-): StationBody {
+): StationBody | Problem {
   const protocol = protocolOf(payloadProtocol);
-  if (!/^application\/json\s*(;|$)/i.test(answer.contentType))
-    throw new Problem('cpo-failed', { message: 'The CPO answered 200 with something that is not application/json.' });
+  const encoding = String(answer.headers['content-encoding'] ?? 'identity');
+  if (encoding.toLowerCase() !== 'identity')
+    return new Problem('cpo-failed', {
+      message: `The CPO answered 200 with Content-Encoding ${tells(encoding, secrets) ? '' : encoding.slice(0, 20)}, which we do not accept: we send Accept-Encoding: identity.`,
+    });
+  if (!/^application\/json\s*(;|$)/i.test(String(answer.headers['content-type'])))
+    return new Problem('cpo-failed', { message: 'The CPO answered 200 with something that is not application/json.' });
   try {
     const json = parseJson(answer.bytes);
     // Of an object only its kind is shown, and a member `toString` would break its conversion to a string.
@@ -164,11 +166,11 @@ function readStation(
     const faults = [...ctx.calls.validate(protocol.answerSchema, json, hides), ...protocol.faults(json)];
     // Checked against the schema of this very protocol's answer.
     if (faults.length === 0) return json as StationBody;
-    throw faulty(faults);
+    return faulty(faults);
   } catch (error) {
     if (!(error instanceof JsonFault)) throw error;
     const { pointer, message } = error.fault;
-    throw faulty([{ pointer: tells(unescapePointer(pointer), secrets) ? '' : pointer, message }]);
+    return faulty([{ pointer: tells(unescapePointer(pointer), secrets) ? '' : pointer, message }]);
   }
 }
 
@@ -179,16 +181,17 @@ function faulty(faults: readonly Fault[]): Problem {
 }
 
 /**
- * Tells a CPO that a station of its is no longer paired; 404 counts as told (contract, section 6).
- * @throws Problem `cpo-failed`, `cpo-timed-out`
+ * Notifies a CPO that a station of its is no longer paired; what it does not know (404, 410) it need not be told.
+ * @throws Problem `cpo-failed`, `cpo-timed-out`, `unavailable` (circuit open: not called)
  */
-export async function tellUnpaired(
+export async function notifyUnpaired(
   ctx: Context,
   cpo: CallableCpo,
   payloadProtocol: string,
   uid: string,
+  caller: Caller,
 ): Promise<void> {
   const path = `/v1/cpo/${protocolOf(payloadProtocol).unpairSegment}/${encodeURIComponent(uid)}/unpair`;
-  const { status } = await ctx.calls.post(cpo, path, undefined, ctx.stopping);
-  if (status !== 200 && status !== 404) throw answered(status);
+  const { status } = await ctx.calls.post(cpo, path, undefined, caller);
+  if ((status < 200 || status > 299) && status !== 404 && status !== 410) throw answered(status);
 }

@@ -49,7 +49,8 @@ export type AuditAction =
   | 'token.issue'
   | 'token.rotate'
   | 'token.revoke'
-  | 'outbox.retry';
+  | 'outbox.retry'
+  | 'outbox.drop';
 
 /**
  * CTE `audited`: writes what the CTE `changed (id, …)` has changed into the trail, in the same commit; where nothing was

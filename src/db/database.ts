@@ -38,6 +38,8 @@ export function describe(url: string, model: DatabaseModel, extra: object): Data
     entities: model.entities,
     migrations: model.migrations,
     migrationsTransactionMode: 'all',
+    // PostgreSQL makes UUIDs by itself.
+    installExtensions: false,
     applicationName: APPLICATION,
     // Silent: the console is for lines of JSON, and what fails is thrown as well.
     logger: 'debug',
@@ -116,19 +118,22 @@ export async function preparedRows<Row extends object>(
 
 /**
  * A short transaction; inside, only its own handle is used. It may be begun again, so it changes nothing but rows.
+ * @param isolation where the database's default, which may be stricter, will not do
  * @throws Problem `unavailable` when the database cannot answer now
  */
-export async function transaction<T>(db: Database, work: (tx: EntityManager) => Promise<T>): Promise<T> {
+export async function transaction<T>(
+  db: Database,
+  work: (tx: EntityManager) => Promise<T>,
+  isolation?: 'READ COMMITTED',
+): Promise<T> {
   let thrown: unknown;
   try {
-    return await untilSettled(() =>
-      db.transaction((tx) =>
-        work(tx).catch((error: unknown) => {
-          thrown = error;
-          throw error;
-        }),
-      ),
-    );
+    const run = (tx: EntityManager) =>
+      work(tx).catch((error: unknown) => {
+        thrown = error;
+        throw error;
+      });
+    return await untilSettled(() => (isolation ? db.transaction(isolation, run) : db.transaction(run)));
   } catch (error) {
     throw error === thrown ? error : unavailableOr(error);
   }

@@ -35,7 +35,7 @@ export async function grantService(owner: QueryRunner, role: string): Promise<vo
     throw new RangeError(
       `the role ${role} of DATABASE_URL may do all that MIGRATION_DATABASE_URL's may: it must be a lesser one`,
     );
-  const grants = [...(await ofOurs(owner, role)), ...(await ofTheJobQueue(owner, role))];
+  const grants = await grantsOf(owner, role);
   await owner.startTransaction();
   try {
     for (const grant of grants) await owner.query(grant);
@@ -49,7 +49,7 @@ export async function grantService(owner: QueryRunner, role: string): Promise<vo
     throw new RangeError(`the role ${role} of DATABASE_URL must not be allowed to create in the schema public`);
 }
 
-async function ofOurs(owner: QueryRunner, role: string): Promise<string[]> {
+async function grantsOf(owner: QueryRunner, role: string): Promise<string[]> {
   const [{ database, connects }] = await owner.query(
     `select current_database() as database, has_database_privilege($1, current_database(), 'connect') as connects`,
     [role],
@@ -63,26 +63,5 @@ async function ofOurs(owner: QueryRunner, role: string): Promise<string[]> {
     `revoke all on all tables in schema public from ${to}`,
     ...Object.entries(TABLE_RIGHTS).map(([table, rights]) => `grant ${rights} on public.${quoted(table)} to ${to}`),
     `grant execute on all functions in schema public to ${to}`,
-  ];
-}
-
-/** It shows the rows of its tables to their owner alone, unless a policy says otherwise. */
-async function ofTheJobQueue(owner: QueryRunner, role: string): Promise<string[]> {
-  const tables: { name: string; secured: boolean; open: boolean }[] = await owner.query(
-    `select relname as name, relrowsecurity as secured,
-       exists (select from pg_policy p where p.polrelid = c.oid and p.polname = $1) as open
-     from pg_class c where relnamespace = 'graphile_worker'::regnamespace and relkind = 'r'`,
-    [role],
-  );
-  const to = quoted(role);
-  return [
-    `grant usage on schema graphile_worker to ${to}`,
-    `grant execute on all functions in schema graphile_worker to ${to}`,
-    ...tables.flatMap(({ name, secured, open }) => {
-      const table = `graphile_worker.${quoted(name)}`;
-      if (!secured) return [`grant select on ${table} to ${to}`];
-      const policy = `create policy ${to} on ${table} to ${to} using (true) with check (true)`;
-      return [`grant select, insert, update, delete on ${table} to ${to}`, ...(open ? [] : [policy])];
-    }),
   ];
 }

@@ -1,4 +1,3 @@
-import { Pool } from 'pg';
 import { type Database, type DatabaseModel, describe, openDatabase, rows, stateOf } from './database';
 import { grantService } from './grants';
 import { requireServer } from './require-server';
@@ -6,7 +5,6 @@ import { withSession } from './session';
 
 /** Any number, the same for all replicas: the advisory lock under which migrations run. */
 const MIGRATION_LOCK = 7_305_001;
-const READ_ONLY = '25006';
 const NO_RIGHT = '42501';
 
 /** A database that lacks migrations of this version. */
@@ -23,16 +21,12 @@ export class NotMigrated extends RangeError {
  * @throws RangeError when the service cannot work with the database, before anything is changed
  */
 export async function migrate(url: string, model: DatabaseModel, serviceRole?: string): Promise<number> {
-  const patientUrl = patient(url);
-  const db = await describe(patientUrl, model, { max: 2, connectionTimeoutMillis: 5_000 }).initialize();
+  const db = await describe(patient(url), model, { max: 2, connectionTimeoutMillis: 5_000 }).initialize();
   const lock = db.createQueryRunner();
   try {
     await requireServer(db);
     await lock.query('select pg_advisory_lock($1)', [MIGRATION_LOCK]);
     const done = (await db.runMigrations()).length;
-    // The job queue of the outbox keeps its own tables, in a schema of its own.
-    const jobs = await import('graphile-worker');
-    await jobs.runMigrations({ connectionString: patientUrl });
     if (serviceRole !== undefined) await grantService(lock, serviceRole);
     return done;
   } catch (cause) {
@@ -56,7 +50,7 @@ export async function lacksMigrations(db: Database): Promise<boolean> {
 }
 
 /**
- * Refuses a database that lacks migrations, the job queue's included, and changes nothing.
+ * Refuses a database that lacks migrations, and changes nothing.
  * @throws NotMigrated, or what the driver throws when the database is away
  */
 export async function requireMigrated(url: string, model: DatabaseModel): Promise<void> {
@@ -65,19 +59,5 @@ export async function requireMigrated(url: string, model: DatabaseModel): Promis
     if (await lacksMigrations(db)) throw new NotMigrated();
   } finally {
     await db.destroy();
-  }
-  // The job queue does not tell; it migrates what it finds behind, and fails at that where it may only read.
-  const jobs = await import('graphile-worker');
-  const pool = new Pool({ connectionString: url, max: 1, connectionTimeoutMillis: 5_000 });
-  // Lost connections show in the statement; the job queue wants to see that somebody listens.
-  pool.on('error', () => undefined).on('connect', (client) => client.on('error', () => undefined));
-  try {
-    await pool.query('set default_transaction_read_only = on');
-    await jobs.runMigrations({ pgPool: pool, concurrency: 1, logger: new jobs.Logger(() => () => undefined) });
-  } catch (cause) {
-    if (![READ_ONLY, NO_RIGHT].includes(stateOf(cause) ?? '')) throw cause;
-    throw new NotMigrated('', { cause });
-  } finally {
-    await pool.end();
   }
 }

@@ -64,8 +64,9 @@ export function pageHandlers(
   const { publicUrl } = ctx.config;
   const servers = publicUrl === undefined ? contract.document.servers : [{ url: publicUrl }];
   const json = JSON.stringify({ ...contract.document, servers });
-  const home = homePage(ctx.config.securityContact);
-  const docs = docsPage();
+  const { securityContact, egressAddresses } = ctx.config;
+  const home = homePage(securityContact, egressAddresses);
+  const docs = docsPage(egressAddresses);
   const security = securityTxt(ctx);
   return {
     specYaml: (_req, res) => void res.type('application/yaml').send(contract.text),
@@ -122,7 +123,12 @@ ${body}
 `;
 }
 
-function homePage(securityContact: string): Html {
+function egress(addresses: readonly string[]): Html {
+  if (addresses.length === 0) return html``;
+  return html`<p>CPOs are called from these addresses: ${addresses.join(', ')}.</p>`;
+}
+
+function homePage(securityContact: string, egressAddresses: readonly string[]): Html {
   const entries = Object.entries(problems).map(
     ([type, [status, title, message]]) => html`
 <li><span class="status">${status}</span> <a href="problems/${type}">${title}</a> <span class="quiet">${message}</span></li>`,
@@ -139,6 +145,7 @@ A person types a short code, and the SCSP and the Charge Point Operator (CPO) kn
 <li><a href="docs">Documentation</a>: every operation, to read and to try out</li>
 <li><a href="openapi.yaml">openapi.yaml</a> and <a href="openapi.json">openapi.json</a>: the contract, for tools</li>
 </ul>
+${egress(egressAddresses)}
 <h2>Problems</h2>
 <p>Every error names its <code>type</code>, which is one of these pages.</p>
 <ul class="problems">${entries}
@@ -169,11 +176,11 @@ function problemPage(type: ProblemType): Html {
   );
 }
 
-function docsPage(): Html {
+function docsPage(egressAddresses: readonly string[]): Html {
   return layout(
     './',
     'SCSP pairing: documentation',
-    html`<main id="swagger-ui"><noscript>This page needs JavaScript; <a href="openapi.yaml">openapi.yaml</a> does not.</noscript></main>
+    html`${egress(egressAddresses)}<main id="swagger-ui"><noscript>This page needs JavaScript; <a href="openapi.yaml">openapi.yaml</a> does not.</noscript></main>
 <script src="docs/swagger-ui-bundle.js"></script>
 <script src="docs/docs.js"></script>`,
     html`<link rel="stylesheet" href="docs/swagger-ui.css">`,

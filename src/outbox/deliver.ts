@@ -1,102 +1,184 @@
-import { Logger, type Runner, run } from 'graphile-worker';
 import type { Context } from '../context';
-import { rows } from '../db/database';
-import { openJobsPool } from './jobs-pool';
-import { TELL_CPO, type Telling } from './outbox';
+import { rows, transaction } from '../db/database';
+import { DeliveryEngine } from '../delivery/engine';
+import { Problem } from '../problems';
+import { hashSubject } from '../secrets';
+import { newSpan, type Origin, readTraceparent } from '../trace-context';
+import { OUTBOX_CHANNEL, type Unpaired } from './outbox';
 
-const AT_ONCE = 4;
-/** Of the database: one for each call, and one that listens. */
-export const JOB_CONNECTIONS = AT_ONCE + 1;
+/** Calls to one CPO at a time, by all replicas together. */
+const CALLS_PER_CPO = 2;
 /** Longer than a call may take: when a process dies in the middle of one, the next attempt comes by itself. */
 const LEASE_SECONDS = 20;
 const LONGEST_PAUSE_SECONDS = 3_600;
 const GIVE_UP_AFTER = `interval '7 days'`;
 
-const job = (runAt: string) =>
-  `graphile_worker.add_job('${TELL_CPO}', json_build_object('pairingId', pairing_id), job_key := pairing_id::text, run_at := ${runAt})`;
+/** On a stop, of which calls in flight get the first part. */
+export const STOP_MS = 5_000;
+const LIMITS = { calls: 256, pollMs: 1_000, finishMs: 2_000, stopMs: STOP_MS };
 
-const CLAIM = `
-with due as (
-  update outbox set attempts = attempts + 1, next_attempt_at = now() + make_interval(secs => ${LEASE_SECONDS})
-  where pairing_id = $1 and gave_up_at is null
-  returning *
-)
-select pairing_id as "pairingId", cpo_id as "cpoId", payload_protocol as "payloadProtocol", uid,
-  (select count(*) from pairings p where p.station_uid = lower(due.uid collate "C") and p.ended_at is null and p.cpo_id = due.cpo_id)::int as "pairedAgain",
-  ${job('next_attempt_at')} is not null as leased
-from due`;
-
-/** From 1 s, doubled each time, to 1 h; after 7 days it is given up and stays visible. */
-const POSTPONE = `
-with postponed as (
-  update outbox set last_error = $2,
-    gave_up_at = case when now() > created_at + ${GIVE_UP_AFTER} then now() end,
-    next_attempt_at = now() + make_interval(secs => least(${LONGEST_PAUSE_SECONDS}, 2 ^ least(attempts - 1, 20)))
-  where pairing_id = $1
-  returning *
-)
-select gave_up_at as "gaveUpAt",
-  case when gave_up_at is null then ${job('next_attempt_at')} is not null
-    else graphile_worker.remove_job(pairing_id::text) is not null end as scheduled
-from postponed`;
-
-const SETTLE = `
-with told as (
-  delete from outbox where pairing_id = $1 returning pairing_id, cpo_id
-), event as (
-  insert into events (id, type, pairing_id, cpo_id) select $2, $3, pairing_id, cpo_id from told
-)
-select graphile_worker.remove_job(pairing_id::text) is not null as removed from told`;
+/** Any number: the advisory lock under which one replica at a time claims. */
+const CLAIM_LOCK = 7_305_007;
 
 /**
- * Tells CPOs what the outbox holds, at least once each (contract, section 6). The job that wakes us is kept until the
- * CPO has answered: it is put off for a lease before the call, so that no crash can lose it.
- * @param call tells one CPO, and throws when it was not told
+ * Leases what is due: of each CPO the longest due, so many that not more than two of its rows are leased. CPOs without
+ * any call in flight come first, so that a few that are silent leave room for all others.
+ *
+ * | step    | reads                                                                      |
+ * |---------|----------------------------------------------------------------------------|
+ * | target  | each CPO that something waits for, one step in `outbox_due_idx` for each   |
+ * | due     | per CPO: its leases, then at most two rows from the beginning of its range |
+ * | claimed | the rows, by their keys                                                    |
+ *
+ * Leases of other replicas are seen because CLAIM_LOCK is taken by a statement before, and this one's snapshot is newer.
  */
-export async function startDelivery(
-  ctx: Context,
-  databaseUrl: string,
-  call: (telling: Telling) => Promise<void>,
-): Promise<{ stop(): Promise<void> }> {
-  const jobs = openJobsPool(databaseUrl, JOB_CONNECTIONS);
-  const runner: Runner = await run({
-    pgPool: jobs.pool,
-    concurrency: AT_ONCE,
-    pollInterval: 500,
-    noHandleSignals: true,
-    logger: new Logger(() => (level, message) => {
-      if (level === 'error' || level === 'warning') ctx.log.warn('outbox', { reason: message });
-    }),
-    taskList: { [TELL_CPO]: (payload) => tell(ctx, call, Object(payload).pairingId) },
-  });
-  let stopped: Promise<void> | undefined;
-  const ended = (reason: unknown) => stopped ?? ctx.log.error('outbox stopped', { reason: String(reason) });
-  runner.promise.then(ended, ended);
-  const stop = () => jobs.close(runner.stop().catch(() => undefined));
+const CLAIM = `
+with recursive target as (
+  (select cpo_id from outbox where gave_up_at is null and cpo_id <> all ($2::uuid[]) order by cpo_id limit 1)
+  union all
+  select (select o.cpo_id from outbox o
+    where o.gave_up_at is null and o.cpo_id > t.cpo_id and o.cpo_id <> all ($2::uuid[]) order by o.cpo_id limit 1)
+  from target t where t.cpo_id is not null
+), due as (
+  select o.id
+  from target t
+  cross join lateral (
+    select count(*)::int as leased from outbox where cpo_id = t.cpo_id and leased_until > now()
+  ) l
+  cross join lateral (
+    select id, next_attempt_at, row_number() over (order by next_attempt_at) as nth
+    from (
+      select id, next_attempt_at from outbox
+      where cpo_id = t.cpo_id and gave_up_at is null and next_attempt_at <= now()
+      order by next_attempt_at limit greatest(${CALLS_PER_CPO} - l.leased, 0)
+      for update skip locked
+    ) first
+  ) o
+  order by l.leased + o.nth, o.next_attempt_at
+  limit $1
+), claimed as (
+  update outbox o
+  set attempts = attempts + 1, next_attempt_at = now() + lease.time, leased_until = now() + lease.time
+  from due, (select make_interval(secs => ${LEASE_SECONDS}) as time) lease
+  where o.id = due.id
+  returning o.*
+)
+select c.id, c.attempts, c.pairing_id as "pairingId", c.cpo_id as "cpoId", c.payload_protocol as "payloadProtocol",
+  c.uid, c.traceparent, p.user_id as "userId",
+  exists (
+    select from pairings again
+    where again.station_uid = lower(c.uid collate "C") and again.ended_at is null and again.cpo_id = c.cpo_id
+  ) as "pairedAgain"
+from claimed c left join pairings p on p.id = c.pairing_id`;
+
+/**
+ * From 1 s, doubled each time, to 1 h; after 7 days it is given up and stays visible. Then the uid is kept only where
+ * the user is known: the lock makes a user who is being forgotten be waited for. `attempts` tells whether the lease is
+ * still ours.
+ */
+const POSTPONE = `
+with known as (
+  select p.id from pairings p join outbox o on o.pairing_id = p.id
+  where o.id = $1 and p.user_id is not null for share of p
+), postponed as (
+  update outbox o set last_error = $3, leased_until = null,
+    gave_up_at = case when late.is_late then now() end,
+    uid = case when late.is_late and not exists (select from known) then null else o.uid end,
+    next_attempt_at = now() + make_interval(secs => least(${LONGEST_PAUSE_SECONDS}, 2 ^ least(o.attempts - 1, 20)))
+  from (select id, now() > created_at + ${GIVE_UP_AFTER} as is_late from outbox where id = $1) late
+  where o.id = late.id and o.attempts = $2
+  returning o.gave_up_at
+)
+select gave_up_at as "gaveUpAt" from postponed`;
+
+/** Nobody was called: it was no attempt. */
+const PUT_BACK = `
+with put_back as (
+  update outbox set attempts = attempts - 1, leased_until = null, next_attempt_at = now() + make_interval(secs => $3)
+  where id = $1 and attempts = $2 returning id
+)
+select id from put_back`;
+
+const SETTLE = `
+with settled as (
+  delete from outbox where id = $1 returning pairing_id, cpo_id
+), event as (
+  insert into events (id, type, pairing_id, cpo_id) select $2, $3, pairing_id, cpo_id from settled
+)
+select from settled`;
+
+type Claimed = Unpaired & {
+  readonly id: string;
+  readonly pairingId: string | null;
+  readonly attempts: number;
+  readonly traceparent: string | null;
+  readonly userId: string | null;
+  readonly pairedAgain: boolean;
+};
+
+/** A notification on its way. `user` stands for the customer in the CPO's circuit; unknown ones are one together. */
+export type Delivery = Unpaired & { readonly origin: Origin; readonly user: string };
+
+/** Notifies one CPO, and throws when it was not notified: Problem `unavailable` when it was not called either. */
+export type NotifyCpo = (delivery: Delivery, signal: AbortSignal) => Promise<void>;
+
+/** Notifies CPOs of what the outbox holds, at least once each (contract, section 6). */
+export function startDelivery(ctx: Context, notify: NotifyCpo): { stop(): Promise<void> } {
+  const engine = new DeliveryEngine<Delivery & Claimed>(
+    'outbox',
+    ctx.log,
+    {
+      claim: async (count) => (await claim(ctx, count)).map((claimed) => ({ ...claimed, ...fromThere(ctx, claimed) })),
+      async call(delivery, signal) {
+        if (signal.aborted) throw new Problem('unavailable');
+        if (!delivery.pairedAgain) await notify(delivery, signal);
+      },
+      delivered: (delivery) => settle(ctx, delivery),
+      failed: (delivery, error) => postpone(ctx, delivery, error),
+    },
+    LIMITS,
+  );
+  const forget = ctx.bell.on(OUTBOX_CHANNEL, () => engine.wake());
+  engine.start();
   return {
     stop() {
-      stopped ??= stop();
-      return stopped;
+      forget();
+      return engine.stop();
     },
   };
 }
 
-async function tell(ctx: Context, call: (telling: Telling) => Promise<void>, pairingId: string): Promise<void> {
-  const [due] = await rows<Telling & { pairedAgain: number }>(ctx.db, CLAIM, [pairingId]);
-  if (due === undefined) return;
-  if (due.pairedAgain > 0) return settle(ctx, due, 'cpo.not-told');
-  try {
-    await call(due);
-  } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
-    const [postponed] = await rows<{ gaveUpAt: Date | null }>(ctx.db, POSTPONE, [pairingId, reason]);
-    ctx.events.cpoNotTold(pairingId, due.cpoId, reason, postponed?.gaveUpAt != null);
-    return;
-  }
-  await settle(ctx, due, 'cpo.told');
+function claim(ctx: Context, count: number): Promise<Claimed[]> {
+  const work = async (tx: Parameters<Parameters<typeof transaction>[1]>[0]) => {
+    await rows(tx, 'select pg_advisory_xact_lock($1)', [CLAIM_LOCK]);
+    return rows<Claimed>(tx, CLAIM, [count, ctx.calls.circuits.refusing()]);
+  };
+  return transaction(ctx.db, work, 'READ COMMITTED');
 }
 
-async function settle(ctx: Context, due: Telling, event: 'cpo.told' | 'cpo.not-told'): Promise<void> {
-  await rows(ctx.db, SETTLE, [due.pairingId, ctx.chance.uuid(), event]);
-  ctx.events.cpoTold(due.pairingId, due.cpoId, event === 'cpo.told' ? 'told' : 'paired again');
+/** Each call is a request of its own, in the trace of the one that the notification comes from. */
+function fromThere(ctx: Context, { traceparent, userId }: Claimed): Pick<Delivery, 'origin' | 'user'> {
+  return {
+    origin: { requestId: ctx.chance.requestId(), trace: newSpan(ctx.chance, readTraceparent(traceparent)) },
+    user: userId === null ? '' : hashSubject(ctx.keys, 'user', userId).toString('hex'),
+  };
+}
+
+async function postpone(
+  ctx: Context,
+  { id, attempts, ...delivery }: Delivery & Claimed,
+  error: unknown,
+): Promise<void> {
+  if (error instanceof Problem && error.type === 'unavailable') {
+    await rows(ctx.db, PUT_BACK, [id, attempts, Number(error.headers['Retry-After'] ?? 1)]);
+    return;
+  }
+  const reason = error instanceof Error ? error.message : String(error);
+  const [postponed] = await rows<{ gaveUpAt: Date | null }>(ctx.db, POSTPONE, [id, attempts, reason]);
+  ctx.events.cpoNotTold(delivery, reason, postponed?.gaveUpAt != null);
+}
+
+async function settle(ctx: Context, { id, pairedAgain, ...delivery }: Delivery & Claimed): Promise<void> {
+  await rows(ctx.db, SETTLE, [id, ctx.chance.uuid(), pairedAgain ? 'cpo.not-told' : 'cpo.told']);
+  ctx.events.cpoTold(delivery, pairedAgain ? 'paired again' : 'told');
 }

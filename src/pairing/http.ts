@@ -6,12 +6,13 @@ import { type PayloadProtocol, protocolOf, type StationBody } from '../protocols
 import { writePairing } from '../stations/http';
 import { callerOf, cpoOf } from '../tokens/caller';
 import { expiryWarning } from '../tokens/expiry';
+import type { Origin } from '../trace-context';
 import { stillAllowed, unlessRefused } from '../waiting';
 import { type Attempt, listAttempts, statusOf } from './attempts';
 import { doOnce, REPLAYED, readIdempotencyKey } from './idempotency';
 import { limitsOf } from './limits';
 import { createPair } from './pair';
-import { redeem } from './redeem';
+import { createRedeem } from './redeem';
 import { forgetUser, unpairByCpo, unpairForCustomer } from './unpair';
 
 const UNPAIRED = { message: 'Charging station successfully unpaired.' };
@@ -33,6 +34,7 @@ export function pairingHandlers(
   | 'forgetUser'
 > {
   const pair = createPair(ctx);
+  const redeem = createRedeem(ctx);
   const pairIn = async (payloadProtocol: PayloadProtocol, body: StationBody & { code: string }, res: Response) => {
     const protocol = protocolOf(payloadProtocol);
     const station = protocol.read(body);
@@ -92,8 +94,10 @@ export function pairingHandlers(
         cpoId: body.cpo_id,
         payloadProtocol: body.payload_protocol,
         code: body.code,
+        origin: originOf(res),
+        stillAllowed: () => stillAllowed(res),
       };
-      const paired = await redeem(ctx, request, () => stillAllowed(res)).catch(unlessRefused(res));
+      const paired = await redeem(request).catch(unlessRefused(res));
       const location = `/v1/app/charging-stations/${encodeURIComponent(paired.station.uid)}`;
       res.status(201).location(location).json(writePairing(paired));
     },
@@ -102,16 +106,18 @@ export function pairingHandlers(
     unpairEvse: unpair,
 
     async unpairForCustomer(req, res) {
-      await unpairForCustomer(ctx, req.params.uid);
+      await unpairForCustomer(ctx, req.params.uid, originOf(res));
       res.json(UNPAIRED);
     },
 
     async forgetUser(req, res) {
-      await forgetUser(ctx, req.params.user_id);
+      await forgetUser(ctx, req.params.user_id, originOf(res));
       res.status(204).end();
     },
   };
 }
+
+const originOf = (res: Response): Origin => res.locals.origin;
 
 function writeAttempt(attempt: Attempt): Schemas['Attempt'] {
   return {

@@ -1,11 +1,14 @@
 import type { Context } from '../context';
 import { askStation } from '../cpos/client';
-import { callableCpo } from '../cpos/cpos';
+import { type CallableCpo, callableCpo } from '../cpos/cpos';
 import { rows, transaction } from '../db/database';
+import { enqueueUnkept } from '../outbox/outbox';
 import { Problem } from '../problems';
-import { type PayloadProtocol, protocolOf } from '../protocols';
+import { type PayloadProtocol, protocolOf, type StationBody } from '../protocols';
+import { hashSubject } from '../secrets';
 import { stationKey } from '../stations/station';
 import type { PairedStation } from '../stations/stations';
+import type { Origin } from '../trace-context';
 import { evseRows, STORE } from './store';
 
 export type RedeemRequest = {
@@ -15,60 +18,127 @@ export type RedeemRequest = {
   readonly payloadProtocol: PayloadProtocol;
   /** As the customer typed it. */
   readonly code: string;
+  readonly origin: Origin;
+  /** Throws when the caller's token was revoked while the CPO was asked. */
+  readonly stillAllowed: () => Promise<void>;
 };
 
+/** Redemptions in flight in this process: more at a CPO that is slow would keep memory and connections from all others. */
+const IN_FLIGHT_PER_CPO = 64;
+const RETRY_AFTER_SECONDS = '2';
+/** Longer than a statement lives whose answer was lost: until then nobody knows whether it has paired. */
+const UNCERTAIN_SECONDS = 10;
+const NOTHING_BUT_SPACE = /^[\s\p{Cf}]*$/u;
+
 const WINDOW = `interval '10 minutes'`;
-/** One try of a user at a time passes the counter, so that simultaneous ones never get past the limit. */
+/** One attempt of a user at a time passes the counters, so that simultaneous ones never get past a limit. */
 const USER_LOCK = 7_305_004;
 
-/** Seconds until the oldest try that fills the limit leaves the window, or the reserved try. */
-const RESERVE = `
-with recent as (
-  select tried_at from redemptions where user_id = $2 and tried_at > now() - ${WINDOW}
-  order by tried_at desc limit $3
-), spent as (
-  select min(tried_at) as oldest from recent having count(*) >= $3
-), reserved as (
-  insert into redemptions (id, user_id) select $1, $2 where not exists (select from spent)
+/**
+ * Begins an attempt, or tells the limit that is reached and the seconds until the oldest attempt that fills it leaves the
+ * window. One under way counts as incorrect until it has ended.
+ */
+const BEGIN = `
+with recent as materialized (
+  select began_at, outcome from redemption_attempts where user_hash = $2 and began_at > now() - ${WINDOW}
+), incorrect as (
+  select began_at from recent where outcome is null or outcome = 'incorrect-code' order by began_at desc limit $3
+), calls as (
+  select began_at from recent order by began_at desc limit $4
+), reached as (
+  select 'too-many-incorrect-codes' as problem, min(began_at) as oldest from incorrect having count(*) >= $3
+  union all
+  select 'too-many-redemptions', min(began_at) from calls having count(*) >= $4
+), begun as (
+  insert into redemption_attempts (id, user_hash) select $1, $2 where not exists (select from reached)
 )
-select ceil(extract(epoch from oldest + ${WINDOW} - now()))::int as "retryAfter" from spent`;
+select problem, greatest(1, ceil(extract(epoch from oldest + ${WINDOW} - now())))::int as "retryAfter"
+from reached order by problem`;
 
+/** Why an attempt ended. `forgotten` is written by whoever forgets the user (`pairing/unpair`). */
+type Ending = 'answered' | 'incorrect-code' | 'failed';
+
+const END = `
+with ended as (
+  update redemption_attempts set outcome = $2 where id = $1 and outcome is null returning 1
+)
+select count(*) from ended`;
+
+/**
+ * Stores the pairing only if it can end its attempt: whoever has forgotten the user in between has ended it, and who
+ * forgets now waits for the row, and then finds the pairing.
+ */
 const REDEEM = `
 with request as materialized (
   select * from jsonb_to_record($1::jsonb) as r (
     pairing_id uuid, event_id uuid, cpo_id uuid, user_id text, charging_location_id text,
     payload_protocol text, uid text, station_uid text, evses jsonb)
+), attempt as (
+  update redemption_attempts set outcome = 'answered' where id = $2 and outcome is null returning 1
 ), paired as (
   insert into pairings (id, cpo_id, station_uid, user_id, charging_location_id)
   select pairing_id, cpo_id, station_uid, user_id, charging_location_id from request
+  where exists (select from attempt)
   on conflict do nothing
   returning id, code_id, cpo_id, paired_at
 ), ${STORE}
-select paired_at as "pairedAt" from paired`;
+select exists (select from attempt) as kept, (select paired_at from paired) as "pairedAt"`;
 
 /**
- * Pairs with a code that a CPO issued (contract, section 5): asks the CPO, checks its station, stores it. No
- * connection of the database is held while the CPO thinks.
- * @param stillAllowed throws when the caller's token was revoked meanwhile
- * @throws Problem `invalid-request`, `cpo-unavailable`, `too-many-incorrect-codes`, `incorrect-code`,
- *   `station-already-paired`, `cpo-failed`, `cpo-timed-out`, `unavailable`
+ * Pairs with a code that a CPO issued (contract, section 5): asks the CPO, checks its station, stores it. No connection
+ * of the database is held during the call. A CPO that paired a station which is not stored is notified of an unpair.
+ * @returns a verb that throws Problem `invalid-request`, `cpo-unavailable`, `too-many-incorrect-codes`,
+ *   `too-many-redemptions`, `incorrect-code`, `user-forgotten`, `station-already-paired`, `cpo-failed`,
+ *   `cpo-timed-out`, `unavailable`
  */
-export async function redeem(
-  ctx: Context,
-  request: RedeemRequest,
-  stillAllowed: () => Promise<void>,
-): Promise<PairedStation> {
+export function createRedeem(ctx: Context): (request: RedeemRequest) => Promise<PairedStation> {
+  const inFlight = new Map<string, number>();
+  return async (request) => {
+    const cpo = await callableCpo(ctx, request.cpoId);
+    if (NOTHING_BUT_SPACE.test(request.code)) throw new Problem('incorrect-code');
+    const others = inFlight.get(cpo.id) ?? 0;
+    if (others >= IN_FLIGHT_PER_CPO)
+      throw new Problem('unavailable', {
+        message: 'Too many codes of this CPO are being redeemed, please try again.',
+        headers: { 'Retry-After': RETRY_AFTER_SECONDS },
+      });
+    inFlight.set(cpo.id, others + 1);
+    try {
+      return await redeem(ctx, cpo, request);
+    } finally {
+      const left = (inFlight.get(cpo.id) ?? 1) - 1;
+      if (left > 0) inFlight.set(cpo.id, left);
+      else inFlight.delete(cpo.id);
+    }
+  };
+}
+
+async function redeem(ctx: Context, cpo: CallableCpo, request: RedeemRequest): Promise<PairedStation> {
+  const { payloadProtocol, origin } = request;
+  const user = hashSubject(ctx.keys, 'user', request.userId);
+  const attempt = await beginAttempt(ctx, user);
+  const caller = { origin, user: user.toString('hex') };
+  const answer = await askStation(ctx, cpo, payloadProtocol, request.code.trim(), caller).catch(
+    async (error: unknown) => {
+      // What cannot be written stays under way for ten minutes; the caller is told how the call went.
+      await endAttempt(ctx, attempt, error).catch(() => undefined);
+      throw error;
+    },
+  );
+  if ('body' in answer) return store(ctx, attempt, request, answer.body);
+  await takeBack(ctx, request, answer.uid);
+  await endAttempt(ctx, attempt, answer.refused).catch(() => undefined);
+  throw answer.refused;
+}
+
+async function store(ctx: Context, attempt: string, request: RedeemRequest, body: StationBody): Promise<PairedStation> {
   const { userId, chargingLocationId, cpoId, payloadProtocol } = request;
-  const cpo = await callableCpo(ctx, cpoId);
-  const attempt = await reserveTry(ctx, userId);
-  const body = await askStation(ctx, cpo, payloadProtocol, request.code.trim()).catch(async (error: unknown) => {
-    // A wrong code stays counted; whatever else went wrong was not the user's guess.
-    if (!(error instanceof Problem && error.type === 'incorrect-code')) await releaseTry(ctx, attempt);
+  const station = protocolOf(payloadProtocol).read(body);
+  await request.stillAllowed().catch(async (error: unknown) => {
+    await takeBack(ctx, request, station.uid);
+    await endAttempt(ctx, attempt, error).catch(() => undefined);
     throw error;
   });
-  await releaseTry(ctx, attempt);
-
-  const station = protocolOf(payloadProtocol).read(body);
   const row = {
     pairing_id: ctx.chance.uuid(),
     event_id: ctx.chance.uuid(),
@@ -80,27 +150,56 @@ export async function redeem(
     station_uid: stationKey(station.uid),
     evses: evseRows(station),
   };
-  await stillAllowed();
-  const [paired] = await rows<{ pairedAt: Date }>(ctx.db, REDEEM, [JSON.stringify(row)]);
-  if (paired === undefined) throw new Problem('station-already-paired');
+  const [stored] = await rows<{ kept: boolean; pairedAt: Date | null }>(ctx.db, REDEEM, [
+    JSON.stringify(row),
+    attempt,
+  ]).catch((error: unknown) => {
+    // Not waited for: a database that is away has taken its time already.
+    void takeBack(ctx, request, station.uid, UNCERTAIN_SECONDS);
+    throw error;
+  });
+  if (stored?.pairedAt == null) {
+    await takeBack(ctx, request, station.uid);
+    throw new Problem(stored?.kept ? 'station-already-paired' : 'user-forgotten');
+  }
   const { pairing_id } = row;
   ctx.events.stationPaired({ pairing_id, cpo_id: cpoId, payload_protocol: payloadProtocol });
-  return { pairingId: pairing_id, cpoId, userId, chargingLocationId, payloadProtocol, station, ...paired };
+  const { pairedAt } = stored;
+  return { pairingId: pairing_id, cpoId, userId, chargingLocationId, payloadProtocol, station, pairedAt };
 }
 
-/** Counts a try before it is made; a crash in the middle leaves it counted for ten minutes. */
-function reserveTry(ctx: Context, userId: string): Promise<string> {
+/** Has the CPO notified of an unpair of what it has paired and we have not, unless the uid is paired there by now. */
+async function takeBack(ctx: Context, request: RedeemRequest, uid: string | undefined, delaySeconds = 0) {
+  if (uid === undefined) return;
+  const { cpoId, payloadProtocol, origin } = request;
+  await enqueueUnkept(ctx.db, { cpoId, payloadProtocol, uid }, origin, delaySeconds).catch((error: unknown) =>
+    ctx.events.pairingNotTakenBack(cpoId, origin, error instanceof Error ? error.message : String(error)),
+  );
+}
+
+/** Counts an attempt before its call; a crash in the middle leaves it under way for ten minutes. */
+function beginAttempt(ctx: Context, user: Buffer): Promise<string> {
   const id = ctx.chance.uuid();
+  const { user10Min, userCalls10Min } = ctx.config.limits;
   return transaction(ctx.db, async (tx) => {
-    await rows(tx, 'select pg_advisory_xact_lock($1, hashtext($2))', [USER_LOCK, userId]);
-    const [spent] = await rows<{ retryAfter: number }>(tx, RESERVE, [id, userId, ctx.config.limits.user10Min]);
-    if (spent === undefined) return id;
-    throw new Problem('too-many-incorrect-codes', {
-      headers: { 'Retry-After': String(Math.max(1, spent.retryAfter)) },
-    });
+    await rows(tx, 'select pg_advisory_xact_lock($1, hashtext($2))', [USER_LOCK, user.toString('hex')]);
+    const [reached] = await rows<{ problem: 'too-many-incorrect-codes' | 'too-many-redemptions'; retryAfter: number }>(
+      tx,
+      BEGIN,
+      [id, user, user10Min, userCalls10Min],
+    );
+    if (reached === undefined) return id;
+    throw new Problem(reached.problem, { headers: { 'Retry-After': String(reached.retryAfter) } });
   });
 }
 
-async function releaseTry(ctx: Context, id: string): Promise<void> {
-  await rows(ctx.db, 'delete from redemptions where id = $1', [id]);
+/** An attempt for which nobody was called (the circuit is open) is none. */
+async function endAttempt(ctx: Context, id: string, error: unknown): Promise<void> {
+  const type = error instanceof Problem ? error.type : undefined;
+  if (type === 'unavailable') {
+    await rows(ctx.db, 'delete from redemption_attempts where id = $1 and outcome is null', [id]);
+    return;
+  }
+  const ending: Ending = type === 'incorrect-code' ? type : 'failed';
+  await rows(ctx.db, END, [id, ending]);
 }

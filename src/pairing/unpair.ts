@@ -1,8 +1,9 @@
 import type { Context } from '../context';
 import { rows, transaction } from '../db/database';
-import { enqueue, type Telling } from '../outbox/outbox';
+import { enqueue, eraseGivenUp, type Notification } from '../outbox/outbox';
 import { Problem } from '../problems';
 import { stationKey } from '../stations/station';
+import type { Origin } from '../trace-context';
 
 type Ended = { pairingId: string; cpoId: string };
 
@@ -38,13 +39,13 @@ select e.id as "pairingId", e.cpo_id as "cpoId", s.uid, s.payload_protocol as "p
 from ended e join stations s on s.pairing_id = e.id`;
 
 /**
- * Unpairs a station for its customer at once, and has the CPO told: both are committed together.
+ * Unpairs a station for its customer at once, and has the CPO notified: both are committed together.
  * @throws Problem `unknown-station`
  */
-export async function unpairForCustomer(ctx: Context, uid: string): Promise<void> {
+export async function unpairForCustomer(ctx: Context, uid: string, origin: Origin): Promise<void> {
   const [ended] = await transaction(ctx.db, async (tx) => {
-    const found = await rows<Telling>(tx, BY_APP, [stationKey(uid), ctx.chance.uuid()]);
-    await enqueue(tx, found);
+    const found = await rows<Notification>(tx, BY_APP, [stationKey(uid), ctx.chance.uuid()]);
+    await enqueue(tx, found, origin);
     return found;
   });
   if (ended === undefined) throw new Problem('unknown-station');
@@ -102,13 +103,14 @@ select id as "pairingId", cpo_id as "cpoId", uid, payload_protocol as "payloadPr
  * The tries of a CPO are locked by whoever pairs there, who may wait for a uid that is being freed here: they have a
  * commit of their own, before the one that forgets which uids these were. A failure between leaves the rest to a retry.
  */
-export async function forgetUser(ctx: Context, userId: string): Promise<void> {
+export async function forgetUser(ctx: Context, userId: string, origin: Origin): Promise<void> {
   await rows(ctx.db, FORGET_CODES, [userId]);
   await rows(ctx.db, FORGET_TRIES, [userId]);
   const ended = await transaction(ctx.db, async (tx) => {
-    const freed = await rows<Telling>(tx, FORGET_PAIRINGS, [userId]);
+    const freed = await rows<Notification>(tx, FORGET_PAIRINGS, [userId]);
     await rows(tx, 'delete from redemptions where user_id = $1', [userId]);
-    await enqueue(tx, freed);
+    await eraseGivenUp(tx);
+    await enqueue(tx, freed, origin);
     return freed;
   });
   for (const { pairingId, cpoId } of ended) ctx.events.stationUnpaired('app', pairingId, cpoId);
