@@ -4,7 +4,7 @@
  */
 const layers = [
   { name: 'main', path: '^src/(main\\.ts$|cli\\.ts$|cli/)' },
-  { name: 'service', path: '^src/(service|model|demo|housekeeping)\\.ts$' },
+  { name: 'service', path: '^src/((service|model|demo)\\.ts$|retention/)' },
   { name: 'http', path: '^src/http/' },
   { name: 'pairing', path: '^src/pairing/' },
   { name: 'features', path: '^src/(codes|cpos|tokens|outbox)/' },

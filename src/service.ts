@@ -18,7 +18,6 @@ import { refuseAsPooler, requireNotifications, requireSession, requireTimeouts }
 import { requireServer } from './db/require-server';
 import { type OpenSandbox, openSandbox } from './demo';
 import { createEvents } from './events';
-import { type HousekeepingTimes, startHousekeeping } from './housekeeping';
 import { createApp } from './http/app';
 import { tendConnections, watchConnections } from './http/connections';
 import { refuseConnection } from './http/failure';
@@ -31,6 +30,7 @@ import { model } from './model';
 import { startDelivery } from './outbox/deliver';
 import { OUTBOX_CHANNEL } from './outbox/outbox';
 import { RefusedAttempts } from './pairing/refused-attempts';
+import { type HousekeepingTimes, startHousekeeping } from './retention/retention';
 import { chance, deriveKeys, secretKey } from './secrets';
 import { TokenRegistry } from './tokens/registry';
 import { TOKENS_CHANNEL } from './tokens/tokens';

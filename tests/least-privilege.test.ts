@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { Client, escapeIdentifier as quoted } from 'pg';
 import { TABLE_RIGHTS } from '../src/db/grants';
-import { keepHouse } from '../src/housekeeping';
 import { model } from '../src/model';
+import { keepHouse } from '../src/retention/retention';
 import { command } from './a-command';
 import { answerStation, sendJson, startCpo } from './a-cpo';
 import { aStation, createTestDatabase, type Harness, SECRET_KEY, startHarness } from './harness';

@@ -1,9 +1,9 @@
 import { Writable } from 'node:stream';
 import { readConfig } from '../../src/config';
 import { openDatabase } from '../../src/db/database';
-import { keepHouse } from '../../src/housekeeping';
 import { createLog } from '../../src/log';
 import { model } from '../../src/model';
+import { keepHouse } from '../../src/retention/retention';
 import { percentile } from '../processes';
 import { ATTEMPT_DAYS } from './fill';
 import type { Level } from './level';

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Context } from './context';
-import { rows } from './db/database';
+import type { Context } from '../context';
+import { rows } from '../db/database';
 
 type House = Pick<Context, 'config' | 'db' | 'log' | 'stopping'>;
 

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { keepHouse } from '../src/housekeeping';
+import { keepHouse } from '../src/retention/retention';
 import { type Harness, recordedLog, startHarness } from './harness';
 
 let service: Harness;
