@@ -6,7 +6,7 @@ const layers = [
   { name: 'main', path: '^src/(main\\.ts$|cli\\.ts$|cli/)' },
   { name: 'service', path: '^src/((service|model|demo)\\.ts$|retention/)' },
   { name: 'http', path: '^src/http/' },
-  { name: 'pairing', path: '^src/pairing/' },
+  { name: 'pairing', path: '^src/(pairing|users)/' },
   { name: 'features', path: '^src/(codes|cpos|tokens|outbox)/' },
   { name: 'protocols', path: '^src/protocols/' },
   { name: 'stations', path: '^src/stations/' },

@@ -5,6 +5,7 @@ import { Housekeeping1764000000004 } from './004-housekeeping';
 import { Growth1764000000005 } from './005-growth';
 import { CountRedemptionsByKeyedHash1764000000006 } from './006-count-redemptions-by-keyed-hash';
 import { NotificationsOfTheirOwn1764000000007 } from './007-notifications-of-their-own';
+import { EraseInBatches1764000000008 } from './008-erase-in-batches';
 import { FunctionsWithSchema1764000000009 } from './009-functions-with-schema';
 
 /** Every migration, in order; one that has landed is never edited. */
@@ -16,5 +17,6 @@ export const migrations = [
   Growth1764000000005,
   CountRedemptionsByKeyedHash1764000000006,
   NotificationsOfTheirOwn1764000000007,
+  EraseInBatches1764000000008,
   FunctionsWithSchema1764000000009,
 ];

@@ -23,8 +23,8 @@ export type Keys = {
   /** The current one first, then those that codes still alive may be hashed with. */
   readonly pairingCode: readonly Buffer[];
   readonly idempotency: Buffer;
-  /** Of users and uids, where a row must be found again but must not say whose it is. */
-  readonly subject: Buffer;
+  /** Of users and uids, where a row must be found again but must not say whose it is; the current one first. */
+  readonly subject: readonly Buffer[];
   /** The current one first, then those that older secrets were sealed with. */
   readonly sealing: readonly SealingKey[];
 };

@@ -169,7 +169,8 @@ export interface paths {
          * @description What became of each, the latest first, for a customer's question or while you integrate: those that were paired,
          *     refused for their code, `uid` or `Idempotency-Key`, and those that broke this contract, with what was wrong.
          *     Replayed responses and refusals for load (429 `too-many-requests`, 503) are not listed. Kept for 30 days unless
-         *     the operator says otherwise.
+         *     the operator says otherwise; of one `uid` at least the latest 100 are kept. When the app has a user forgotten,
+         *     `uid` and `detail` disappear from the attempts for the user's stations.
          */
         get: operations["listAttempts"];
         put?: never;
@@ -334,6 +335,9 @@ export interface paths {
         /**
          * Unpair a station for its customer
          * @description The pairing ends at once. The CPO is told now or as soon as it answers, for up to 7 days. No body is needed.
+         *
+         *     Send `user_id` to end the pairing of that user only: if the station is paired with another user by now, the
+         *     response is 404 and nothing changes.
          */
         post: operations["unpairForCustomer"];
         delete?: never;
@@ -356,6 +360,13 @@ export interface paths {
          * Forget a user
          * @description For privacy: what identifies the user is erased, their stations are freed and the CPOs told. That so many
          *     pairings were made stays known. Forgetting a user who is unknown is the same.
+         *
+         *     After the 204 nothing of the user can be seen: codes and pairings are gone, a redemption under way pairs nothing,
+         *     and the `uid`s of their stations are no longer shown in any list of attempts. Where CPOs have sent one of these
+         *     `uid`s very often, erasing it from storage may go on in the background for a while. A code that is issued while
+         *     the user is being forgotten counts as issued afterwards.
+         *
+         *     A 503 means that not everything is erased yet. Send the request again: it goes on where it ended.
          */
         delete: operations["forgetUser"];
         options?: never;
@@ -2846,7 +2857,13 @@ export interface operations {
     };
     unpairForCustomer: {
         parameters: {
-            query?: never;
+            query?: {
+                /**
+                 * @description Whose pairing is meant.
+                 * @example user-1
+                 */
+                user_id?: components["schemas"]["OpaqueId"];
+            };
             header?: {
                 /**
                  * @description Your own id for this request, echoed in the answer. One that is not 1 to 128 characters of
@@ -2913,7 +2930,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Nothing here identifies the user any more. */
+            /** @description Nothing of the user can be seen any more. */
             204: {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];

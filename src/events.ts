@@ -39,6 +39,11 @@ export function createEvents(log: Log) {
     labelNames: ['by'],
     registers: [registry],
   });
+  const forgotten = new Counter({
+    name: 'scsp_users_forgotten_total',
+    help: 'Users forgotten, those of whom nothing was stored included',
+    registers: [registry],
+  });
   const calls = new Counter({
     name: 'scsp_cpo_calls_failed_total',
     help: 'Calls to CPOs that failed or were answered wrongly',
@@ -88,6 +93,10 @@ export function createEvents(log: Log) {
     stationUnpaired(by: 'app' | 'cpo', pairingId: string, cpoId: string) {
       unpairings.inc({ by });
       log.info('station unpaired', { role: by, pairing_id: pairingId, cpo_id: cpoId });
+    },
+    userForgotten(fields: { user_hash: string; pairings: number }) {
+      forgotten.inc();
+      log.info('user forgotten', { user_hash: fields.user_hash, count: fields.pairings });
     },
     cpoCallFailed(fields: { cpo_id: string; payload_protocol: string }, origin: Origin, reason: string) {
       calls.inc({ outcome: 'failed' });

@@ -18,6 +18,7 @@ const FIELDS = [
   'code_id',
   'pairing_id',
   'token_id',
+  'user_hash',
   'expires_at',
   'payload_protocol',
   'outcome',

@@ -17,6 +17,7 @@ import {
 } from './pairing/table';
 import { connectors, evses, stations } from './stations/table';
 import { tokens } from './tokens/table';
+import { erasures } from './users/table';
 
 /** Every table and migration of the service. */
 export const model: DatabaseModel = {
@@ -36,6 +37,7 @@ export const model: DatabaseModel = {
     attempts,
     idempotencyKeys,
     audit,
+    erasures,
   ],
   migrations,
 };

@@ -33,7 +33,7 @@ export function deriveKeys(secret: string, previous?: string): Keys {
   return {
     pairingCode: secrets.map((from) => derive(from, 'pairing code')),
     idempotency: derive(secret, 'idempotency'),
-    subject: derive(secret, 'subject'),
+    subject: secrets.map((from) => derive(from, 'subject')),
     sealing: secrets.map((from) => {
       const key = derive(from, 'outbound token');
       return { id: createHash('sha256').update(key).digest('hex').slice(0, 16), key };
@@ -59,7 +59,14 @@ export function secretKey(config: Config): string {
  * erasure: limits, and the proof that it was done. A rotation of SECRET_KEY starts them anew.
  */
 export function hashSubject(keys: Keys, kind: 'user' | 'uid', id: string): Buffer {
-  return createHmac('sha256', keys.subject).update(`${kind} ${id}`).digest();
+  const [current] = subjectHashes(keys, kind, id);
+  if (current === undefined) throw new TypeError('no subject key');
+  return current;
+}
+
+/** The hashes of a user or uid under every known key, the current one first. */
+export function subjectHashes(keys: Keys, kind: 'user' | 'uid', id: string): Buffer[] {
+  return keys.subject.map((key) => createHmac('sha256', key).update(`${kind} ${id}`).digest());
 }
 
 export type Sealed = { readonly bytes: Buffer; readonly keyId: string };

@@ -30,10 +30,11 @@ import { model } from './model';
 import { startDelivery } from './outbox/deliver';
 import { OUTBOX_CHANNEL } from './outbox/outbox';
 import { RefusedAttempts } from './pairing/refused-attempts';
-import { type HousekeepingTimes, startHousekeeping } from './retention/retention';
+import { type RetentionTimes, startRetention } from './retention/retention';
 import { chance, deriveKeys, secretKey } from './secrets';
 import { TokenRegistry } from './tokens/registry';
 import { TOKENS_CHANNEL } from './tokens/tokens';
+import { ERASURES_CHANNEL, startErasing } from './users/left-overs';
 
 /** Of the database, for requests; what needs a session of its own has a few more. */
 export const CONNECTIONS = 10;
@@ -62,7 +63,7 @@ export type Overrides = {
   readonly chance?: Chance;
   readonly http?: Partial<typeof HTTP_LIMITS>;
   readonly load?: Partial<LoadLimits>;
-  readonly housekeeping?: Partial<HousekeepingTimes>;
+  readonly retention?: Partial<RetentionTimes>;
 };
 
 /** The whole service: `start` resolves when it answers, `stop` when nothing of it is left. */
@@ -102,7 +103,7 @@ export async function startService(config: Config, overrides: Overrides = {}): P
     parts.push(() => db.destroy());
     await requireServer(db);
     await requireSession(db);
-    const bell = new Bell(directUrl, [CODES_CHANNEL, TOKENS_CHANNEL, OUTBOX_CHANNEL], log);
+    const bell = new Bell(directUrl, [CODES_CHANNEL, TOKENS_CHANNEL, OUTBOX_CHANNEL, ERASURES_CHANNEL], log);
     await bell.start().catch(refuseAsAway(settingOf(config, directUrl), directUrl));
     parts.push(() => bell.stop());
     await requireTimeouts(db);
@@ -156,8 +157,10 @@ export async function startService(config: Config, overrides: Overrides = {}): P
       notifyUnpaired(ctx, await tellableCpo(ctx, cpoId), payloadProtocol, uid, { origin, user, signal }),
     );
     parts.push(() => delivery.stop());
-    const housekeeping = startHousekeeping(ctx, overrides.housekeeping);
-    parts.push(() => housekeeping.stop());
+    const erasing = startErasing(ctx);
+    parts.push(() => erasing.stop());
+    const retention = startRetention(ctx, overrides.retention);
+    parts.push(() => retention.stop());
 
     const metrics = config.metricsPort === undefined ? undefined : await serveMetrics(ctx, config.metricsPort, parts);
     const url = config.publicUrl ?? `http://localhost:${port}`;

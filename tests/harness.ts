@@ -30,8 +30,13 @@ export type TestCpo = { id: string; name: string; token: string };
 const PATIENCE_MS = 30_000;
 const PATIENT = { connectionTimeoutMillis: PATIENCE_MS, query_timeout: PATIENCE_MS, statement_timeout: PATIENCE_MS };
 
-/** A database of its own, copied from the migrated template. */
-export async function createTestDatabase(): Promise<{ url: string; drop(): Promise<void> }> {
+/**
+ * A database of its own, copied from the migrated template.
+ * @param template another template, with options of `create database`
+ */
+export async function createTestDatabase(
+  template = process.env.SCSP_TEST_TEMPLATE,
+): Promise<{ url: string; drop(): Promise<void> }> {
   const admin = process.env.SCSP_TEST_ADMIN_URL ?? '';
   const name = `scsp_test_${randomUUID().replaceAll('-', '')}`;
   const run = async (sql: string) => {
@@ -39,7 +44,7 @@ export async function createTestDatabase(): Promise<{ url: string; drop(): Promi
     await client.connect();
     await client.query(sql).finally(() => client.end());
   };
-  await run(`create database ${name} template ${process.env.SCSP_TEST_TEMPLATE}`);
+  await run(`create database ${name} template ${template}`);
   const url = new URL(admin);
   url.pathname = name;
   const drop = once(() => run(`drop database if exists ${name} with (force)`));

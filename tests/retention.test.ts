@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { keepHouse } from '../src/retention/retention';
+import { type Pause, removeOld } from '../src/retention/retention';
 import { type Harness, recordedLog, startHarness } from './harness';
 
 let service: Harness;
@@ -11,8 +11,8 @@ beforeAll(async () => {
 afterAll(() => service.stop());
 
 const sql = async (text: string, parameters: unknown[] = []) => (await service.sql.query(text, parameters)).rows;
-const keep = (stopping = new AbortController().signal, { log } = recordedLog()) =>
-  keepHouse({ config: service.config, db: service.db, log, stopping });
+const keep = (stopping = new AbortController().signal, { log } = recordedLog(), pause?: Pause) =>
+  removeOld({ config: service.config, db: service.db, log, stopping }, pause);
 
 /** So many attempts of so long ago; returns the `request_id` that they share. */
 async function attempts(ago: string, count = 1): Promise<string> {
@@ -26,7 +26,7 @@ async function attempts(ago: string, count = 1): Promise<string> {
 }
 const left = async (name: string) => (await sql('select from attempts where request_id = $1', [name])).length;
 
-describe('keeping house', () => {
+describe('retention', () => {
   test('removes attempts that are older than ATTEMPTS_KEEP_DAYS, in as many batches as it takes', async () => {
     const [old, young] = [await attempts('10 days 1 minute', 2_500), await attempts('9 days 23 hours', 3)];
     const log = recordedLog();
@@ -36,6 +36,83 @@ describe('keeping house', () => {
       level: 'info',
       count: 2_500,
     });
+  });
+
+  test('keeps the latest 100 attempts of a CPO and uid, in any spelling', async () => {
+    const [offender, neighbour] = [await service.cpo(), await service.cpo()];
+    const send = (by: string, uid: string, count: number, outcome = 'station-already-paired') =>
+      sql(
+        `insert into attempts (id, cpo_id, attempted_at, request_id, payload_protocol, uid, outcome)
+         select ($2 || lpad(to_hex(i), 12, '0'))::uuid, $1, now(), i, 'ocpp2.0.1',
+           case when i % 2 = 0 then upper($3 collate "C") else $3 end, $5 from generate_series(1, $4) i`,
+        [by, randomUUID().slice(0, 24), uid, count, outcome],
+      );
+    await send(offender.id, 'wallbox-i', 2_600);
+    await send(offender.id, 'quiet', 3);
+    await send(neighbour.id, 'wallbox-i', 90);
+    await send(neighbour.id, 'lucky', 150, 'paired');
+    await keep();
+    expect(
+      await sql(
+        `select cpo_id, lower(uid collate "C") as uid, count(*)::int as n, min(request_id::int) as oldest
+         from attempts where cpo_id = any($1) group by 1, 2 order by n`,
+        [[offender.id, neighbour.id]],
+      ),
+    ).toEqual([
+      { cpo_id: offender.id, uid: 'quiet', n: 3, oldest: 1 },
+      { cpo_id: neighbour.id, uid: 'wallbox-i', n: 90, oldest: 1 },
+      { cpo_id: offender.id, uid: 'wallbox-i', n: 100, oldest: 2_501 },
+      { cpo_id: neighbour.id, uid: 'lucky', n: 150, oldest: 1 },
+    ]);
+  });
+
+  test('pauses after each batch for four times as long as it took', async () => {
+    await attempts('11 days', 2_500);
+    await sql(`create function linger() returns trigger language plpgsql as $$
+      begin perform pg_sleep(0.05); return null; end $$`);
+    await sql('create trigger lingering after delete on attempts for each statement execute function linger()');
+    const pauses: number[] = [];
+    const began = performance.now();
+    await keep(undefined, recordedLog(), async (ms) => void pauses.push(ms));
+    const tookMs = performance.now() - began;
+    await sql('drop trigger lingering on attempts');
+    expect(pauses).toHaveLength(3);
+    for (const pause of pauses) expect(pause).toBeGreaterThanOrEqual(4 * 50);
+    expect(pauses.reduce((sum, pause) => sum + pause)).toBeLessThanOrEqual(4 * tookMs);
+  });
+
+  test('really pauses', async () => {
+    await attempts('11 days', 2_500);
+    await sql('create trigger lingering after delete on attempts for each statement execute function linger()');
+    const began = performance.now();
+    await keep();
+    expect(performance.now() - began).toBeGreaterThanOrEqual(3 * (50 + 4 * 50));
+    await sql('drop trigger lingering on attempts');
+  });
+
+  test('removes a notification that was given up as soon as its user is forgotten, and no other', async () => {
+    const cpo = await service.cpo();
+    const given = async (user: string | null, gaveUp: boolean) => {
+      const id = randomUUID();
+      await sql('insert into pairings (id, cpo_id, user_id, ended_at, station_uid) values ($1, $2, $3, now(), $3)', [
+        id,
+        cpo.id,
+        user,
+      ]);
+      await sql(
+        `insert into outbox (pairing_id, cpo_id, payload_protocol, uid, gave_up_at)
+         values ($1, $2, 'ocpp1.6', 'a uid', case when $3 then now() end)`,
+        [id, cpo.id, gaveUp],
+      );
+      return id;
+    };
+    const [trying, known] = [await given(null, false), await given('somebody', true)];
+    await given(null, true);
+    await keep();
+    expect((await sql('select pairing_id from outbox')).map((row) => row.pairing_id).sort()).toEqual(
+      [trying, known].sort(),
+    );
+    await sql('delete from outbox');
   });
 
   test('removes what was kept for an Idempotency-Key after 24 hours', async () => {
@@ -151,15 +228,15 @@ describe('keeping house', () => {
   });
 });
 
-test('the service keeps house by itself, again and again, and in spite of a failure', async () => {
+test('the service removes what is old by itself, again and again, and in spite of a failure', async () => {
   await attempts('11 days');
   const keeper = await startHarness(
     { ATTEMPTS_KEEP_DAYS: '10' },
-    { databaseUrl: service.databaseUrl, housekeeping: { firstMs: 0, everyMs: 1 } },
+    { databaseUrl: service.databaseUrl, retention: { firstMs: 0, everyMs: 1 } },
   );
   await keeper.log.waitFor(({ message }) => message === 'old attempts removed');
   await sql('alter table redemptions rename to elsewhere');
-  await keeper.log.waitFor(({ level, message }) => level === 'warn' && message === 'housekeeping failed');
+  await keeper.log.waitFor(({ level, message }) => level === 'warn' && message === 'retention failed');
   await sql('alter table elsewhere rename to redemptions');
   await attempts('11 days', 2);
   await keeper.log.waitFor(({ message, count }) => message === 'old attempts removed' && count === 2);

@@ -13,6 +13,7 @@ beforeEach(async () => {
     url: database.url,
     installExtensions: false,
     ...model,
+    migrationsTransactionMode: 'each',
   }).initialize();
 });
 afterEach(async () => {
@@ -57,6 +58,38 @@ test('of many that start at once exactly one migrates', async () => {
   for (const _ of model.migrations) await source.undoLastMigration();
   const counts = await Promise.all(Array.from({ length: 5 }, () => migrate(database.url, model)));
   expect(counts.sort()).toEqual([0, 0, 0, 0, model.migrations.length]);
+});
+
+test('the index on attempts is built while stations are paired and a replica of an earlier version starts', async () => {
+  const indexed = async () =>
+    (await source.query(`select to_regclass('attempts_uid_key_idx') as name`))[0].name !== null;
+  while (await indexed()) await source.undoLastMigration();
+  const [pairing, other] = [new Client(database.url), new Client(database.url)];
+  await Promise.all([pairing.connect(), other.connect()]);
+  await pairing.query('begin');
+  await pairing.query('lock table attempts in row exclusive mode');
+  const migrating = migrate(database.url, model);
+  while (!(await indexed()));
+  // The build waits for the transaction above; what comes after it must not wait for the build.
+  await other.query(`insert into attempts (id, cpo_id, request_id, payload_protocol, uid, outcome)
+    values (gen_random_uuid(), gen_random_uuid(), '', 'ocpp1.6', 'WALLBOX-I', 'paired')`);
+  await other.query('select pg_advisory_lock(7305001)');
+  await pairing.query('commit');
+  expect(await migrating).toBeGreaterThan(0);
+  expect(
+    await source.query(`select indisvalid from pg_index where indexrelid = 'attempts_uid_key_idx'::regclass`),
+  ).toEqual([{ indisvalid: true }]);
+  await Promise.all([pairing.end(), other.end()]);
+});
+
+test('a build of the index that was interrupted is begun anew', async () => {
+  const indexed = async () =>
+    (await source.query(`select to_regclass('attempts_uid_key_idx') as name`))[0].name !== null;
+  while (await indexed()) await source.undoLastMigration();
+  await source.query('create index attempts_uid_key_idx on attempts (id)');
+  expect(await migrate(database.url, model)).toBeGreaterThan(0);
+  const [{ definition }] = await source.query(`select pg_get_indexdef('attempts_uid_key_idx'::regclass) as definition`);
+  expect(definition).toContain('(lower((uid COLLATE "C")), cpo_id, id)');
 });
 
 test('every constraint and index has a name of ours', async () => {

@@ -4,7 +4,7 @@ import { readConfig } from '../src/config';
 import { projectFile } from '../src/contract';
 
 const text = readFileSync(projectFile('SECURITY.md'), 'utf8');
-const named = [...text.matchAll(/`([a-z-]+): ([^`]+)`/g)].map(([, file, name]) => [file, name] as const);
+const named = [...text.matchAll(/`([a-z/-]+): ([^`]+)`/g)].map(([, file, name]) => [file, name] as const);
 
 test.each(named.filter(([file]) => file !== 'file'))('the test that SECURITY.md names exists: %s, %s', (file, name) => {
   const path = projectFile(`tests/${file}.test.ts`);

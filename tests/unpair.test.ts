@@ -207,6 +207,21 @@ describe('for the customer', () => {
     await backend.down();
   });
 
+  test('with user_id only the pairing of that user ends', async () => {
+    const { uid, user_id } = await pairNew();
+    const unpair = (user: string) =>
+      service.request('POST', `/v1/app/charging-stations/${uid}/unpair?user_id=${encodeURIComponent(user)}`, {
+        token: service.appToken,
+      });
+    for (const other of [randomUUID(), `${user_id} `, user_id.toUpperCase()]) {
+      const refused = await unpair(other);
+      expect([refused.status, refused.body.type]).toEqual([404, '/problems/unknown-station']);
+    }
+    expect((await unpair('')).status).toBe(400);
+    expect((await unpair(user_id)).status).toBe(200);
+    expect((await unpair(user_id)).status).toBe(404);
+  });
+
   test('a CPO without an address has nothing to be told', async () => {
     const { uid } = await pairNew();
     expect((await service.unpairAsApp(uid)).status).toBe(200);

@@ -3,7 +3,7 @@ import { readConfig } from '../../src/config';
 import { openDatabase } from '../../src/db/database';
 import { createLog } from '../../src/log';
 import { model } from '../../src/model';
-import { keepHouse } from '../../src/retention/retention';
+import { removeOld } from '../../src/retention/retention';
 import { percentile } from '../processes';
 import { ATTEMPT_DAYS } from './fill';
 import type { Level } from './level';
@@ -128,7 +128,7 @@ export async function removal(folder: string, level: Level, postmaster: number, 
   const costs: Cost[] = [];
   try {
     let busy = true;
-    const keeping = keepHouse({ config, db, log, stopping: new AbortController().signal }).finally(() => {
+    const keeping = removeOld({ config, db, log, stopping: new AbortController().signal }).finally(() => {
       busy = false;
     });
     while (busy) costs.push(await load());

@@ -50,7 +50,8 @@ export type AuditAction =
   | 'token.rotate'
   | 'token.revoke'
   | 'outbox.retry'
-  | 'outbox.drop';
+  | 'outbox.drop'
+  | 'user.forget';
 
 /**
  * CTE `audited`: writes what the CTE `changed (id, …)` has changed into the trail, in the same commit; where nothing was
@@ -64,12 +65,12 @@ export const audited = (action: AuditAction, detail: string) => `audited as (
 /** The first two parameters of a statement with `audited`. */
 export const trailOf = ({ chance, actor }: Audited) => [chance.uuid(), actor] as const;
 
-/** The trail, the latest first. */
-export function listAudit(db: Database, limit: number): Promise<AuditRow[]> {
+/** The audit log, or its entries with one action, the latest first. */
+export function listAudit(db: Database, limit: number, action?: string): Promise<AuditRow[]> {
   return rows(
     db,
     `select id, happened_at as "happenedAt", actor, action, subject_id as "subjectId", detail
-     from audit order by id desc limit $1`,
-    [limit],
+     from audit where $2::text is null or action = $2 order by id desc limit $1`,
+    [limit, action ?? null],
   );
 }

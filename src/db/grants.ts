@@ -8,6 +8,7 @@ export const TABLE_RIGHTS: Readonly<Record<string, string>> = {
   connectors: 'select, insert',
   cpo_tries: 'select, insert, update, delete',
   cpos: 'select, insert, update',
+  erasures: 'select, insert, delete',
   events: 'select, insert',
   evses: 'select, insert',
   idempotency_keys: 'select, insert, update, delete',

@@ -1,10 +1,15 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { QueryRunner } from 'typeorm';
 import { type Database, type DatabaseModel, describe, openDatabase, rows, stateOf } from './database';
 import { grantService } from './grants';
 import { requireServer } from './require-server';
 import { withSession } from './session';
 
 /** Any number, the same for all replicas: the advisory lock under which migrations run. */
-const MIGRATION_LOCK = 7_305_001;
+const MIGRATION_LOCK = 7_305_008;
+/** That of earlier versions. */
+const EARLIER_LOCK = 7_305_001;
+const LOCK_POLL_MS = 50;
 const NO_RIGHT = '42501';
 
 /** A database that lacks migrations of this version. */
@@ -25,7 +30,7 @@ export async function migrate(url: string, model: DatabaseModel, serviceRole?: s
   const lock = db.createQueryRunner();
   try {
     await requireServer(db);
-    await lock.query('select pg_advisory_lock($1)', [MIGRATION_LOCK]);
+    await takeMigrationLock(lock);
     const done = (await db.runMigrations()).length;
     if (serviceRole !== undefined) await grantService(lock, serviceRole);
     return done;
@@ -36,6 +41,20 @@ export async function migrate(url: string, model: DatabaseModel, serviceRole?: s
     await lock.release();
     await db.destroy();
   }
+}
+
+/**
+ * Takes the lock of the migrations. It is polled for, because `create index concurrently` waits for every statement that
+ * began before it, one that waits for this lock included. A replica of an earlier version waits so for its own lock, which
+ * is therefore not held, only waited for: what such a replica had begun is done then.
+ */
+async function takeMigrationLock(lock: QueryRunner): Promise<void> {
+  const taken = async () => {
+    const [row] = await lock.query('select pg_try_advisory_lock($1) as taken', [MIGRATION_LOCK]);
+    return row.taken;
+  };
+  while (!(await taken())) await sleep(LOCK_POLL_MS);
+  await lock.query('select pg_advisory_lock($1), pg_advisory_unlock($1)', [EARLIER_LOCK]);
 }
 
 /** A migration takes its time, and waits for others, whatever time-outs stand with the role. */

@@ -6,6 +6,7 @@ import { rows } from '../db/database';
 import { pairingHandlers } from '../pairing/http';
 import { Problem } from '../problems';
 import { stationHandlers } from '../stations/http';
+import { userHandlers } from '../users/http';
 import { pageHandlers } from './pages';
 
 /** A handler for every operation of openapi.yaml. */
@@ -16,6 +17,7 @@ export function operationHandlers(ctx: Context): Handlers {
     ...pairingHandlers(ctx),
     ...codeHandlers(ctx),
     ...stationHandlers(ctx),
+    ...userHandlers(ctx),
     ...cpoHandlers(ctx),
     ...pageHandlers(ctx, ctx.contract),
 

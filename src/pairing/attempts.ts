@@ -14,8 +14,12 @@ export type Attempt = {
   readonly detail: string | null;
 };
 
+/** Whether an attempt's uid is still to be erased, because the user of that station was forgotten. */
+const FORGOTTEN = `exists (select from erasures e where e.station_uid = lower(a.uid collate "C"))`;
+
 const COLUMNS = `a.id, a.cpo_id as "cpoId", a.attempted_at as "attemptedAt", a.request_id as "requestId",
-  a.payload_protocol as "payloadProtocol", a.uid, a.outcome, a.detail`;
+  a.payload_protocol as "payloadProtocol", a.outcome,
+  case when not ${FORGOTTEN} then a.uid end as uid, case when not ${FORGOTTEN} then a.detail end as detail`;
 
 /** The HTTP status that an attempt was answered with. */
 export function statusOf({ outcome }: Attempt): number {

@@ -13,7 +13,8 @@ import { doOnce, REPLAYED, readIdempotencyKey } from './idempotency';
 import { limitsOf } from './limits';
 import { createPair } from './pair';
 import { createRedeem } from './redeem';
-import { forgetUser, unpairByCpo, unpairForCustomer } from './unpair';
+import { refuseForgotten } from './replay';
+import { unpairByCpo, unpairForCustomer } from './unpair';
 
 const UNPAIRED = { message: 'Charging station successfully unpaired.' };
 
@@ -31,7 +32,6 @@ export function pairingHandlers(
   | 'unpairChargingStation'
   | 'unpairEvse'
   | 'unpairForCustomer'
-  | 'forgetUser'
 > {
   const pair = createPair(ctx);
   const redeem = createRedeem(ctx);
@@ -50,7 +50,10 @@ export function pairingHandlers(
       pair({ cpoId, requestId, payloadProtocol, code: body.code, station, idempotency: scope || undefined });
     if (scope) {
       const before = await doOnce(ctx, scope, res.locals.bodyBytes, requestId, pairOnce);
-      if (before) res.set(REPLAYED);
+      if (before) {
+        await refuseForgotten(ctx, cpoId, body.code);
+        res.set(REPLAYED);
+      }
     } else await pairOnce();
     res.json({ message: 'Charging station successfully paired.', ...protocol.write(station) });
   };
@@ -106,13 +109,8 @@ export function pairingHandlers(
     unpairEvse: unpair,
 
     async unpairForCustomer(req, res) {
-      await unpairForCustomer(ctx, req.params.uid, originOf(res));
+      await unpairForCustomer(ctx, req.params.uid, originOf(res), req.query.user_id);
       res.json(UNPAIRED);
-    },
-
-    async forgetUser(req, res) {
-      await forgetUser(ctx, req.params.user_id, originOf(res));
-      res.status(204).end();
     },
   };
 }

@@ -154,8 +154,11 @@ export const attempts = new EntitySchema<AttemptRow>({
     outcome: { type: 'text' },
     detail: { type: 'text', nullable: true },
   },
-  // lower(uid), which an entity cannot say.
-  indices: [{ name: 'attempts_uid_idx', synchronize: false }],
+  // On expressions, which an entity cannot say: lower(uid), for the previous version, and lower(uid collate "C").
+  indices: [
+    { name: 'attempts_uid_idx', synchronize: false },
+    { name: 'attempts_uid_key_idx', synchronize: false },
+  ],
 });
 
 export type IdempotencyKeyRow = {

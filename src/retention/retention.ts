@@ -1,15 +1,15 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Context } from '../context';
-import { rows } from '../db/database';
+import { rows, rowsInIndexOrder } from '../db/database';
 
-type House = Pick<Context, 'config' | 'db' | 'log' | 'stopping'>;
+type Retaining = Pick<Context, 'config' | 'db' | 'log' | 'stopping'>;
 
 /** One replica at a time. */
-const HOUSE_LOCK = 7_305_005;
+const RETENTION_LOCK = 7_305_005;
 /** So few that a statement is over long before its time-out, and nobody waits for it. */
 const BATCH = 1_000;
-/** A batch is followed by a rest of so many times its own duration, so that a backlog takes a fifth of a core at most. */
-const RESTS = 4;
+/** A batch is followed by a pause of so many times its own duration, so that a backlog takes a fifth of a core at most. */
+const PAUSES = 4;
 const FIRST_MS = 60_000;
 const EVERY_MS = 600_000;
 
@@ -19,7 +19,7 @@ const EVERY_MS = 600_000;
  */
 const removal = (table: string, old: string) => `
 with turn as materialized (
-  select pg_try_advisory_xact_lock(${HOUSE_LOCK}) as mine
+  select pg_try_advisory_xact_lock(${RETENTION_LOCK}) as mine
 ), removed as (
   delete from ${table} where ctid = any (array(
     select ctid from ${table}
@@ -37,8 +37,52 @@ select a.ctid from cpos c cross join lateral (
   select ctid, attempted_at from attempts where cpo_id = c.id order by id limit ${BATCH}
 ) a where a.attempted_at < now() - make_interval(days => $1)`;
 
-const CHORES: readonly { what: string; sql: string; parameters?: (house: House) => unknown[] }[] = [
-  { what: 'attempts', sql: removal('attempts', ATTEMPTS), parameters: ({ config }) => [config.attemptsKeepDays] },
+/** Of one CPO and uid so many attempts are kept, the latest. */
+export const ATTEMPTS_OF_A_UID = 100;
+/** So many attempts of each CPO, the latest, are looked through for uids that are sent again and again. */
+const SAMPLE = 200;
+
+/**
+ * Attempts beyond the latest of a CPO and uid: a CPO that repeats a refused request every ten seconds makes 260,000 a
+ * month. A uid whose attempts are a share of r of its CPO's is in a sample with a probability of at least r; that bounds
+ * what piles up between two samples, however many attempts the CPO makes.
+ */
+const REPEATED = `
+select beyond.ctid
+from (
+  select distinct c.id as cpo_id, lower(recent.uid collate "C") as uid
+  from cpos c cross join lateral (
+    select uid, outcome from attempts where cpo_id = c.id order by id desc limit ${SAMPLE}
+  ) recent
+  where recent.outcome <> 'paired' and recent.uid is not null
+) sample cross join lateral (
+  select a.ctid from attempts a
+  where lower(a.uid collate "C") = sample.uid and a.cpo_id = sample.cpo_id
+  order by a.id desc offset ${ATTEMPTS_OF_A_UID} limit ${BATCH}
+) beyond`;
+
+/** A user who is forgotten at the moment when a notification is given up leaves a uid behind. */
+const GIVEN_UP = `
+select o.ctid from outbox o
+where o.gave_up_at is not null and exists (select from pairings p where p.id = o.pairing_id and p.user_id is null)`;
+
+type Removal = {
+  readonly what: string;
+  readonly sql: string;
+  readonly parameters?: (retaining: Retaining) => unknown[];
+  /** `rows` unless given. */
+  readonly run?: typeof rowsInIndexOrder;
+};
+
+const REMOVALS: readonly Removal[] = [
+  {
+    what: 'attempts',
+    sql: removal('attempts', ATTEMPTS),
+    parameters: ({ config }) => [config.attemptsKeepDays],
+    run: rowsInIndexOrder,
+  },
+  { what: 'repeated attempts', sql: removal('attempts', REPEATED), run: rowsInIndexOrder },
+  { what: 'notifications of forgotten users', sql: removal('outbox', GIVEN_UP) },
   {
     what: 'idempotency keys',
     sql: removal(
@@ -73,39 +117,39 @@ const CHORES: readonly { what: string; sql: string; parameters?: (house: House) 
  * Removes what has become old, batch after batch, unless another replica is at it.
  * @throws Problem `unavailable`
  */
-export async function keepHouse(house: House): Promise<void> {
-  for (const { what, sql, parameters } of CHORES) {
+export async function removeOld(retaining: Retaining, pause: Pause = pauseUntilStopped): Promise<void> {
+  for (const { what, sql, parameters, run = rows } of REMOVALS) {
     let total = 0;
-    for (let last = BATCH; last > 0 && !house.stopping.aborted; ) {
+    for (let last = BATCH; last > 0 && !retaining.stopping.aborted; ) {
       const began = performance.now();
-      const [batch] = await rows<{ mine: boolean; count: number }>(house.db, sql, parameters?.(house));
+      const [batch] = await run<{ mine: boolean; count: number }>(retaining.db, sql, parameters?.(retaining));
       if (!batch?.mine) return;
       last = batch.count;
       total += last;
-      if (last > 0) await rest(house, RESTS * (performance.now() - began));
+      if (last > 0) await pause(PAUSES * (performance.now() - began), retaining.stopping);
     }
-    if (total > 0) house.log.info(`old ${what} removed`, { count: total });
+    if (total > 0) retaining.log.info(`old ${what} removed`, { count: total });
   }
 }
 
+export type Pause = (ms: number, stopping: AbortSignal) => Promise<void>;
+
 /** Over at once when the service stops. */
-async function rest({ stopping }: House, ms: number): Promise<void> {
-  await sleep(ms, undefined, { signal: stopping }).catch(() => undefined);
-}
+const pauseUntilStopped: Pause = (ms, signal) => sleep(ms, undefined, { signal }).catch(() => undefined);
 
-export type HousekeepingTimes = { readonly firstMs: number; readonly everyMs: number };
+export type RetentionTimes = { readonly firstMs: number; readonly everyMs: number };
 
-/** Keeps house now and then until it is stopped; what fails is done the next time. */
-export function startHousekeeping(house: House, times: Partial<HousekeepingTimes> = {}): { stop(): Promise<void> } {
+/** Removes what is old now and then until it is stopped; what fails is done the next time. */
+export function startRetention(retaining: Retaining, times: Partial<RetentionTimes> = {}): { stop(): Promise<void> } {
   const { firstMs, everyMs } = { firstMs: FIRST_MS, everyMs: EVERY_MS, ...times };
   let timer: NodeJS.Timeout;
   let under = Promise.resolve();
   const schedule = (ms: number) => {
     timer = setTimeout(() => {
-      under = keepHouse(house)
-        .catch((error: unknown) => house.log.warn('housekeeping failed', { reason: String(error) }))
+      under = removeOld(retaining)
+        .catch((error: unknown) => retaining.log.warn('retention failed', { reason: String(error) }))
         .then(() => {
-          if (!house.stopping.aborted) schedule(everyMs);
+          if (!retaining.stopping.aborted) schedule(everyMs);
         });
     }, ms).unref();
   };
