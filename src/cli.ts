@@ -11,6 +11,7 @@ import { reasonOf } from './cli/reason';
 import { sandboxCpoCommand } from './cli/sandbox-cpo';
 import { stationCommands } from './cli/station';
 import { tokenCommands } from './cli/token';
+import { userCommands } from './cli/user';
 import { examples, JSON_OPTION, type Shell } from './cli/verb';
 import { projectFile } from './contract';
 import { surviveClosedOutput, takeWarnings } from './log';
@@ -63,6 +64,7 @@ function createProgram(shell: Shell, json: boolean): Command {
   tokenCommands(program, shell);
   codeCommands(program, shell);
   stationCommands(program, shell);
+  userCommands(program, shell);
   outboxCommands(program, shell);
   attemptCommands(program, shell);
   auditCommands(program, shell);

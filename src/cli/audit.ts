@@ -5,14 +5,15 @@ import { whole } from './values';
 import { answering, noun, type Shell, verb } from './verb';
 
 export function auditCommands(program: Command, shell: Shell): void {
-  const audit = noun(program, 'audit', 'who changed CPOs and tokens');
+  const audit = noun(program, 'audit', 'who changed CPOs and tokens, and forgot users');
 
   verb(audit, 'list', 'lists changes, the latest first', 'scsp audit list', 'scsp audit list --limit 5 --json')
+    .option('--action <ACTION>', 'those with this action alone, such as user.forget')
     .option('--limit <N>', 'so many at most', whole(1, 1_000_000), 100)
     .action(
-      answering(shell, (given, { limit }: { limit: number }) =>
+      answering(shell, (given, { action, limit }: { action?: string; limit: number }) =>
         withContext(given, async ({ db }) => ({
-          rows: (await listAudit(db, limit)).map((change) => ({
+          rows: (await listAudit(db, limit, action)).map((change) => ({
             id: change.id,
             happened_at: change.happenedAt.toISOString(),
             actor: change.actor,

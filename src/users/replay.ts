@@ -1,0 +1,89 @@
+import { type Database, rows } from '../db/database';
+import { subjectHashes } from '../secrets';
+import { type Forgetting, forgetUser } from './forget';
+import { eraseLeftOversOf } from './left-overs';
+
+/** When users were forgotten, by their keyed hashes (hex); the latest time counts. */
+export type Erasures = ReadonlyMap<string, Date>;
+
+/** Rows of a table that are looked through by one statement. */
+const BATCH = 5_000;
+const BEFORE_ALL = '00000000-0000-0000-0000-000000000000';
+
+export type Replayed = { readonly users: number; readonly codes: number; readonly pairings: number };
+
+/**
+ * Reads erasures from what `scsp audit list --json` prints, or from lines of the service's log.
+ * @throws RangeError when the text is neither
+ */
+export function readErasures(text: string): Erasures {
+  const erasures = new Map<string, Date>();
+  for (const entry of parse(text)) {
+    const { action, detail, happened_at, message, user_hash, timestamp } = Object(entry);
+    const logged = message === 'user forgotten';
+    if (!logged && action !== 'user.forget') continue;
+    const hash: unknown = logged ? user_hash : Object(detail).user_hash;
+    const at = new Date(logged ? timestamp : happened_at);
+    if (typeof hash !== 'string' || !/^[0-9a-f]{64}$/.test(hash) || Number.isNaN(at.getTime()))
+      throw new RangeError('an entry of a forgotten user has no hash or no time');
+    const known = erasures.get(hash);
+    if (known === undefined || known < at) erasures.set(hash, at);
+  }
+  return erasures;
+}
+
+function parse(text: string): unknown[] {
+  try {
+    const whole: unknown = JSON.parse(text);
+    return Array.isArray(whole) ? whole : [whole];
+  } catch {
+    return text.split('\n').flatMap((line) => (line.trim() === '' ? [] : [parseLine(line)]));
+  }
+}
+
+/** A log may hold lines of other programs. */
+function parseLine(line: string): unknown {
+  try {
+    return JSON.parse(line);
+  } catch {
+    if (line.includes('user forgotten') || line.includes('user.forget'))
+      throw new RangeError('the line of a forgotten user is not JSON');
+    return undefined;
+  }
+}
+
+/**
+ * Forgets users again after a restore. They are found by their hashes under SECRET_KEY and SECRET_KEY_PREVIOUS; what
+ * began after a user was forgotten is left alone. It can be repeated.
+ */
+export async function replayErasures(ctx: Forgetting, erasures: Erasures): Promise<Replayed> {
+  const total = { users: 0, codes: 0, pairings: 0 };
+  for (const table of ['pairing_codes', 'pairings'] as const)
+    for await (const userId of usersOf(ctx.db, table)) {
+      const before = latest(subjectHashes(ctx.keys, 'user', userId).map((hash) => erasures.get(hash.toString('hex'))));
+      if (before === undefined) continue;
+      const { codes, pairingIds } = await forgetUser(ctx, userId, { before });
+      await eraseLeftOversOf(ctx.db, pairingIds, () => true);
+      if (codes + pairingIds.length > 0) total.users += 1;
+      total.codes += codes;
+      total.pairings += pairingIds.length;
+    }
+  return total;
+}
+
+/** The users in a table, each at least once, in batches by the primary key. */
+async function* usersOf(db: Database, table: 'pairing_codes' | 'pairings'): AsyncGenerator<string> {
+  const sql = `select id, user_id as "userId" from ${table} where id > $1 order by id limit ${BATCH}`;
+  for (let after: string | undefined = BEFORE_ALL; after !== undefined; ) {
+    const batch: { id: string; userId: string | null }[] = await rows(db, sql, [after]);
+    for (const userId of new Set(batch.map((row) => row.userId))) if (userId !== null) yield userId;
+    after = batch.at(-1)?.id;
+  }
+}
+
+function latest(times: readonly (Date | undefined)[]): Date | undefined {
+  return times.reduce(
+    (last, time) => (last === undefined || (time !== undefined && time > last) ? time : last),
+    undefined,
+  );
+}
