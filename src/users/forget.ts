@@ -4,14 +4,14 @@ import { type Audited, audited, trailOf } from '../db/audit';
 import { rows, transaction } from '../db/database';
 import { enqueue, eraseGivenUp, type Notification } from '../outbox/outbox';
 import { Problem } from '../problems';
-import { subjectHashes } from '../secrets';
+import { hashSubject, subjectHashes } from '../secrets';
 import type { Origin } from '../trace-context';
 
 /** Codes, and pairings, that one statement forgets: few enough to be far below the statement time-out. */
 const CODES_BATCH = 500;
 const PAIRINGS_BATCH = 100;
 
-export type Forgetting = Pick<Context, 'keys' | 'events'> & Audited;
+export type Forgetting = Pick<Context, 'db' | 'keys' | 'events'> & Audited;
 
 export type ForgetOptions = {
   /** What began later is left alone: the user has come back since. Everything is forgotten when undefined. */
@@ -110,7 +110,7 @@ export async function forgetUser(ctx: Forgetting, userId: string, options: Forge
   const { deadline = Number.POSITIVE_INFINITY } = options;
   const before = options.before?.toISOString() ?? 'infinity';
   const hashes = subjectHashes(ctx.keys, 'user', userId);
-  const userHash = hashes[0]?.toString('hex') ?? '';
+  const userHash = hashSubject(ctx.keys, 'user', userId).toString('hex');
   let codes = 0;
   const pairingIds: string[] = [];
   /** The parameters of a batch; the first that erases something also writes the audit entry. */
