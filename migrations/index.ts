@@ -7,6 +7,7 @@ import { CountRedemptionsByKeyedHash1764000000006 } from './006-count-redemption
 import { NotificationsOfTheirOwn1764000000007 } from './007-notifications-of-their-own';
 import { EraseInBatches1764000000008 } from './008-erase-in-batches';
 import { FunctionsWithSchema1764000000009 } from './009-functions-with-schema';
+import { ReconcileAndOperate1764000000010 } from './010-reconcile-and-operate';
 
 /** Every migration, in order; one that has landed is never edited. */
 export const migrations = [
@@ -19,4 +20,5 @@ export const migrations = [
   NotificationsOfTheirOwn1764000000007,
   EraseInBatches1764000000008,
   FunctionsWithSchema1764000000009,
+  ReconcileAndOperate1764000000010,
 ];

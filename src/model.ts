@@ -4,6 +4,7 @@ import type { Config } from './config';
 import { cpos } from './cpos/table';
 import { audit } from './db/audit';
 import type { DatabaseModel } from './db/database';
+import { deployment } from './db/deployment';
 import { attachEmbedded, startEmbedded } from './db/embedded';
 import { outbox } from './outbox/table';
 import {
@@ -37,6 +38,7 @@ export const model: DatabaseModel = {
     attempts,
     idempotencyKeys,
     audit,
+    deployment,
     erasures,
   ],
   migrations,

@@ -192,8 +192,8 @@ async function embedded(config: Config, log: Log, parts: (() => Promise<unknown>
 /** Where another role migrates, this one only looks. */
 async function bringUpToDate(config: Config, directUrl: string, log: Log): Promise<void> {
   if (config.databaseUrl !== undefined && config.migrationDatabaseUrl !== undefined)
-    return requireMigrated(directUrl, model);
-  const migrated = await migrate(directUrl, model);
+    return requireMigrated(directUrl, model, config.sandbox);
+  const migrated = await migrate(directUrl, model, { sandbox: config.sandbox });
   if (migrated > 0) log.info('migrated', { count: migrated });
 }
 

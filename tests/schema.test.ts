@@ -1,20 +1,14 @@
 import { Client } from 'pg';
-import { DataSource } from 'typeorm';
+import { type Database, describe } from '../src/db/database';
 import { migrate } from '../src/db/migrate';
 import { model } from '../src/model';
 import { createTestDatabase } from './harness';
 
 let database: Awaited<ReturnType<typeof createTestDatabase>>;
-let source: DataSource;
+let source: Database;
 beforeEach(async () => {
   database = await createTestDatabase();
-  source = await new DataSource({
-    type: 'postgres',
-    url: database.url,
-    installExtensions: false,
-    ...model,
-    migrationsTransactionMode: 'each',
-  }).initialize();
+  source = await describe(database.url, model, {}).initialize();
 });
 afterEach(async () => {
   await source.destroy();

@@ -6,6 +6,7 @@ import type { Context } from '../context';
 import { type Audited, actor } from '../db/audit';
 import { refuseAsAway } from '../db/away';
 import { type Database, openDatabase, transaction } from '../db/database';
+import { requireDeployment } from '../db/deployment';
 import { hasEmbedded } from '../db/embedded';
 import { releaseLock, takeLock } from '../db/embedded-lock';
 import { lacksMigrations, migrate, NotMigrated } from '../db/migrate';
@@ -44,7 +45,7 @@ export async function withDatabaseUrl<T>(config: Config, work: (url: string) => 
 
 /**
  * Works with what every verb needs, on a database that has all migrations.
- * @throws RangeError when the database is away or lacks migrations
+ * @throws RangeError when the database is away, lacks migrations or is a sandbox where the settings say otherwise
  */
 export function withContext<T>({ config, stderr }: Given, work: (ctx: CommandContext) => Promise<T>): Promise<T> {
   return withDatabaseUrl(config, async (url) => {
@@ -54,8 +55,8 @@ export function withContext<T>({ config, stderr }: Given, work: (ctx: CommandCon
       await requireServer(db);
       if (await lacksMigrations(db)) {
         if (config.databaseUrl !== undefined) throw new NotMigrated();
-        await migrate(url, model).catch(refuse);
-      }
+        await migrate(url, model, { sandbox: config.sandbox }).catch(refuse);
+      } else await requireDeployment(db, config.sandbox);
       return await work(contextOf(config, db, stderr));
     } finally {
       // A database that fell silent does not say goodbye either.

@@ -17,11 +17,13 @@ export function migrateCommand(program: Command, shell: Shell): void {
   ).action(
     answering(shell, async ({ config }) => {
       const { databaseUrl, directDatabaseUrl, migrationDatabaseUrl } = config;
-      const role = migrationDatabaseUrl && databaseUrl && roleOf(databaseUrl);
+      const serviceRole = migrationDatabaseUrl && databaseUrl && roleOf(databaseUrl);
       const asOwner = { ...config, directDatabaseUrl: migrationDatabaseUrl ?? directDatabaseUrl };
       return withDatabaseUrl(asOwner, async (url) => {
-        const migrated = await migrate(url, model, role).catch(refuseAsAway(settingOf(config, url), url));
-        return { row: { migrated, granted_to: role } };
+        const migrated = await migrate(url, model, { sandbox: config.sandbox, serviceRole }).catch(
+          refuseAsAway(settingOf(config, url), url),
+        );
+        return { row: { migrated, granted_to: serviceRole } };
       });
     }),
   );

@@ -6,6 +6,8 @@ export type CpoRow = {
   baseUrl: string | null;
   outboundToken: Buffer | null;
   outboundKeyId: string | null;
+  /** Those that it serves; null while nobody has said. */
+  payloadProtocols: string[] | null;
   createdAt: Date;
   suspendedAt: Date | null;
 };
@@ -18,6 +20,7 @@ export const cpos = new EntitySchema<CpoRow>({
     baseUrl: { name: 'base_url', type: 'text', nullable: true },
     outboundToken: { name: 'outbound_token', type: 'bytea', nullable: true },
     outboundKeyId: { name: 'outbound_key_id', type: 'text', nullable: true },
+    payloadProtocols: { name: 'payload_protocols', type: 'text', array: true, nullable: true },
     createdAt: { name: 'created_at', type: 'timestamptz', precision: 3, default: () => 'now()' },
     suspendedAt: { name: 'suspended_at', type: 'timestamptz', precision: 3, nullable: true },
   },

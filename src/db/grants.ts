@@ -8,6 +8,7 @@ export const TABLE_RIGHTS: Readonly<Record<string, string>> = {
   connectors: 'select, insert',
   cpo_tries: 'select, insert, update, delete',
   cpos: 'select, insert, update',
+  deployment: 'select',
   erasures: 'select, insert, delete',
   events: 'select, insert',
   evses: 'select, insert',

@@ -1,15 +1,17 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { QueryRunner } from 'typeorm';
 import { type Database, type DatabaseModel, describe, openDatabase, rows, stateOf } from './database';
+import { markDeployment, requireDeployment } from './deployment';
 import { grantService } from './grants';
 import { requireServer } from './require-server';
 import { withSession } from './session';
 
 /** Any number, the same for all replicas: the advisory lock under which migrations run. */
-const MIGRATION_LOCK = 7_305_008;
-/** That of earlier versions. */
-const EARLIER_LOCK = 7_305_001;
-const LOCK_POLL_MS = 50;
+const MIGRATION_LOCK = 7_305_010;
+/** The one of versions up to 0.1, which wait for it in a statement. */
+const FORMER_MIGRATION_LOCK = 7_305_001;
+const LOCK_POLL_MS = 100;
+const LOCK_PATIENCE_MS = 3_600_000;
 const NO_RIGHT = '42501';
 
 /** A database that lacks migrations of this version. */
@@ -19,19 +21,32 @@ export class NotMigrated extends RangeError {
   }
 }
 
+type MigrateOptions = {
+  /** What the database is marked as, unless it is marked already; not given: it stays as it is. */
+  readonly sandbox?: boolean;
+  /** Is given what the service needs, where the tables are another role's. */
+  readonly serviceRole?: string | undefined;
+};
+
 /**
  * Runs the pending migrations; of many starters exactly one migrates, the others wait for it.
- * @param serviceRole is given what the service needs, where the tables are another role's
  * @throws NotMigrated when migrations are pending that this role may not run
  * @throws RangeError when the service cannot work with the database, before anything is changed
+ * @throws WrongDeployment when the database is marked as another kind, before anything is changed
  */
-export async function migrate(url: string, model: DatabaseModel, serviceRole?: string): Promise<number> {
+export async function migrate(
+  url: string,
+  model: DatabaseModel,
+  { sandbox, serviceRole }: MigrateOptions = {},
+): Promise<number> {
   const db = await describe(patient(url), model, { max: 2, connectionTimeoutMillis: 5_000 }).initialize();
   const lock = db.createQueryRunner();
   try {
     await requireServer(db);
     await takeMigrationLock(lock);
+    if (sandbox !== undefined) await requireDeployment(lock, sandbox);
     const done = (await db.runMigrations()).length;
+    if (sandbox !== undefined) await markDeployment(lock, sandbox);
     if (serviceRole !== undefined) await grantService(lock, serviceRole);
     return done;
   } catch (cause) {
@@ -44,17 +59,22 @@ export async function migrate(url: string, model: DatabaseModel, serviceRole?: s
 }
 
 /**
- * Takes the lock of the migrations. It is polled for, because `create index concurrently` waits for every statement that
- * began before it, one that waits for this lock included. A replica of an earlier version waits so for its own lock, which
- * is therefore not held, only waited for: what such a replica had begun is done then.
+ * Asks for the lock again and again: a statement that waits for it has a snapshot, for which `create index
+ * concurrently` waits in its turn, and neither would ever end. So a replica of a former version, which waits in a
+ * statement for the former lock, must not find it taken: whoever has it now is waited for, and then it is free again.
  */
 async function takeMigrationLock(lock: QueryRunner): Promise<void> {
-  const taken = async () => {
-    const [row] = await lock.query('select pg_try_advisory_lock($1) as taken', [MIGRATION_LOCK]);
-    return row.taken;
+  const take = async (key: number) => {
+    for (const deadline = performance.now() + LOCK_PATIENCE_MS; ; await sleep(LOCK_POLL_MS)) {
+      const [{ taken }] = await lock.query('select pg_try_advisory_lock($1) as taken', [key]);
+      if (taken) return;
+      if (performance.now() > deadline)
+        throw new RangeError('another process has been migrating the database for an hour');
+    }
   };
-  while (!(await taken())) await sleep(LOCK_POLL_MS);
-  await lock.query('select pg_advisory_lock($1), pg_advisory_unlock($1)', [EARLIER_LOCK]);
+  await take(MIGRATION_LOCK);
+  await take(FORMER_MIGRATION_LOCK);
+  await lock.query('select pg_advisory_unlock($1)', [FORMER_MIGRATION_LOCK]);
 }
 
 /** A migration takes its time, and waits for others, whatever time-outs stand with the role. */
@@ -69,12 +89,13 @@ export async function lacksMigrations(db: Database): Promise<boolean> {
 }
 
 /**
- * Refuses a database that lacks migrations, and changes nothing.
- * @throws NotMigrated, or what the driver throws when the database is away
+ * Refuses a database that lacks migrations, or is of another kind, and changes nothing.
+ * @throws NotMigrated, WrongDeployment, or what the driver throws when the database is away
  */
-export async function requireMigrated(url: string, model: DatabaseModel): Promise<void> {
+export async function requireMigrated(url: string, model: DatabaseModel, sandbox: boolean): Promise<void> {
   const db = await openDatabase(url, model, 1);
   try {
+    await requireDeployment(db, sandbox);
     if (await lacksMigrations(db)) throw new NotMigrated();
   } finally {
     await db.destroy();

@@ -9,7 +9,7 @@ export type PairingRow = {
   chargingLocationId: string | null;
   pairedAt: Date;
   endedAt: Date | null;
-  endedBy: 'app' | 'cpo' | null;
+  endedBy: 'app' | 'cpo' | 'operator' | null;
 };
 
 export const pairings = new EntitySchema<PairingRow>({
@@ -34,9 +34,10 @@ export const pairings = new EntitySchema<PairingRow>({
       where: 'ended_at is null',
     },
     { name: 'pairings_active_user_idx', columns: ['userId', 'id'], where: 'ended_at is null and user_id is not null' },
+    { name: 'pairings_active_cpo_idx', columns: ['cpoId', 'id'], where: 'ended_at is null and user_id is not null' },
     { name: 'pairings_ended_user_idx', columns: ['userId'], where: 'ended_at is not null' },
   ],
-  checks: [{ name: 'pairings_ended_by_check', expression: `ended_by in ('app', 'cpo')` }],
+  checks: [{ name: 'pairings_ended_by_check', expression: `ended_by in ('app', 'cpo', 'operator')` }],
   foreignKeys: [
     {
       name: 'pairings_code_id_fkey',

@@ -1,0 +1,47 @@
+import { EntitySchema } from 'typeorm';
+import { type Database, rows } from './database';
+
+export type DeploymentRow = { onlyRow: boolean; sandbox: boolean; markedAt: Date };
+
+export const deployment = new EntitySchema<DeploymentRow>({
+  name: 'deployment',
+  columns: {
+    onlyRow: {
+      name: 'only_row',
+      type: 'boolean',
+      primary: true,
+      primaryKeyConstraintName: 'deployment_pkey',
+      default: true,
+    },
+    sandbox: { type: 'boolean' },
+    markedAt: { name: 'marked_at', type: 'timestamptz', precision: 3, default: () => 'now()' },
+  },
+  checks: [{ name: 'deployment_only_row_check', expression: 'only_row' }],
+});
+
+/** A database that is marked as a sandbox where the settings say that this is none, or the other way round. */
+export class WrongDeployment extends RangeError {
+  constructor(sandbox: boolean) {
+    super(
+      sandbox
+        ? 'SANDBOX is true, but the database is marked as one for production: set SANDBOX=false, or DATABASE_URL to a database of the sandbox'
+        : 'SANDBOX is false, but the database is marked as a sandbox: set SANDBOX=true, or DATABASE_URL to a database for production',
+    );
+  }
+}
+
+/**
+ * Refuses a database whose mark contradicts the setting; one without a mark passes.
+ * @throws WrongDeployment
+ */
+export async function requireDeployment(db: Pick<Database, 'query'>, sandbox: boolean): Promise<void> {
+  const [table] = await rows<{ exists: boolean }>(db, `select to_regclass('deployment') is not null as exists`);
+  if (!table?.exists) return;
+  const [mark] = await rows<{ sandbox: boolean }>(db, 'select sandbox from deployment');
+  if (mark !== undefined && mark.sandbox !== sandbox) throw new WrongDeployment(sandbox);
+}
+
+/** Marks a database that has no mark yet. */
+export async function markDeployment(db: Pick<Database, 'query'>, sandbox: boolean): Promise<void> {
+  await rows(db, 'insert into deployment (sandbox) values ($1) on conflict do nothing', [sandbox]);
+}

@@ -1,0 +1,95 @@
+import { Client } from 'pg';
+import { type Database, describe as describeDatabase } from '../src/db/database';
+import { migrate } from '../src/db/migrate';
+import { model } from '../src/model';
+import { createTestDatabase } from './harness';
+import { until } from './until';
+
+// Migrations of tables in use, as replicas of this version and of the one before run beside them.
+
+const MIGRATION = 'ReconcileAndOperate1764000000010';
+const FORMER_MIGRATION_LOCK = 7_305_001;
+
+let database: Awaited<ReturnType<typeof createTestDatabase>>;
+let source: Database;
+let clients: Client[];
+const connect = async () => {
+  const client = new Client(database.url);
+  clients.push(client);
+  await client.connect();
+  return client;
+};
+beforeEach(async () => {
+  clients = [];
+  database = await createTestDatabase();
+  source = await describeDatabase(database.url, model, {}).initialize();
+  const isDone = async () =>
+    (await source.query('select name from migrations')).some(({ name }: { name: string }) => name === MIGRATION);
+  while (await isDone()) await source.undoLastMigration();
+});
+afterEach(async () => {
+  await Promise.all(clients.map((client) => client.end()));
+  await source.destroy();
+  await database.drop();
+});
+
+const isValid = async () =>
+  (
+    await source.query(
+      `select indisvalid and indisready as valid from pg_index where indexrelid = to_regclass('pairings_active_cpo_idx')`,
+    )
+  )[0]?.valid;
+
+/** The index waits for whoever has looked at the tables as they were before. */
+const isBuilding = async () =>
+  (
+    await source.query(
+      `select from pg_stat_activity where datname = current_database() and query ~ 'create index concurrently'
+         and wait_event = 'virtualxid'`,
+    )
+  ).length > 0;
+
+/** The migration asks for a lock that somebody else has. */
+const isTried = async () =>
+  (
+    await source.query(
+      `select from pg_locks where relation in ('cpos'::regclass, 'pairings'::regclass) and mode = 'AccessExclusiveLock' and not granted`,
+    )
+  ).length > 0;
+
+test('while a backup reads, pairings go on and the migration waits for its end', async () => {
+  const [backup, caller] = [await connect(), await connect()];
+  await backup.query('begin; lock table pairings, cpos in access share mode');
+  const migrating = migrate(database.url, model);
+  for (let times = 0; times < 3; times += 1) {
+    expect(await until((tried) => tried, isTried, 10_000)).toBe(true);
+    await caller.query(`set lock_timeout = '1s'; update cpos set name = name; update pairings set ended_at = ended_at`);
+  }
+  expect(await isValid()).toBeUndefined();
+  await backup.query('commit');
+  expect(await migrating).toBeGreaterThan(0);
+  expect(await isValid()).toBe(true);
+});
+
+test('replicas of either version that start meanwhile neither stop it nor wait for each other', async () => {
+  const [reader, former] = [await connect(), await connect()];
+  await reader.query('begin isolation level repeatable read; select from tokens');
+  const migrating = [migrate(database.url, model), migrate(database.url, model)];
+  expect(await until((building) => building, isBuilding, 10_000)).toBe(true);
+  await former.query('select pg_advisory_lock($1)', [FORMER_MIGRATION_LOCK]);
+  await reader.query('commit');
+  await former.query('select pg_advisory_unlock($1)', [FORMER_MIGRATION_LOCK]);
+  expect((await Promise.all(migrating)).sort()).toEqual([0, expect.any(Number)]);
+  expect(await isValid()).toBe(true);
+});
+
+test('an index of which the building was interrupted is built anew', async () => {
+  await source.query('create index pairings_active_cpo_idx on pairings (cpo_id)');
+  await source.query(`update pg_index set indisvalid = false where indexrelid = 'pairings_active_cpo_idx'::regclass`);
+  await migrate(database.url, model);
+  expect(await isValid()).toBe(true);
+  const [{ indexdef }] = await source.query(
+    `select indexdef from pg_indexes where indexname = 'pairings_active_cpo_idx'`,
+  );
+  expect(indexdef).toContain('(cpo_id, id)');
+});
