@@ -17,7 +17,7 @@ beforeAll(async () => {
 });
 afterAll(() => service.stop());
 
-const scsp = (...args: string[]) => command({ DATABASE_URL: service.databaseUrl, SECRET_KEY }, args);
+const scsp = (...args: string[]) => command({ DATABASE_URL: service.databaseUrl, SECRET_KEY, SANDBOX: 'true' }, args);
 
 async function json(...args: string[]): Promise<any> {
   const { code, stdout, stderr } = await scsp(...args, '--json');
@@ -106,7 +106,7 @@ test.each(['revoke', 'rotate'])('scsp token %s does not repeat a token that was 
 });
 
 test('scsp token list shows when each was last used', async () => {
-  const replica = await startHarness({}, { databaseUrl: service.databaseUrl });
+  const replica = await startHarness({ SANDBOX: 'true' }, { databaseUrl: service.databaseUrl });
   const { id, token } = await json('token', 'issue', '--cpo', (await addCpo()).id);
   expect((await replica.request('GET', '/v1/scsp/me', { token })).status).toBe(200);
   await replica.stop();

@@ -48,9 +48,12 @@ async function runWith(settings: Settings, args: readonly string[], input: Itera
   return { code: await run(args, shell), ...said };
 }
 
-/** The settings of the running service, but for the sandbox. */
-const settings = (): Settings => ({ DATABASE_URL: service.databaseUrl, SECRET_KEY: service.config.secretKey ?? '' });
-const inSandbox = (): Settings => ({ ...settings(), SANDBOX: 'true' });
+/** The settings of the running service. */
+const settings = (): Settings => ({
+  DATABASE_URL: service.databaseUrl,
+  SECRET_KEY: service.config.secretKey ?? '',
+  SANDBOX: String(service.config.sandbox),
+});
 
 const scsp = (...args: string[]) => runWith(settings(), args);
 
@@ -115,6 +118,8 @@ describe('scsp cpo', () => {
   });
 
   test('a base URL that is not https, not public or holds a secret is refused', async () => {
+    const production = await createTestDatabase();
+    const DATABASE_URL = production.url;
     const reasons = {
       'http://cpo.example': 'must begin with https://',
       'ftp://cpo.example': 'must begin with https://',
@@ -125,13 +130,16 @@ describe('scsp cpo', () => {
       'https://user:secret@cpo.example': 'must have no user, password, query or fragment',
       'https://cpo.example?token=secret': 'must have no user, password, query or fragment',
     };
-    const refused = await each(Object.keys(reasons), (url) => scsp('cpo', 'add', 'CPO', '--base-url', url));
+    const refused = await each(Object.keys(reasons), (url) =>
+      runWith({ DATABASE_URL, SECRET_KEY: 'unused' }, ['cpo', 'add', 'CPO', '--base-url', url]),
+    );
     expect(refused).toEqual(Object.values(reasons).map((reason) => refusal(`the base URL ${reason}`)));
+    await production.drop();
   });
 
   test('the sandbox takes a base URL with http on a loopback address', async () => {
     const name = `CPO ${randomUUID()}`;
-    const added = await runWith(inSandbox(), ['cpo', 'add', name, '--base-url', 'http://localhost:4000', '--json']);
+    const added = await runWith(settings(), ['cpo', 'add', name, '--base-url', 'http://localhost:4000', '--json']);
     expect(document(added)).toMatchObject({ base_url: 'http://localhost:4000' });
   });
 
@@ -448,7 +456,7 @@ describe('scsp outbox', () => {
   async function untold(uid: string, outboundToken: string) {
     const name = `CPO ${randomUUID()}`;
     const add = ['cpo', 'add', name, '--base-url', CLOSED, '--outbound-token-stdin', '--json'];
-    const { id } = document(await runWith(inSandbox(), add, outboundToken));
+    const { id } = document(await runWith(settings(), add, outboundToken));
     const { token } = await json('token', 'issue', '--cpo', id);
     const { code } = await service.code();
     expect((await service.pair({ id, name, token }, code, aStation(uid))).status).toBe(200);

@@ -39,7 +39,11 @@ async function restart(
 }
 
 async function reseal(keys: Record<string, string>) {
-  const { code, stdout, stderr } = await command({ DATABASE_URL: database.url, ...keys }, ['cpo', 'reseal', '--json']);
+  const { code, stdout, stderr } = await command({ DATABASE_URL: database.url, SANDBOX: 'true', ...keys }, [
+    'cpo',
+    'reseal',
+    '--json',
+  ]);
   return { code, stderr, row: code === 0 ? JSON.parse(stdout) : undefined };
 }
 

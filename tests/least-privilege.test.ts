@@ -53,7 +53,10 @@ async function twoRoles() {
 let roles: Awaited<ReturnType<typeof twoRoles>>;
 let service: Harness;
 const migrate = (settings: Record<string, string> = {}) =>
-  command({ DATABASE_URL: roles.url, MIGRATION_DATABASE_URL: roles.ownerUrl, ...settings }, ['migrate', '--json']);
+  command({ DATABASE_URL: roles.url, MIGRATION_DATABASE_URL: roles.ownerUrl, SANDBOX: 'true', ...settings }, [
+    'migrate',
+    '--json',
+  ]);
 
 beforeAll(async () => {
   roles = await twoRoles();
@@ -107,7 +110,7 @@ describe('the role of the service', () => {
   });
 
   test('serves the commands', async () => {
-    const settings = { DATABASE_URL: roles.url, SECRET_KEY };
+    const settings = { DATABASE_URL: roles.url, SECRET_KEY, SANDBOX: 'true' };
     const json = async (args: string[], input: string[] = []) => {
       const { code, stdout, stderr } = await command(settings, [...args, '--json'], input);
       expect({ code, stderr }).toEqual({ code: 0, stderr: '' });

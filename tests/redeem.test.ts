@@ -515,7 +515,7 @@ test('the token that a CPO gave us is stored sealed, and only its own row opens 
 });
 
 test('outside the sandbox no private address is called, whatever the database says', async () => {
-  const strict = await startHarness({ SANDBOX: 'false' }, { databaseUrl: service.databaseUrl });
+  const strict = await startHarness({ SANDBOX: 'false' });
   const cpo = await startCpo(strict, answerStation());
   const port = new URL(cpo.url).port;
   for (const host of ['127.0.0.1', 'localhost', '[::1]', '[::ffff:127.0.0.1]', '2130706433', '0x7f.1']) {

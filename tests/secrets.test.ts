@@ -224,7 +224,7 @@ async function partings(): Promise<void> {
 }
 
 async function scsp(args: string[], input: string[] = []) {
-  const ended = await command({ DATABASE_URL: database.url, SECRET_KEY }, [...args, '--json'], input);
+  const ended = await command({ DATABASE_URL: database.url, SECRET_KEY, SANDBOX: 'true' }, [...args, '--json'], input);
   errors.push(ended.stderr);
   return ended;
 }

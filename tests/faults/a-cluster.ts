@@ -75,6 +75,8 @@ export async function startCluster(replicaCount: number) {
     DATABASE_DIRECT_URL: service(directPort),
     SECRET_KEY,
     NODE_ENV: 'production',
+    // CPOs of the tests listen on this machine.
+    SANDBOX: 'true',
   };
   /** A command of an operator's; what it says as JSON. */
   const scsp = async (args: string[], more: Record<string, string> = {}, input: string[] = []): Promise<any> => {

@@ -21,7 +21,7 @@ let standby: Server;
 let replicas: Replica[];
 let cpo: { id: string; token: string };
 let as: ReturnType<typeof callers>;
-const start = (index: number) => cluster.replica(index, { ...NO_LIMITS, SANDBOX: 'true' });
+const start = (index: number) => cluster.replica(index, NO_LIMITS);
 
 beforeAll(async () => {
   cluster = await startCluster(REPLICAS);
