@@ -181,6 +181,31 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/scsp/charging-stations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Your paired stations
+         * @description What is paired with you now, in the order of pairing. Compare it with your own records after answers were lost,
+         *     or after either side restored a backup: pair or unpair again what differs.
+         *
+         *     Follow `next_cursor` to the end. Every station that is paired from the first page to the last is listed exactly
+         *     once. One that is paired meanwhile comes at the end or is missing, one that is unpaired meanwhile may be missing
+         *     or may still be listed.
+         */
+        get: operations["listOwnStations"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/app/pairing-codes": {
         parameters: {
             query?: never;
@@ -832,6 +857,17 @@ export interface components {
         StationPage: {
             items: components["schemas"]["Pairing"][];
             next_cursor: components["schemas"]["NextCursor"];
+        };
+        OwnStationPage: {
+            items: components["schemas"]["OwnStation"][];
+            next_cursor: components["schemas"]["NextCursor"];
+        };
+        OwnStation: {
+            /** @description As it was sent. */
+            uid: string;
+            /** @description The one that it was paired in. */
+            payload_protocol: string;
+            paired_at: components["schemas"]["Timestamp"];
         };
         AttemptPage: {
             items: components["schemas"]["Attempt"][];
@@ -2282,6 +2318,67 @@ export interface operations {
             403: components["responses"]["Forbidden"];
             405: components["responses"]["MethodNotAllowed"];
             429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    listOwnStations: {
+        parameters: {
+            query?: {
+                /**
+                 * @description The `next_cursor` of the page before.
+                 * @example MDE5MzcwYTQtNWUzYi03YzMx
+                 */
+                cursor?: components["parameters"]["Cursor"];
+                /**
+                 * @description How many items a page has at most.
+                 * @example 1000
+                 */
+                limit?: number;
+            };
+            header?: {
+                /**
+                 * @description Your own id for this request, echoed in the answer. One that is not 1 to 128 characters of
+                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike.
+                 */
+                "X-Request-ID"?: components["parameters"]["RequestId"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page of stations. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "items": [
+                     *         {
+                     *           "uid": "5f69ad2c0ed5ca86d449cc93",
+                     *           "payload_protocol": "ocpp2.0.1",
+                     *           "paired_at": "2026-11-24T12:01:23.456Z"
+                     *         },
+                     *         {
+                     *           "uid": "3256",
+                     *           "payload_protocol": "ocpi2.2.1",
+                     *           "paired_at": "2026-11-24T12:04:05.678Z"
+                     *         }
+                     *       ],
+                     *       "next_cursor": null
+                     *     }
+                     */
+                    "application/json": components["schemas"]["OwnStationPage"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            405: components["responses"]["MethodNotAllowed"];
             500: components["responses"]["InternalError"];
             503: components["responses"]["Unavailable"];
         };

@@ -6,6 +6,9 @@ export type Page<Item> = { items: Item[]; next_cursor: string | null };
 
 const DEFAULT_LIMIT = 50;
 
+/** Before every id. */
+export const FIRST_ID = '00000000-0000-0000-0000-000000000000';
+
 /** Before every id, for lists of which the latest come first. */
 export const LAST_ID = 'ffffffff-ffff-ffff-ffff-ffffffffffff';
 

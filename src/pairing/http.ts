@@ -1,9 +1,10 @@
 import type { Response } from 'express';
 import type { Context } from '../context';
 import type { Handlers, Schemas } from '../contract';
-import { idIn, LAST_ID, readPage } from '../page';
+import { FIRST_ID, idIn, LAST_ID, readPage } from '../page';
 import { type PayloadProtocol, protocolOf, type StationBody } from '../protocols';
 import { writePairing } from '../stations/http';
+import { listOwnStations, type OwnStation } from '../stations/stations';
 import { callerOf, cpoOf } from '../tokens/caller';
 import { expiryWarning } from '../tokens/expiry';
 import type { Origin } from '../trace-context';
@@ -24,6 +25,7 @@ export function pairingHandlers(
   Handlers,
   | 'whoAmI'
   | 'listAttempts'
+  | 'listOwnStations'
   | 'pairOcpp'
   | 'pairOcpi22'
   | 'pairOcpi221'
@@ -81,6 +83,21 @@ export function pairingHandlers(
         ({ id }) => id,
         (before, limit) => listAttempts(ctx.db, cpoOf(res).id, idIn(before), limit),
         writeAttempt,
+      );
+      res.json(page);
+    },
+
+    async listOwnStations(req, res) {
+      const page = await readPage(
+        req.query,
+        FIRST_ID,
+        ({ pairingId }: OwnStation) => pairingId,
+        (after, limit) => listOwnStations(ctx.db, cpoOf(res).id, idIn(after), limit),
+        ({ uid, payloadProtocol, pairedAt }) => ({
+          uid,
+          payload_protocol: payloadProtocol,
+          paired_at: pairedAt.toISOString(),
+        }),
       );
       res.json(page);
     },

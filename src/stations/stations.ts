@@ -66,6 +66,26 @@ export async function listStations(
   return found.map((paired) => ({ ...paired, station: withoutNulls(paired.station) }));
 }
 
+/** What a CPO is shown of a station of its own. */
+export type OwnStation = {
+  readonly pairingId: string;
+  readonly uid: string;
+  readonly payloadProtocol: string;
+  readonly pairedAt: Date;
+};
+
+/** `user_id is not null` holds for each of them; the index of a CPO's stations asks for it (migration 010). */
+export const OWN_STATIONS = `
+select p.id as "pairingId", s.uid, s.payload_protocol as "payloadProtocol", p.paired_at as "pairedAt"
+from pairings p join stations s on s.pairing_id = p.id
+where p.cpo_id = $1 and p.id > $2 and p.ended_at is null and p.user_id is not null
+order by p.id limit $3`;
+
+/** A CPO's paired stations in the order of pairing, from behind a pairing's id. */
+export function listOwnStations(db: Database, cpoId: string, after: string, limit: number): Promise<OwnStation[]> {
+  return rows(db, OWN_STATIONS, [cpoId, after, limit]);
+}
+
 /** The pairings that last, the latest first: their ids are UUIDv7, so the primary key finds them. */
 export function listPairings(
   db: Database,
