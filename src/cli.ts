@@ -8,6 +8,7 @@ import { cpoCommands } from './cli/cpo';
 import { migrateCommand } from './cli/migrate';
 import { outboxCommands } from './cli/outbox';
 import { reasonOf } from './cli/reason';
+import { resealCommand } from './cli/reseal';
 import { sandboxCpoCommand } from './cli/sandbox-cpo';
 import { stationCommands } from './cli/station';
 import { tokenCommands } from './cli/token';
@@ -66,6 +67,12 @@ function createProgram(shell: Shell, json: boolean): Command {
   stationCommands(program, shell);
   userCommands(program, shell);
   outboxCommands(program, shell);
+  resealCommand(
+    program,
+    shell,
+    'seals all that is sealed under the current SECRET_KEY, so that SECRET_KEY_PREVIOUS can go',
+    'scsp reseal',
+  );
   attemptCommands(program, shell);
   auditCommands(program, shell);
   sandboxCpoCommand(program, shell);

@@ -275,7 +275,8 @@ export interface paths {
         };
         /**
          * CPOs to choose from
-         * @description Those that issue codes of their own and are not suspended, by name.
+         * @description Those that issue codes of their own and are not suspended, by name. `payload_protocols` are those that the CPO
+         *     serves: a code is redeemed with one of them.
          */
         get: operations["listCpos"];
         put?: never;

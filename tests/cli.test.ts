@@ -175,11 +175,11 @@ describe('scsp cpo', () => {
     const before = await stored();
     expect(before).toMatchObject({ base_url: 'https://old.example', outbound_token: expect.any(Buffer) });
 
-    await call(['--base-url', 'https://new.example/scsp']);
-    expect(await stored()).toEqual({ ...before, base_url: 'https://new.example/scsp' });
+    await call(['--base-url', 'https://old.example/scsp']);
+    expect(await stored()).toEqual({ ...before, base_url: 'https://old.example/scsp' });
     await call(['--outbound-token-stdin'], 'second');
     const after = await stored();
-    expect(after.base_url).toBe('https://new.example/scsp');
+    expect(after.base_url).toBe('https://old.example/scsp');
     expect(after.outbound_token.equals(before.outbound_token)).toBe(false);
     const { rows } = await service.sql.query('select action from audit where subject_id = $1 order by id', [id]);
     expect(rows.map(({ action }) => action)).toEqual(['cpo.add', ...Array(4).fill('cpo.calling')]);
@@ -194,7 +194,7 @@ describe('scsp cpo', () => {
     }
     expect(await runWith(settings(), ['cpo', 'call', id])).toMatchObject({
       code: 2,
-      stderr: expect.stringContaining("give option '--base-url <URL>', '--outbound-token-stdin' or both"),
+      stderr: expect.stringContaining("give option '--base-url <URL>', '--outbound-token-stdin', '--protocols <LIST>'"),
     });
   });
 
@@ -232,8 +232,8 @@ describe('scsp cpo', () => {
       suspended_at: expect.stringMatching(RFC_3339),
     });
     const [heading, ...rows] = await text('cpo', 'list');
-    expect(heading).toEqual(['ID', 'NAME', 'BASE URL', 'CREATED AT', 'SUSPENDED AT']);
-    expect(rows).toContainEqual([id, name, '-', listed.created_at, listed.suspended_at]);
+    expect(heading).toEqual(['ID', 'NAME', 'BASE URL', 'PAYLOAD PROTOCOLS', 'CREATED AT', 'SUSPENDED AT']);
+    expect(rows).toContainEqual([id, name, '-', '-', listed.created_at, listed.suspended_at]);
 
     const [first = '', ...lines] = (await scsp('cpo', 'list')).stdout.trimEnd().split('\n');
     const column = first.indexOf('CREATED AT');
@@ -408,7 +408,7 @@ describe('scsp code', () => {
 
   test("without the service's SECRET_KEY no code is issued, and no key made that the service does not know", async () => {
     const issue = ['code', 'issue', '--user', 'user-1', '--location', 'home'];
-    const refused = await runWith({ DATABASE_URL: service.databaseUrl }, issue);
+    const refused = await runWith({ DATABASE_URL: service.databaseUrl, SANDBOX: 'true' }, issue);
     expect(refused).toEqual(refusal("SECRET_KEY must be set, to the service's"));
     expect(existsSync(unused())).toBe(false);
   });
@@ -643,11 +643,13 @@ describe('scsp', () => {
       'cpo suspend',
       'cpo resume',
       'cpo reseal',
+      'reseal',
       'token issue',
       'token list',
       'token revoke',
       'code issue',
       'station list',
+      'station unpair',
       'outbox list',
       'outbox retry',
       'outbox drop',

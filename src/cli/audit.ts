@@ -5,7 +5,7 @@ import { whole } from './values';
 import { answering, noun, type Shell, verb } from './verb';
 
 export function auditCommands(program: Command, shell: Shell): void {
-  const audit = noun(program, 'audit', 'who changed CPOs and tokens, and forgot users');
+  const audit = noun(program, 'audit', 'what operators have changed, who forgot users, and when');
 
   verb(audit, 'list', 'lists changes, the latest first', 'scsp audit list', 'scsp audit list --limit 5 --json')
     .option('--action <ACTION>', 'those with this action alone, such as user.forget')

@@ -1,10 +1,11 @@
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { readBaseUrl } from '../cpos/address';
-import { addCpo, type Cpo, cpoIdOf, listCpos, setCalling, setSuspended } from '../cpos/cpos';
-import { resealTokens } from '../cpos/reseal';
+import { addCpo, type Cpo, cpoIdOf, listCpos, type Outbound, removeCalling, setCalling, setSuspended } from '../cpos/cpos';
+import { listOutbox } from '../outbox/outbox';
 import { withContext } from './database';
+import { resealCommand } from './reseal';
 import type { Row } from './text';
-import { name, readToken } from './values';
+import { name, protocolList, readToken } from './values';
 import { answering, type Given, noun, type Shell, verb } from './verb';
 
 export function cpoCommands(program: Command, shell: Shell): void {
@@ -16,18 +17,15 @@ export function cpoCommands(program: Command, shell: Shell): void {
     'registers a CPO',
     'scsp cpo add "Station Works"',
     'echo "$TOKEN" | scsp cpo add Volt --base-url https://volt.example/scsp --outbound-token-stdin',
-  )
-    .argument('<NAME>', 'what people call it, unique', name)
-    .option('--base-url <URL>', 'where its half of the contract is served')
-    .option('--outbound-token-stdin', 'reads the token that it gave us from standard input');
-  add.action(
-    answering(shell, async (given, NAME: string, options: { baseUrl?: string; outboundTokenStdin?: true }) => {
+  ).argument('<NAME>', 'what people call it, unique', name);
+  outboundOptions(add).action(
+    answering(shell, async (given, NAME: string, options: OutboundOptions) => {
       if (options.outboundTokenStdin && options.baseUrl === undefined)
         add.error("error: option '--outbound-token-stdin' needs option '--base-url <URL>'");
-      const { baseUrl, outboundToken } = await readCalling(given, options);
+      const outbound = await readOutbound(given, options);
       return withContext(given, async (ctx) => {
-        const added = await addCpo(ctx, NAME, { baseUrl, outboundToken });
-        return { row: { id: added.id, name: added.name, base_url: added.baseUrl ?? undefined } };
+        const { id, name, baseUrl, payloadProtocols } = await addCpo(ctx, NAME, outbound);
+        return { row: { id, name, base_url: baseUrl ?? undefined, payload_protocols: payloadProtocols ?? undefined } };
       });
     }),
   );
@@ -35,21 +33,34 @@ export function cpoCommands(program: Command, shell: Shell): void {
   const call = verb(
     cpo,
     'call',
-    'sets where a CPO is called, or the token that it gave us for that; what is not given stays',
-    'scsp cpo call "Station Works" --base-url https://volt.example/scsp',
+    'sets where a CPO is called, the token that it gave us for that, or its protocols; what is not given stays',
+    'scsp cpo call "Station Works" --base-url https://volt.example/scsp --protocols ocpp2.0.1,ocpi2.2.1',
     'echo "$TOKEN" | scsp cpo call Volt --outbound-token-stdin',
+    'scsp cpo call Volt --none',
   )
     .argument('<CPO>', 'its id or name')
-    .option('--base-url <URL>', 'where its half of the contract is served')
-    .option('--outbound-token-stdin', 'reads the token that it gave us from standard input');
-  call.action(
-    answering(shell, async (given, named: string, options: { baseUrl?: string; outboundTokenStdin?: true }) => {
-      if (options.baseUrl === undefined && !options.outboundTokenStdin)
-        call.error("error: give option '--base-url <URL>', '--outbound-token-stdin' or both");
-      const { baseUrl, outboundToken } = await readCalling(given, options);
-      return withContext(given, async (ctx) => ({
-        row: writeCpo(await setCalling(ctx, await cpoIdOf(ctx.db, named), { baseUrl, outboundToken })),
-      }));
+    .addOption(
+      new Option('--none', 'takes base URL and token away; what it is to be notified of waits').conflicts([
+        'baseUrl',
+        'outboundTokenStdin',
+        'protocols',
+      ]),
+    );
+  outboundOptions(call).action(
+    answering(shell, async (given, named: string, options: OutboundOptions & { none?: true }) => {
+      if (options.none)
+        return withContext(given, async (ctx) => {
+          const id = await cpoIdOf(ctx.db, named);
+          const cpo = writeCpo(await removeCalling(ctx, id));
+          const waiting = (await listOutbox(ctx.db)).filter(({ cpoId }) => cpoId === id).length;
+          return { row: { ...cpo, notifications_waiting: waiting } };
+        });
+      if (options.baseUrl === undefined && !options.outboundTokenStdin && options.protocols === undefined)
+        call.error(
+          "error: give option '--base-url <URL>', '--outbound-token-stdin', '--protocols <LIST>' or several, or '--none'",
+        );
+      const outbound = await readOutbound(given, options);
+      return withContext(given, async (ctx) => ({ row: writeCpo(await setCalling(ctx, await cpoIdOf(ctx.db, named), outbound)) }));
     }),
   );
 
@@ -57,7 +68,7 @@ export function cpoCommands(program: Command, shell: Shell): void {
     answering(shell, (given) =>
       withContext(given, async ({ db }) => ({
         rows: (await listCpos(db)).map(writeCpo),
-        columns: ['id', 'name', 'base_url', 'created_at', 'suspended_at'],
+        columns: ['id', 'name', 'base_url', 'payload_protocols', 'created_at', 'suspended_at'],
       })),
     ),
   );
@@ -80,23 +91,27 @@ export function cpoCommands(program: Command, shell: Shell): void {
     .argument('<CPO>', 'its id or name')
     .action(suspension(false));
 
-  verb(
-    cpo,
-    'reseal',
-    'seals the tokens that CPOs gave us under the current SECRET_KEY, so that SECRET_KEY_PREVIOUS can go',
-    'scsp cpo reseal',
-  ).action(
-    answering(shell, (given) => withContext(given, async (ctx) => ({ row: { resealed: await resealTokens(ctx) } }))),
-  );
+  resealCommand(cpo, shell, 'the same as `scsp reseal`', 'scsp cpo reseal');
 }
 
-async function readCalling(
-  { config, stdin }: Given,
-  options: { baseUrl?: string; outboundTokenStdin?: true },
-): Promise<{ baseUrl: string | undefined; outboundToken: string | undefined }> {
+type OutboundOptions = { baseUrl?: string; outboundTokenStdin?: true; protocols?: readonly string[] | 'all' };
+
+function outboundOptions(verb: Command): Command {
+  return verb
+    .option('--base-url <URL>', 'where its half of the contract is served')
+    .option('--outbound-token-stdin', 'reads the token that it gave us from standard input')
+    .option(
+      '--protocols <LIST>',
+      'the payload protocols that it serves, with commas between; all: every one',
+      protocolList,
+    );
+}
+
+async function readOutbound({ config, stdin }: Given, options: OutboundOptions): Promise<Outbound> {
   return {
     baseUrl: options.baseUrl === undefined ? undefined : await readBaseUrl(options.baseUrl, config.callsLoopback),
     outboundToken: options.outboundTokenStdin ? await readToken(stdin) : undefined,
+    payloadProtocols: options.protocols === 'all' ? null : options.protocols,
   };
 }
 
@@ -105,6 +120,7 @@ function writeCpo(cpo: Cpo): Row {
     id: cpo.id,
     name: cpo.name,
     base_url: cpo.baseUrl ?? undefined,
+    payload_protocols: cpo.payloadProtocols ?? undefined,
     created_at: cpo.createdAt.toISOString(),
     suspended_at: cpo.suspendedAt?.toISOString(),
   };

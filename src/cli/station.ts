@@ -1,4 +1,6 @@
 import type { Command } from 'commander';
+import { requireCpo } from '../cpos/cpos';
+import { unpairByOperator } from '../pairing/unpair-by-operator';
 import { listPairings } from '../stations/stations';
 import { withContext } from './database';
 import { whole } from './values';
@@ -12,22 +14,42 @@ export function stationCommands(program: Command, shell: Shell): void {
     'list',
     'lists paired stations, the latest first',
     'scsp station list',
-    'scsp station list --limit 5 --json',
+    'scsp station list --cpo 0197a0c4-6f6e-7b52-8d3c-2f1f0f4a9b11 --limit 5 --json',
   )
+    .option('--cpo <ID>', 'those of one CPO')
     .option('--limit <N>', 'so many at most', whole(1, 1_000_000), 100)
     .action(
-      answering(shell, (given, { limit }: { limit: number }) =>
-        withContext(given, async ({ db }) => ({
-          rows: (await listPairings(db, limit)).map((paired) => ({
-            uid: paired.uid,
-            cpo_id: paired.cpoId,
-            user_id: paired.userId,
-            charging_location_id: paired.chargingLocationId,
-            payload_protocol: paired.payloadProtocol,
-            paired_at: paired.pairedAt.toISOString(),
-          })),
-          columns: ['uid', 'cpo_id', 'user_id', 'charging_location_id', 'payload_protocol', 'paired_at'],
-        })),
+      answering(shell, (given, { cpo, limit }: { cpo?: string; limit: number }) =>
+        withContext(given, async ({ db }) => {
+          if (cpo !== undefined) await requireCpo(db, cpo);
+          return {
+            rows: (await listPairings(db, limit, cpo)).map((paired) => ({
+              uid: paired.uid,
+              cpo_id: paired.cpoId,
+              user_id: paired.userId,
+              charging_location_id: paired.chargingLocationId,
+              payload_protocol: paired.payloadProtocol,
+              paired_at: paired.pairedAt.toISOString(),
+            })),
+            columns: ['uid', 'cpo_id', 'user_id', 'charging_location_id', 'payload_protocol', 'paired_at'],
+          };
+        }),
+      ),
+    );
+
+  verb(
+    station,
+    'unpair',
+    'unpairs a station at once, whosever it is; its CPO is notified',
+    'scsp station unpair 5f69ad2c0ed5ca86d449cc93',
+  )
+    .argument('<UID>', 'as scsp station list shows it; letter case does not count')
+    .action(
+      answering(shell, (given, uid: string) =>
+        withContext(given, async (ctx) => {
+          const ended = await unpairByOperator(ctx, uid);
+          return { row: { uid: ended.uid, cpo_id: ended.cpoId, pairing_id: ended.pairingId } };
+        }),
       ),
     );
 }

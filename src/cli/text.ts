@@ -17,7 +17,11 @@ export function columns(names: readonly string[], rows: readonly Row[]): string 
 
 /** Some of what is shown was sent by others: a terminal must not act on it, nor a line break in two. */
 function cell(value: Value): string {
-  const text = typeof value === 'object' ? JSON.stringify(value) : String(value);
+  const text = Array.isArray(value)
+    ? value.join(', ')
+    : typeof value === 'object'
+      ? JSON.stringify(value)
+      : String(value);
   return text.replace(/\p{C}/gu, '\ufffd');
 }
 

@@ -1,4 +1,5 @@
 import { InvalidArgumentError } from 'commander';
+import { protocols } from '../protocols';
 
 /** As in the contract: no controls, no line separators; counted in code points. */
 const PRINTABLE = /^[^\p{C}\p{Zl}\p{Zp}]{1,128}$/u;
@@ -31,6 +32,17 @@ export const whole = (min: number, max: number) => (text: string) => {
 export const tokenId = (text: string) => {
   if (/^scsp_(cpo|app)_/.test(text)) throw new RangeError('that is a token, give its id: scsp token list shows it');
   return text;
+};
+
+/** Reads the payload protocols that a CPO serves. */
+export const protocolList = (text: string): readonly string[] | 'all' => {
+  if (text === 'all') return text;
+  const known = Object.keys(protocols);
+  const given = text.split(',').map((one) => one.trim());
+  const unknown = given.find((one) => !known.includes(one));
+  if (unknown !== undefined)
+    throw new InvalidArgumentError(`Unsupported payload protocol "${unknown}". Supported: ${known.join(', ')}.`);
+  return known.filter((one) => given.includes(one));
 };
 
 const LONGEST_TOKEN = 4_096;

@@ -4,15 +4,21 @@ import { readPage } from '../page';
 import { protocols } from '../protocols';
 import { listCallableCpos } from './cpos';
 
+type Choice = Awaited<ReturnType<typeof listCallableCpos>>[number];
+
 export function cpoHandlers(ctx: Context): Pick<Handlers, 'listCpos'> {
   return {
     async listCpos(req, res) {
       const page = await readPage(
         req.query,
         '',
-        ({ name }: { id: string; name: string }) => name,
+        ({ name }: Choice) => name,
         (after, limit) => listCallableCpos(ctx.db, after, limit),
-        (cpo) => ({ ...cpo, payload_protocols: Object.keys(protocols) }),
+        ({ id, name, payloadProtocols }) => ({
+          id,
+          name,
+          payload_protocols: Object.keys(protocols).filter((one) => payloadProtocols?.includes(one) ?? true),
+        }),
       );
       res.json(page);
     },

@@ -45,10 +45,12 @@ export type AuditAction =
   | 'cpo.suspend'
   | 'cpo.resume'
   | 'cpo.calling'
+  | 'cpo.calling-removed'
   | 'cpo.reseal'
   | 'token.issue'
   | 'token.rotate'
   | 'token.revoke'
+  | 'station.unpair'
   | 'outbox.retry'
   | 'outbox.drop'
   | 'user.forget';

@@ -94,7 +94,7 @@ select exists (select from attempt) as kept, (select paired_at from paired) as "
 export function createRedeem(ctx: Context): (request: RedeemRequest) => Promise<PairedStation> {
   const inFlight = new Map<string, number>();
   return async (request) => {
-    const cpo = await callableCpo(ctx, request.cpoId);
+    const cpo = await callableCpo(ctx, request.cpoId, request.payloadProtocol);
     if (NOTHING_BUT_SPACE.test(request.code)) throw new Problem('incorrect-code');
     const others = inFlight.get(cpo.id) ?? 0;
     if (others >= IN_FLIGHT_PER_CPO)

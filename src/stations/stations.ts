@@ -86,19 +86,22 @@ export function listOwnStations(db: Database, cpoId: string, after: string, limi
   return rows(db, OWN_STATIONS, [cpoId, after, limit]);
 }
 
-/** The pairings that last, the latest first: their ids are UUIDv7, so the primary key finds them. */
+/** `which` is found by the primary key, whose ids are UUIDv7, or by the index of a CPO's stations (migration 010). */
+const latest = (which: string) => `
+select s.uid, p.cpo_id as "cpoId", p.user_id as "userId", p.charging_location_id as "chargingLocationId",
+  s.payload_protocol as "payloadProtocol", p.paired_at as "pairedAt"
+from (select * from pairings where ended_at is null ${which} order by id desc limit $1) p
+join stations s on s.pairing_id = p.id order by p.paired_at desc, p.id desc`;
+const LATEST = latest('');
+const LATEST_OF_CPO = latest('and cpo_id = $2 and user_id is not null');
+
+/** The paired stations, of one CPO or of all, the latest first. */
 export function listPairings(
   db: Database,
   limit: number,
+  cpoId?: string,
 ): Promise<(Omit<PairedStation, 'pairingId' | 'station'> & { readonly uid: string })[]> {
-  return rows(
-    db,
-    `select s.uid, p.cpo_id as "cpoId", p.user_id as "userId", p.charging_location_id as "chargingLocationId",
-       s.payload_protocol as "payloadProtocol", p.paired_at as "pairedAt"
-     from (select * from pairings where ended_at is null order by id desc limit $1) p
-     join stations s on s.pairing_id = p.id order by p.paired_at desc, p.id desc`,
-    [limit],
-  );
+  return cpoId === undefined ? rows(db, LATEST, [limit]) : rows(db, LATEST_OF_CPO, [limit, cpoId]);
 }
 
 /** SQL says null where the core and the wire leave a member out. */
