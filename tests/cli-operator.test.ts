@@ -67,9 +67,9 @@ describe('scsp station', () => {
     await service.unpairAsCpo(cpo, gone);
     const listed = await json(['station', 'list', '--cpo', cpo.id]);
     expect(listed.map(({ uid }: any) => uid)).toEqual([second, first]);
-    expect(await json(['station', 'list', '--cpo', cpo.id, '--limit', '1'])).toMatchObject([{ uid: second }]);
+    expect(await json(['station', 'list', '--cpo', cpo.name, '--limit', '1'])).toMatchObject([{ uid: second }]);
     for (const nobody of [randomUUID(), 'volt'])
-      expect(await scsp(['station', 'list', '--cpo', nobody])).toEqual(refusal(`no CPO has the id ${nobody}`));
+      expect(await scsp(['station', 'list', '--cpo', nobody])).toEqual(refusal(`no CPO has the id or name ${nobody}`));
   });
 });
 
@@ -136,7 +136,7 @@ describe('scsp cpo call', () => {
     for (const other of [['--base-url', 'https://cpo.example'], ['--outbound-token-stdin'], ['--protocols', 'all']])
       expect(await scsp(['cpo', 'call', id, '--none', ...other])).toEqual(wrongUsage("'--none' cannot be used with"));
     for (const nobody of [randomUUID(), 'volt'])
-      expect(await scsp(['cpo', 'call', nobody, '--none'])).toEqual(refusal(`no CPO has the id ${nobody}`));
+      expect(await scsp(['cpo', 'call', nobody, '--none'])).toEqual(refusal(`no CPO has the id or name ${nobody}`));
   });
 });
 

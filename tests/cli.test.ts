@@ -187,10 +187,10 @@ describe('scsp cpo', () => {
 
   test('a token without an address, an unknown CPO and a change of nothing are refused', async () => {
     const { id } = await addCpo();
+    const reasons = { [id]: `no CPO has the id ${id} and a base URL` };
     for (const nobody of [id, randomUUID(), 'no-such-cpo']) {
       const end = await runWith(settings(), ['cpo', 'call', nobody, '--outbound-token-stdin'], 'token');
-      const unknown = nobody === id ? `no CPO has the id ${id} and a base URL` : `no CPO has the id or name ${nobody}`;
-      expect(end).toEqual(refusal(unknown));
+      expect(end).toEqual(refusal(reasons[nobody] ?? `no CPO has the id or name ${nobody}`));
     }
     expect(await runWith(settings(), ['cpo', 'call', id])).toMatchObject({
       code: 2,

@@ -1,6 +1,15 @@
 import { type Command, Option } from 'commander';
 import { readBaseUrl } from '../cpos/address';
-import { addCpo, type Cpo, cpoIdOf, listCpos, type Outbound, removeCalling, setCalling, setSuspended } from '../cpos/cpos';
+import {
+  addCpo,
+  type Cpo,
+  cpoIdOf,
+  listCpos,
+  type Outbound,
+  removeCalling,
+  setCalling,
+  setSuspended,
+} from '../cpos/cpos';
 import { listOutbox } from '../outbox/outbox';
 import { withContext } from './database';
 import { resealCommand } from './reseal';
@@ -60,7 +69,9 @@ export function cpoCommands(program: Command, shell: Shell): void {
           "error: give option '--base-url <URL>', '--outbound-token-stdin', '--protocols <LIST>' or several, or '--none'",
         );
       const outbound = await readOutbound(given, options);
-      return withContext(given, async (ctx) => ({ row: writeCpo(await setCalling(ctx, await cpoIdOf(ctx.db, named), outbound)) }));
+      return withContext(given, async (ctx) => ({
+        row: writeCpo(await setCalling(ctx, await cpoIdOf(ctx.db, named), outbound)),
+      }));
     }),
   );
 

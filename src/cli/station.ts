@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { requireCpo } from '../cpos/cpos';
+import { cpoIdOf } from '../cpos/cpos';
 import { unpairByOperator } from '../pairing/unpair-by-operator';
 import { listPairings } from '../stations/stations';
 import { withContext } from './database';
@@ -14,16 +14,16 @@ export function stationCommands(program: Command, shell: Shell): void {
     'list',
     'lists paired stations, the latest first',
     'scsp station list',
-    'scsp station list --cpo 0197a0c4-6f6e-7b52-8d3c-2f1f0f4a9b11 --limit 5 --json',
+    'scsp station list --cpo "Station Works" --limit 5 --json',
   )
-    .option('--cpo <ID>', 'those of one CPO')
+    .option('--cpo <CPO>', 'those of one CPO, by id or name')
     .option('--limit <N>', 'so many at most', whole(1, 1_000_000), 100)
     .action(
       answering(shell, (given, { cpo, limit }: { cpo?: string; limit: number }) =>
         withContext(given, async ({ db }) => {
-          if (cpo !== undefined) await requireCpo(db, cpo);
+          const cpoId = cpo === undefined ? undefined : await cpoIdOf(db, cpo);
           return {
-            rows: (await listPairings(db, limit, cpo)).map((paired) => ({
+            rows: (await listPairings(db, limit, cpoId)).map((paired) => ({
               uid: paired.uid,
               cpo_id: paired.cpoId,
               user_id: paired.userId,

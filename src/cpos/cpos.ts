@@ -87,12 +87,6 @@ export async function cpoIdOf(db: Pick<Database, 'query'>, idOrName: string): Pr
   return cpo.id;
 }
 
-/** @throws RangeError for an unknown id */
-export async function requireCpo(db: Database, id: string): Promise<void> {
-  const found = isUuid(id) ? await rows(db, 'select from cpos where id = $1', [id]) : [];
-  if (found.length === 0) throw new RangeError(`no CPO has the id ${id}`);
-}
-
 /** The lock makes the second of two that want the same see what the first has changed. */
 const suspension = (suspended: boolean) => `
 with before as (
