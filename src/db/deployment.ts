@@ -24,8 +24,8 @@ export class WrongDeployment extends RangeError {
   constructor(sandbox: boolean) {
     super(
       sandbox
-        ? 'SANDBOX is true, but the database is marked as one for production: set SANDBOX=false, or DATABASE_URL to a database of the sandbox'
-        : 'SANDBOX is false, but the database is marked as a sandbox: set SANDBOX=true, or DATABASE_URL to a database for production',
+        ? 'SANDBOX is true, but the database is marked as one for production: set SANDBOX=false, or use a database of the sandbox (DATABASE_URL, DATA_DIR)'
+        : 'SANDBOX is false, but the database is marked as a sandbox: set SANDBOX=true, or use a database for production (DATABASE_URL, DATA_DIR)',
     );
   }
 }
