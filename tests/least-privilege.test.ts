@@ -245,7 +245,7 @@ describe('the service', () => {
 
   test('starts where nothing is missing and another role migrates', async () => {
     const started = await startHarness(
-      { MIGRATION_DATABASE_URL: 'postgres://owner@127.0.0.1:1/none' },
+      { SANDBOX: 'true', MIGRATION_DATABASE_URL: 'postgres://owner@127.0.0.1:1/none' },
       { databaseUrl: roles.url },
     );
     await started.stop();
@@ -256,7 +256,7 @@ describe('the service', () => {
       roles.ownerUrl,
       'delete from migrations where id = (select max(id) from migrations) returning name',
     );
-    const start = startHarness({}, { databaseUrl: roles.url });
+    const start = startHarness({ SANDBOX: 'true' }, { databaseUrl: roles.url });
     await expect(start).rejects.toMatchObject({
       message: `${BEHIND} with MIGRATION_DATABASE_URL, as a role that may do it`,
     });

@@ -31,17 +31,19 @@ export class WrongDeployment extends RangeError {
 }
 
 /**
- * Refuses a database whose mark contradicts the setting; one without a mark passes.
+ * Refuses a database whose mark contradicts the setting.
+ * @returns whether it has a mark
  * @throws WrongDeployment
  */
-export async function requireDeployment(db: Pick<Database, 'query'>, sandbox: boolean): Promise<void> {
+export async function requireDeployment(db: Pick<Database, 'query'>, sandbox: boolean): Promise<boolean> {
   const [table] = await rows<{ exists: boolean }>(db, `select to_regclass('deployment') is not null as exists`);
-  if (!table?.exists) return;
+  if (!table?.exists) return false;
   const [mark] = await rows<{ sandbox: boolean }>(db, 'select sandbox from deployment');
   if (mark !== undefined && mark.sandbox !== sandbox) throw new WrongDeployment(sandbox);
+  return mark !== undefined;
 }
 
-/** Marks a database that has no mark yet. */
+/** Marks a database that has no mark yet; needs the lock of the migrations, and to own the tables. */
 export async function markDeployment(db: Pick<Database, 'query'>, sandbox: boolean): Promise<void> {
-  await rows(db, 'insert into deployment (sandbox) values ($1) on conflict do nothing', [sandbox]);
+  await rows(db, 'insert into deployment (sandbox) values ($1)', [sandbox]);
 }

@@ -44,9 +44,9 @@ export async function migrate(
   try {
     await requireServer(db);
     await takeMigrationLock(lock);
-    if (sandbox !== undefined) await requireDeployment(lock, sandbox);
+    const toMark = sandbox !== undefined && !(await requireDeployment(lock, sandbox));
     const done = (await db.runMigrations()).length;
-    if (sandbox !== undefined) await markDeployment(lock, sandbox);
+    if (toMark) await markDeployment(lock, sandbox);
     if (serviceRole !== undefined) await grantService(lock, serviceRole);
     return done;
   } catch (cause) {
