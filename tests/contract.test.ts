@@ -2,6 +2,7 @@ import { createConnection } from 'node:net';
 import Ajv from 'ajv/dist/2020';
 import addFormats from 'ajv-formats';
 import { operationsOf, readContract, servedBy } from '../src/contract';
+import { formats } from '../src/contract/formats';
 import { type Harness, startHarness, type TestCpo } from './harness';
 
 const { document } = readContract();
@@ -52,7 +53,7 @@ const media = all.flatMap(({ id, operation }: any) => [
 ]) as [string, Media][];
 
 describe('openapi.yaml', () => {
-  const ajv = new Ajv({ strict: false, allErrors: true });
+  const ajv = new Ajv({ strict: false, allErrors: true, formats });
   addFormats(ajv);
   ajv.addSchema(document, 'openapi.yaml');
 
