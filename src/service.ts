@@ -42,7 +42,7 @@ export const CONNECTIONS = 10;
 export const GRACE_MS = 10_000;
 
 /** Slow senders must not hold connections: headers within 5 s, everything within 15 s. Idle ones outlive a load balancer's minute. */
-export const HTTP_LIMITS = {
+const HTTP_LIMITS = {
   headersTimeout: 5_000,
   requestTimeout: 15_000,
   keepAliveTimeout: 75_000,

@@ -200,7 +200,7 @@ export class TokenRegistry {
         this.#live = new Map(live.map((caller) => [caller.hash, caller]));
         // A change that was announced during the reading may not be in it.
         this.#current = !this.#stale;
-        this.#tellRefused();
+        this.#notifyRefused();
         this.#warn();
       } catch {
         this.#current = false;
@@ -209,7 +209,7 @@ export class TokenRegistry {
     }
   }
 
-  #tellRefused(): void {
+  #notifyRefused(): void {
     for (const hash of this.#refused.eventNames()) {
       const caller = this.#live.get(String(hash));
       if (caller === undefined || caller.cpo?.suspended) this.#refused.emit(hash);
