@@ -205,23 +205,24 @@ describe('scsp migrate', () => {
   test('refuses a role that could do as the owner does', async () => {
     for (const DATABASE_URL of [roles.ownerUrl, roles.adminUrl]) {
       const { code, stderr } = await migrate({ DATABASE_URL });
-      expect([code, stderr]).toEqual([1, expect.stringMatching(/^scsp: the role .* it must be a lesser one\n$/)]);
+      expect(code).toBe(1);
+      expect(JSON.parse(stderr).message).toMatch(/^the role .* it must be a lesser one$/);
     }
   });
 
   test('refuses a role that may create tables by a right of its own', async () => {
     await query(roles.adminUrl, `grant create on schema public to ${quoted(roles.role)}`);
     const { code, stderr } = await migrate();
-    expect([code, stderr]).toEqual([
+    expect([code, JSON.parse(stderr)]).toEqual([
       1,
-      `scsp: the role ${roles.role} of DATABASE_URL must not be allowed to create in the schema public\n`,
+      { message: `the role ${roles.role} of DATABASE_URL must not be allowed to create in the schema public` },
     ]);
     await query(roles.adminUrl, `revoke create on schema public from ${quoted(roles.role)}`);
   });
 
   test('refuses a role that does not exist', async () => {
     const { code, stderr } = await migrate({ DATABASE_URL: signedIn(roles.url, { username: 'nobody' }) });
-    expect([code, stderr]).toEqual([1, 'scsp: the database refused: role "nobody" does not exist\n']);
+    expect([code, JSON.parse(stderr)]).toEqual([1, { message: 'the database refused: role "nobody" does not exist' }]);
   });
 });
 
