@@ -293,7 +293,7 @@ beforeAll(async () => {
       .toString()
       .replace(/\[\d+\]/g, '');
   secrets.delete('');
-}, 60_000);
+}, 180_000);
 afterAll(async () => {
   await proxy?.stop();
   await database?.drop();
