@@ -1913,7 +1913,8 @@ export interface operations {
                 "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
                 /**
                  * @description Your own id for this request, echoed in the answer. One that is not 1 to 128 characters of
-                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike.
+                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike. A `traceparent` (W3C Trace
+                 *     Context) is honoured: what we log and whom we call for the request is in your trace.
                  */
                 "X-Request-ID"?: components["parameters"]["RequestId"];
             };
@@ -2326,10 +2327,7 @@ export interface operations {
     listOwnStations: {
         parameters: {
             query?: {
-                /**
-                 * @description The `next_cursor` of the page before.
-                 * @example MDE5MzcwYTQtNWUzYi03YzMx
-                 */
+                /** @description The `next_cursor` of the page before. */
                 cursor?: components["parameters"]["Cursor"];
                 /**
                  * @description How many items a page has at most.
@@ -2340,7 +2338,8 @@ export interface operations {
             header?: {
                 /**
                  * @description Your own id for this request, echoed in the answer. One that is not 1 to 128 characters of
-                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike.
+                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike. A `traceparent` (W3C Trace
+                 *     Context) is honoured: what we log and whom we call for the request is in your trace.
                  */
                 "X-Request-ID"?: components["parameters"]["RequestId"];
             };

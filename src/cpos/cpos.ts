@@ -80,8 +80,8 @@ export function listCpos(db: Database): Promise<Cpo[]> {
 export async function cpoIdOf(db: Pick<Database, 'query'>, idOrName: string): Promise<string> {
   const [cpo] = await rows<{ id: string }>(
     db,
-    `select id from cpos where id::text = lower($1) or name = $1 order by id::text = lower($1) desc limit 1`,
-    [idOrName],
+    `select id from cpos where id::text = $1 or name = $2 order by id::text = $1 desc limit 1`,
+    [idOrName.toLowerCase(), idOrName],
   );
   if (cpo === undefined) throw new RangeError(`no CPO has the id or name ${idOrName}`);
   return cpo.id;

@@ -67,7 +67,7 @@ select c.id, c.attempts, c.pairing_id as "pairingId", c.cpo_id as "cpoId", c.pay
   c.uid, c.traceparent, p.user_id as "userId",
   exists (
     select from pairings again
-    where again.station_uid = lower(c.uid collate "C") and again.ended_at is null and again.cpo_id = c.cpo_id
+    where again.station_uid = lower(c.uid collate "C") collate "default" and again.ended_at is null and again.cpo_id = c.cpo_id
   ) as "pairedAgain"
 from claimed c left join pairings p on p.id = c.pairing_id`;
 

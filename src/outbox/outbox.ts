@@ -40,7 +40,7 @@ with enqueued as (
   from cpos c
   where c.id = $3 and c.base_url is not null and not exists (
     select from pairings p
-    where p.station_uid = lower($5::text collate "C") and p.ended_at is null and p.cpo_id = c.id)
+    where p.station_uid = lower($5::text collate "C") collate "default" and p.ended_at is null and p.cpo_id = c.id)
   returning id
 )
 select pg_notify('${OUTBOX_CHANNEL}', '') from enqueued`;

@@ -189,7 +189,7 @@ describe('however much is stored', () => {
 
 describe('what is under way', () => {
   // Passes once the statement of POST /v1/app/pairings asks `redemption_attempts` for its permission.
-  test.failing('a redemption under way does not bring the user back', async () => {
+  test('a redemption under way does not bring the user back', async () => {
     const user_id = randomUUID();
     const uid = `S-${randomUUID()}`;
     const backend = await startCpo(service, () => {});
