@@ -15,7 +15,7 @@ import { tokenCommands } from './cli/token';
 import { userCommands } from './cli/user';
 import { examples, JSON_OPTION, type Shell } from './cli/verb';
 import { projectFile } from './contract';
-import { surviveClosedOutput, takeWarnings } from './log';
+import { surviveClosedOutput } from './log';
 
 const REFUSED = 1;
 const USAGE = 2;
@@ -97,7 +97,7 @@ if (require.main === module) {
   const args = process.argv.slice(2);
   surviveClosedOutput();
   // A program reads one reason on standard error, not the advice of drivers.
-  takeWarnings((warning) => wantsJson(args) || shell.stderr.write(`scsp: ${warning}\n`));
+  if (wantsJson(args)) process.removeAllListeners('warning');
   // A database that went silent leaves connections that would keep the process.
   void run(args, shell).then((code) => process.stderr.write('', () => process.exit(code)));
 }

@@ -162,13 +162,6 @@ export function createLog(
   };
 }
 
-/** Hands on Node's warnings, each in one line, instead of printing them, unless it was told to print none (`NODE_NO_WARNINGS`). */
-export function takeWarnings(take: (warning: string) => void): void {
-  if (process.listenerCount('warning') === 0) return;
-  process.removeAllListeners('warning');
-  process.on('warning', ({ name, message }) => take(`${name}: ${message.replace(/\s+/g, ' ')}`));
-}
-
 /** Lets this process outlive its output: a write that fails says so in its callback, and as an event nobody else hears. */
 export function surviveClosedOutput(): void {
   for (const output of [process.stdout, process.stderr]) output.on('error', () => {});

@@ -1,7 +1,7 @@
 import { setFlagsFromString } from 'node:v8';
 import { type Config, ConfigError, readConfig } from './config';
 import { startText } from './demo';
-import { createLog, stackOf, surviveClosedOutput, takeWarnings } from './log';
+import { createLog, type Log, stackOf, surviveClosedOutput } from './log';
 import { startService } from './service';
 
 // What V8 has once seen live long it allocates as old from then on. Requests that lived through a pause are such: with
@@ -13,7 +13,7 @@ const SAME_SIGNAL_MS = 1_000;
 
 async function main(config: Config): Promise<void> {
   const log = createLog(config.logLevel);
-  takeWarnings((reason) => log.warn('warning of Node.js', { reason }));
+  logWarnings(log);
   const leave = async (code: number) => {
     await log.close();
     process.exit(code);
@@ -48,6 +48,15 @@ async function main(config: Config): Promise<void> {
     log.error('cannot start', { stack: stackOf(error) });
     await leave(1);
   }
+}
+
+/** Turns Node's warnings into log lines, unless it was told to print none (`NODE_NO_WARNINGS`). */
+function logWarnings(log: Log): void {
+  if (process.listenerCount('warning') === 0) return;
+  process.removeAllListeners('warning');
+  process.on('warning', ({ name, message }) =>
+    log.warn('warning of Node.js', { reason: `${name}: ${message.replace(/\s+/g, ' ')}` }),
+  );
 }
 
 surviveClosedOutput();

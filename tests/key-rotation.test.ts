@@ -164,7 +164,7 @@ describe('scsp cpo reseal', () => {
     const lost = await aCpo(before);
     expect(await reseal(NEW_ALONE)).toEqual({
       code: 1,
-      stderr: `scsp: sealed again: 0; the tokens of these were sealed with another SECRET_KEY, set it as SECRET_KEY_PREVIOUS: ${lost.name}\n`,
+      stderr: `{"message":"sealed again: 0; the tokens of these were sealed with another SECRET_KEY, set it as SECRET_KEY_PREVIOUS: ${lost.name}"}\n`,
       row: undefined,
     });
     await lost.down();

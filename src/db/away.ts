@@ -1,3 +1,4 @@
+import { Client } from 'pg';
 import { QueryFailedError } from 'typeorm';
 import { stateOf } from './database';
 
@@ -33,6 +34,7 @@ export function awayBecause(error: unknown): string {
 /** Host, port and database of a URL, without user and password. */
 function placeOf(url: string): string {
   const { hostname, port, pathname, searchParams } = new URL(url);
-  const host = hostname || searchParams.get('host') || process.env.PGHOST || 'localhost';
-  return `${host}:${port || searchParams.get('port') || process.env.PGPORT || '5432'}${pathname}`;
+  // What a URL leaves out, the driver takes from the environment or its defaults.
+  const driver = new Client();
+  return `${hostname || searchParams.get('host') || driver.host}:${port || searchParams.get('port') || driver.port}${pathname}`;
 }
