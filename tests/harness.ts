@@ -7,6 +7,7 @@ import { Client, Pool, type PoolClient } from 'pg';
 import { readConfig } from '../src/config';
 import { addCpo } from '../src/cpos/cpos';
 import { describe as describeDatabase } from '../src/db/database';
+import { withSession } from '../src/db/session';
 import { createLog } from '../src/log';
 import { model } from '../src/model';
 import { chance } from '../src/secrets';
@@ -106,7 +107,7 @@ export async function startHarness(
   });
   const secrets = new Set([SECRET_KEY]);
   const service = await startPatiently(() => startService(config, { log: recorded.log, ...overrides }));
-  const db = describeDatabase(databaseUrl, model, { max: 2, ...PATIENT });
+  const db = describeDatabase(withSession(databaseUrl), model, { max: 2, ...PATIENT });
   const sql = new Pool({ connectionString: databaseUrl, max: 5, ...PATIENT });
   const acquired = new Set<PoolClient>();
   sql.on('acquire', (client) => acquired.add(client)).on('release', (_error, client) => acquired.delete(client));

@@ -15,7 +15,7 @@ let service: Harness;
 let small: Harness;
 let cpo: TestCpo;
 beforeAll(async () => {
-  service = await startHarness(NO_LIMITS);
+  service = await startHarness({ SANDBOX: 'true', ...NO_LIMITS });
   cpo = await service.cpo();
   small = await startHarness(
     { ...NO_LIMITS, LIMIT_IN_FLIGHT: String(LIMIT_IN_FLIGHT), SANDBOX: 'true' },
@@ -241,7 +241,10 @@ describe('without a token', () => {
   });
 
   test('whoever does not read an answer is cut off', async () => {
-    const impatient = await startHarness({}, { databaseUrl: service.databaseUrl, http: { timeout: 4_000 } });
+    const impatient = await startHarness(
+      { SANDBOX: 'true' },
+      { databaseUrl: service.databaseUrl, http: { timeout: 4_000 } },
+    );
     const raw = await open(impatient);
     raw.socket.pause();
     // More than the kernel keeps for a connection.

@@ -155,7 +155,7 @@ describe('however much is stored', () => {
     ]);
     await holder.query('rollback');
     holder.release();
-    const next = await startHarness({}, { databaseUrl: service.databaseUrl });
+    const next = await startHarness({ SANDBOX: 'true' }, { databaseUrl: service.databaseUrl });
     expect(
       await until(
         (left) => left.length === 0,
@@ -222,7 +222,10 @@ describe('what is under way', () => {
     await insert(current, 'incorrect-code');
     await insert(previous, null);
     await insert(Buffer.from(hashOf('somebody else'), 'hex'), null);
-    const rotated = await startHarness({ SECRET_KEY_PREVIOUS: 'the key before' }, { databaseUrl: service.databaseUrl });
+    const rotated = await startHarness(
+      { SANDBOX: 'true', SECRET_KEY_PREVIOUS: 'the key before' },
+      { databaseUrl: service.databaseUrl },
+    );
     expect((await forget(user_id, rotated)).status).toBe(204);
     await rotated.stop();
     expect(await sql('select user_hash, outcome from redemption_attempts order by began_at')).toEqual([
@@ -257,7 +260,7 @@ describe('what is under way', () => {
   test('polls of their codes are answered 404 at once', async () => {
     const user_id = randomUUID();
     const codes = [await service.code({ user_id }), await service.code({ user_id, charging_location_id: 'work' })];
-    const replica = await startHarness({}, { databaseUrl: service.databaseUrl });
+    const replica = await startHarness({ SANDBOX: 'true' }, { databaseUrl: service.databaseUrl });
     const began = performance.now();
     const polls = codes.map(({ id }) => replica.followCode(id, 30));
     await until(
