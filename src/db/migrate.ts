@@ -39,7 +39,7 @@ export async function migrate(
   model: DatabaseModel,
   { sandbox, serviceRole }: MigrateOptions = {},
 ): Promise<number> {
-  const db = await describe(patient(url), model, { max: 2, connectionTimeoutMillis: 5_000 }).initialize();
+  const db = await describe(patient(url), model, { max: 2, connectionTimeoutMillis: 3_000 }).initialize();
   const lock = db.createQueryRunner();
   try {
     await requireServer(db);

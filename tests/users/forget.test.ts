@@ -228,7 +228,12 @@ describe('what is under way', () => {
     );
     expect((await forget(user_id, rotated)).status).toBe(204);
     await rotated.stop();
-    expect(await sql('select user_hash, outcome from redemption_attempts order by began_at')).toEqual([
+    const hashes = [current, previous, Buffer.from(hashOf('somebody else'), 'hex')];
+    expect(
+      await sql('select user_hash, outcome from redemption_attempts where user_hash = any($1) order by began_at', [
+        hashes,
+      ]),
+    ).toEqual([
       { user_hash: current, outcome: 'forgotten' },
       { user_hash: current, outcome: 'incorrect-code' },
       { user_hash: previous, outcome: 'forgotten' },
@@ -346,7 +351,9 @@ describe('what stays and what does not', () => {
         LONG_MS,
       ),
     ).toEqual([]);
-    expect(await sql('select uid from outbox where cpo_id = $1', [backend.id])).toEqual([{ uid: trying.uid }]);
+    expect(await sql('select uid from outbox where cpo_id = $1 and uid is not null', [backend.id])).toEqual([
+      { uid: trying.uid },
+    ]);
     backend.answer = (res) => sendJson(res, 200, {});
     await service.log.waitFor((line) => line.cpo_id === backend.id && line.outcome === 'told');
     expect(
