@@ -167,7 +167,7 @@ describe('a pooler that the service has not been told of', () => {
     const dropping = await cluster.pooler([
       [
         'ignore_startup_parameters =',
-        'ignore_startup_parameters = statement_timeout, lock_timeout, idle_in_transaction_session_timeout',
+        'ignore_startup_parameters = options, statement_timeout, lock_timeout, idle_in_transaction_session_timeout',
       ],
       ['dbname=scsp', `dbname=scsp ${setting}`],
     ]);
