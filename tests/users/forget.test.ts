@@ -11,7 +11,7 @@ import {
   type TestCpo,
 } from '../harness';
 import { openRaw } from '../raw-http';
-import { until, untilStatus } from '../until';
+import { until, untilSo, untilStatus } from '../until';
 
 let service: Harness;
 let cpo: TestCpo;
@@ -342,7 +342,10 @@ describe('what stays and what does not', () => {
     const user_id = randomUUID();
     const [lost, trying] = [await paired(backend, user_id), await paired(backend, user_id)];
     for (const { uid } of [lost, trying]) expect((await service.unpairAsApp(uid)).status).toBe(200);
-    await sql('update outbox set gave_up_at = now() where uid = $1', [lost.uid]);
+    // Between two attempts: one that is under way would write when the next is due.
+    const giveUp = `update outbox set gave_up_at = now()
+      where uid = $1 and attempts > 0 and leased_until is null returning id`;
+    await untilSo(async () => (await sql(giveUp, [lost.uid])).length > 0);
     expect((await forget(user_id)).status).toBe(204);
     expect(
       await until(
