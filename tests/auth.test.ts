@@ -125,6 +125,8 @@ test('a revocation that no notification tells of, because the connection was cut
   );
   await service.sql.query('update tokens set revoked_at = now() where cpo_id = $1', [other.id]);
   expect((await withinASecond(other.token, 401)).status).toBe(401);
+  // While the listener is away, a flood of unknown tokens gets a 503 where it would get a 401.
+  await service.log.waitFor(({ message }) => message === 'notifications restored');
 });
 
 test('a flood of unknown tokens does not keep a new token out', async () => {
