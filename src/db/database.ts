@@ -160,7 +160,7 @@ export function violates(error: unknown, constraint: string): boolean {
 /** The SQLSTATE of what was rolled back for the sake of others at the same time: nothing of it has happened. */
 const SERIALIZATION_FAILURE = '40001';
 /** How long something may be asked again: with the time-outs above, a caller still has an answer within 5 s. */
-const PATIENCE_MS = 500;
+const PATIENCE_MS = 1_000;
 
 /**
  * Asks again what the database rolled back for the sake of others. With the isolation that PostgreSQL has by default
