@@ -105,6 +105,7 @@ export const settings = {
   LIMIT_PER_SUCCESS: decimal(0, 100)({ default: 0.5 }),
   LIMIT_USER_10MIN: whole(1, 1_000_000)({ default: 5 }),
   LIMIT_USER_CALLS_10MIN: whole(1, 1_000_000)({ default: 20 }),
+  LIMIT_USER_CODES_10MIN: whole(1, 1_000_000)({ default: 10 }),
   LIMIT_IN_FLIGHT: whole(1, 512)({ default: 256 }),
   ATTEMPTS_KEEP_DAYS: whole(1, 3_650)({ default: 30 }),
   PUBLIC_URL: url('http:', 'https:')({ default: undefined }),
@@ -144,6 +145,8 @@ export type Config = Readonly<{
     perSuccess: number;
     user10Min: number;
     userCalls10Min: number;
+    /** Codes issued for a user. */
+    userCodes10Min: number;
   }>;
   /** How many requests of one CPO or app a process works on at once. */
   limitInFlight: number;
@@ -212,6 +215,7 @@ export function readConfig(env: NodeJS.ProcessEnv = process.env): Config {
       perSuccess: read.LIMIT_PER_SUCCESS,
       user10Min: read.LIMIT_USER_10MIN,
       userCalls10Min: read.LIMIT_USER_CALLS_10MIN,
+      userCodes10Min: read.LIMIT_USER_CODES_10MIN,
     }),
     limitInFlight: read.LIMIT_IN_FLIGHT,
     attemptsKeepDays: read.ATTEMPTS_KEEP_DAYS,

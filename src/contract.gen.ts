@@ -219,7 +219,7 @@ export interface paths {
          * Issue a pairing code for a customer
          * @description The code is in this answer and nowhere else afterwards. A user and charging location have one
          *     active code: a new one cancels the old. With `cpo_id` no other CPO can use it. Codes have six
-         *     digits, more while many are active.
+         *     digits, more while many are active. At most 10 are issued for a user in ten minutes.
          */
         post: operations["issueCode"];
         delete?: never;
@@ -1411,6 +1411,39 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
+        /**
+         * @description Too many pairing codes were issued for this user (`too-many-codes`), or too many of your requests are being
+         *     answered at once (`too-many-requests`).
+         */
+        TooManyCodes: {
+            headers: {
+                "X-Request-ID": components["headers"]["X-Request-ID"];
+                "Retry-After": components["headers"]["Retry-After"];
+                [name: string]: unknown;
+            };
+            content: {
+                /**
+                 * @example {
+                 *       "message": "Too many pairing codes were issued for this user, please try again in 42 s.",
+                 *       "type": "/problems/too-many-codes",
+                 *       "title": "Too many codes",
+                 *       "status": 429,
+                 *       "request_id": "019370a4-7b2d-7e63-a1b2-c3d4e5f60718"
+                 *     }
+                 */
+                "application/json": components["schemas"]["Problem"];
+                /**
+                 * @example {
+                 *       "message": "Too many pairing codes were issued for this user, please try again in 42 s.",
+                 *       "type": "/problems/too-many-codes",
+                 *       "title": "Too many codes",
+                 *       "status": 429,
+                 *       "request_id": "019370a4-7b2d-7e63-a1b2-c3d4e5f60718"
+                 *     }
+                 */
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
         /** @description The CPO's answer was of no use; `message` says what was wrong where. */
         CpoFailed: {
             headers: {
@@ -2442,7 +2475,7 @@ export interface operations {
             405: components["responses"]["MethodNotAllowed"];
             413: components["responses"]["BodyTooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
-            429: components["responses"]["TooManyRequests"];
+            429: components["responses"]["TooManyCodes"];
             500: components["responses"]["InternalError"];
             503: components["responses"]["Unavailable"];
         };

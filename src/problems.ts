@@ -147,6 +147,12 @@ export const problems = {
     'Too many codes of CPOs were sent for this user, please try again later.',
     'Wait as many seconds as the Retry-After header says. Every request for a user counts, whatever became of it.',
   ],
+  'too-many-codes': [
+    429,
+    'Too many codes',
+    'Too many pairing codes were issued for this user, please try again later.',
+    'Wait as many seconds as the Retry-After header says. Codes that were cancelled or have expired count too. An active code stays valid.',
+  ],
   'headers-too-large': [
     431,
     'Headers too large',
