@@ -8,6 +8,7 @@ import { NotificationsOfTheirOwn1764000000007 } from './007-notifications-of-the
 import { EraseInBatches1764000000008 } from './008-erase-in-batches';
 import { FunctionsWithSchema1764000000009 } from './009-functions-with-schema';
 import { ReconcileAndOperate1764000000010 } from './010-reconcile-and-operate';
+import { IssueCodesInSql1764000000011 } from './011-issue-codes-in-sql';
 
 /** Every migration, in order; one that has landed is never edited. */
 export const migrations = [
@@ -21,4 +22,5 @@ export const migrations = [
   EraseInBatches1764000000008,
   FunctionsWithSchema1764000000009,
   ReconcileAndOperate1764000000010,
+  IssueCodesInSql1764000000011,
 ];

@@ -1,5 +1,12 @@
 import { migrations } from '../migrations';
-import { pairingCodes } from './codes/table';
+import {
+  activeCodeCounts,
+  codeNeighbours,
+  codeNeighboursMissing,
+  issuedCodeCounts,
+  pairingCodes,
+  userCodeIssues,
+} from './codes/table';
 import type { Config } from './config';
 import { cpos } from './cpos/table';
 import { audit } from './db/audit';
@@ -26,6 +33,11 @@ export const model: DatabaseModel = {
     cpos,
     tokens,
     pairingCodes,
+    codeNeighbours,
+    codeNeighboursMissing,
+    issuedCodeCounts,
+    activeCodeCounts,
+    userCodeIssues,
     pairings,
     stations,
     evses,

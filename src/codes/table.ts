@@ -55,3 +55,73 @@ export const pairingCodes = new EntitySchema<CodeRow>({
     { name: 'pairing_codes_cpo_id_fkey', target: 'cpos', columnNames: ['cpoId'], referencedColumnNames: ['id'] },
   ],
 });
+
+export type CodeNeighbourRow = { key: string; codeId: string; expiresAt: Date };
+
+/** Keyed hashes by which two codes within one edit are found; those of codes whose time is over are deleted. */
+export const codeNeighbours = new EntitySchema<CodeNeighbourRow>({
+  name: 'code_neighbours',
+  columns: {
+    key: { type: 'bigint', primary: true, primaryKeyConstraintName: 'code_neighbours_pkey' },
+    codeId: { name: 'code_id', type: 'uuid', primary: true, primaryKeyConstraintName: 'code_neighbours_pkey' },
+    expiresAt: { name: 'expires_at', type: 'timestamptz', precision: 3 },
+  },
+  indices: [{ name: 'code_neighbours_expires_idx', columns: ['expiresAt'] }],
+});
+
+export type CodeNeighboursMissingRow = { onlyRow: boolean; until: Date };
+
+/** Until when codes of a previous version are active, which stored no neighbour keys. */
+export const codeNeighboursMissing = new EntitySchema<CodeNeighboursMissingRow>({
+  name: 'code_neighbours_missing',
+  columns: {
+    onlyRow: {
+      name: 'only_row',
+      type: 'boolean',
+      primary: true,
+      primaryKeyConstraintName: 'code_neighbours_missing_pkey',
+      default: true,
+    },
+    until: { type: 'timestamptz', precision: 3 },
+  },
+  checks: [{ name: 'code_neighbours_missing_only_row_check', expression: 'only_row' }],
+});
+
+export type IssuedCodeCountRow = { length: number; hour: number; issued: number };
+
+export const issuedCodeCounts = new EntitySchema<IssuedCodeCountRow>({
+  name: 'issued_code_counts',
+  columns: {
+    length: { type: 'smallint', primary: true, primaryKeyConstraintName: 'issued_code_counts_pkey' },
+    hour: { type: 'integer', primary: true, primaryKeyConstraintName: 'issued_code_counts_pkey' },
+    issued: { type: 'integer' },
+  },
+});
+
+export type ActiveCodeCountRow = { length: number; active: number; countedAt: Date | null };
+
+export const activeCodeCounts = new EntitySchema<ActiveCodeCountRow>({
+  name: 'active_code_counts',
+  columns: {
+    length: { type: 'smallint', primary: true, primaryKeyConstraintName: 'active_code_counts_pkey' },
+    active: { type: 'integer' },
+    countedAt: { name: 'counted_at', type: 'timestamptz', nullable: true },
+  },
+});
+
+export type UserCodeIssueRow = { userHash: Buffer; id: string; issuedAt: Date };
+
+export const userCodeIssues = new EntitySchema<UserCodeIssueRow>({
+  name: 'user_code_issues',
+  columns: {
+    userHash: {
+      name: 'user_hash',
+      type: 'bytea',
+      primary: true,
+      primaryKeyConstraintName: 'user_code_issues_pkey',
+    },
+    id: { type: 'uuid', primary: true, primaryKeyConstraintName: 'user_code_issues_pkey' },
+    issuedAt: { name: 'issued_at', type: 'timestamptz', precision: 3, default: () => 'now()' },
+  },
+  indices: [{ name: 'user_code_issues_issued_idx', columns: ['issuedAt'] }],
+});

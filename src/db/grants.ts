@@ -3,8 +3,11 @@ import type { QueryRunner } from 'typeorm';
 
 /** What the service does with each table. Whoever locks a row must have the right to update it; cascades run as the owner. */
 export const TABLE_RIGHTS: Readonly<Record<string, string>> = {
+  active_code_counts: 'select, insert, update',
   attempts: 'select, insert, update, delete',
   audit: 'select, insert',
+  code_neighbours: 'select, insert, delete',
+  code_neighbours_missing: 'select, delete',
   connectors: 'select, insert',
   cpo_tries: 'select, insert, update, delete',
   cpos: 'select, insert, update',
@@ -13,6 +16,7 @@ export const TABLE_RIGHTS: Readonly<Record<string, string>> = {
   events: 'select, insert',
   evses: 'select, insert',
   idempotency_keys: 'select, insert, update, delete',
+  issued_code_counts: 'select, delete',
   migrations: 'select',
   outbox: 'select, insert, update, delete',
   pairing_codes: 'select, insert, update, delete',
@@ -21,6 +25,7 @@ export const TABLE_RIGHTS: Readonly<Record<string, string>> = {
   redemptions: 'select, insert, update, delete',
   stations: 'select, insert, delete',
   tokens: 'select, insert, update',
+  user_code_issues: 'select, insert, delete',
 };
 
 /** The role that a URL signs in as. */
