@@ -28,7 +28,7 @@ export function createEvents(log: Log) {
   });
   const codes = new Counter({
     name: 'scsp_codes_total',
-    help: 'Pairing codes issued and cancelled',
+    help: 'Pairing codes issued, cancelled and expired',
     labelNames: ['event'],
     registers: [registry],
   });
@@ -134,6 +134,10 @@ export function createEvents(log: Log) {
     codeCancelled(codeId: string) {
       codes.inc({ event: 'cancelled' });
       log.info('code cancelled', { code_id: codeId });
+    },
+    codeExpired(codeId: string) {
+      codes.inc({ event: 'expired' });
+      log.info('code expired', { code_id: codeId });
     },
   };
 }

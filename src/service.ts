@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { createServer, type Server } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CODES_CHANNEL } from './codes/codes';
+import { type ExpiryTimes, startExpiry } from './codes/expire';
 import { type Config, settingOf } from './config';
 import type { Chance, Context } from './context';
 import { readContract } from './contract';
@@ -64,6 +65,7 @@ export type Overrides = {
   readonly http?: Partial<typeof HTTP_LIMITS>;
   readonly load?: Partial<LoadLimits>;
   readonly retention?: Partial<RetentionTimes>;
+  readonly expiry?: Partial<ExpiryTimes>;
 };
 
 /** The whole service: `start` resolves when it answers, `stop` when nothing of it is left. */
@@ -161,6 +163,8 @@ export async function startService(config: Config, overrides: Overrides = {}): P
     parts.push(() => erasing.stop());
     const retention = startRetention(ctx, overrides.retention);
     parts.push(() => retention.stop());
+    const expiry = startExpiry(ctx, overrides.expiry);
+    parts.push(() => expiry.stop());
 
     const metrics = config.metricsPort === undefined ? undefined : await serveMetrics(ctx, config.metricsPort, parts);
     const url = config.publicUrl ?? `http://localhost:${port}`;

@@ -11,8 +11,27 @@ export function hashCode(key: Buffer, code: string): Buffer {
 }
 
 /**
- * Every string that one slip of a typing finger makes of a code: one digit changed, left out or put in, or two
- * neighbours swapped. A new code is none of these of an active one, so that a typo never reaches a stranger.
+ * Returns a code and every string that leaves one of its digits out. Two codes within one edit (a digit changed, added or
+ * missing, or two neighbours swapped) have one of these in common.
+ */
+export function deletionNeighbours(code: string): string[] {
+  const neighbours = Array.from(code, (_, at) => code.slice(0, at) + code.slice(at + 1));
+  return [...new Set([code, ...neighbours])];
+}
+
+/**
+ * Returns the keyed hashes of a code's deletion neighbours: 64 bits of an HMAC-SHA-256, as a `bigint` of PostgreSQL. Two
+ * that are equal by accident refuse a value that would do, and nothing else.
+ */
+export function neighbourKeys(key: Buffer, code: string): string[] {
+  return deletionNeighbours(code).map((neighbour) =>
+    createHmac('sha256', key).update(`neighbour ${neighbour}`).digest().readBigInt64BE().toString(),
+  );
+}
+
+/**
+ * Returns every string that is within one edit of a code, for the comparison with codes of a previous version, which have
+ * no neighbour keys.
  */
 export function nearTwins(code: string): string[] {
   const twins = new Set<string>();
@@ -33,7 +52,7 @@ export function nearTwins(code: string): string[] {
 /** At most one active code in so many values of a length, so that a guess hits with a chance of at most 1 in this. */
 export const GUESS_ODDS = 20_000;
 
-/** How many codes of a length may be active at once. */
+/** Returns how many codes of a length may be active at once while no other value is kept back. */
 export function capacity(length: number): number {
   return Math.floor(10 ** length / GUESS_ODDS);
 }

@@ -1,11 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { EntityManager } from 'typeorm';
 import type { Context } from '../context';
 import { Batches } from '../db/batches';
-import { rows, transaction, violates } from '../db/database';
+import { prepared, preparedRows } from '../db/database';
 import { Problem } from '../problems';
-import { capacity, hashCode, nearTwins } from './code';
-import { CODES_CHANNEL, COLUMNS, type Code } from './codes';
+import { subjectHashes } from '../secrets';
+import { GUESS_ODDS, hashCode, nearTwins, neighbourKeys } from './code';
+import type { Code } from './codes';
 
 export type IssuedCode = Code & { readonly code: string };
 export type IssueRequest = {
@@ -17,147 +17,141 @@ export type IssueRequest = {
 
 type Issuing = Pick<Context, 'config' | 'db' | 'events' | 'chance' | 'keys'>;
 
-/** Codes are issued under one lock in the whole platform: what is counted and compared holds until the commit. */
-const ISSUE_LOCK = 7_305_002;
-/** So many requests share the lock, and a commit. */
-const LARGEST_BATCH = 32;
-/** So many candidates in a row refused by twins and quarantine: that length is as good as full. */
-const TRIES_PER_LENGTH = 20;
+/** So many requests share a statement, and a commit. */
+const LARGEST_SET = 32;
 const LONGEST = 18;
+/** Values for a request that is asked again; the first time one of a length is enough for nearly all. */
+const VALUES = 8;
+const SHORTER = 32;
 const PATIENCE_MS = 2_000;
 
-/** Codes whose time is over make room; rows that somebody holds are left for the next time. */
-const LAPSE = `
-with lapsed as (
-  select id from pairing_codes where status = 'active' and ended_at is null and expires_at <= now()
-  order by expires_at limit 1000 for update skip locked
-)
-update pairing_codes c set status = 'expired', ended_at = expires_at from lapsed where c.id = lapsed.id`;
+/** A request as `scsp_issue_codes_v1` reads it, with values to choose from. */
+type Draft = { readonly id: string; readonly request: IssueRequest; readonly values: readonly Value[] };
+type Value = { readonly code: string; readonly stored: object };
 
-const COUNT_ACTIVE = `
-select length, count(*)::int as active from pairing_codes
-where status = 'active' and length >= $1 group by length`;
+type Outcome = {
+  n: number;
+  outcome: 'issued' | 'unknown-cpo' | 'too-many-codes' | 'again' | 'no-room';
+  i: number | null;
+  length: number | null;
+  retryAfter: number | null;
+  twinsNeeded: boolean;
+  createdAt: Date;
+  expiresAt: Date;
+  replacedId: string | null;
+  replacedStatus: 'cancelled' | 'expired' | null;
+};
+type Answer = Outcome & { readonly code: string | undefined };
 
-/**
- * Cancels the old code and issues the new one, in this order (`cancelled` makes the insert wait). Nothing is issued when
- * the value was issued in the last 24 hours, is near an active one, or the old code is in somebody's hands just now.
- */
-const ISSUE = `
-with old as (
-  select id from pairing_codes where user_id = $4 and charging_location_id = $5 and status = 'active'
-  for update skip locked
-), gone as (
-  update pairing_codes c set status = case when expires_at <= now() then 'expired' else 'cancelled' end,
-    ended_at = least(now(), expires_at)
-  from old where c.id = old.id
-  returning c.id, c.status, pg_notify('${CODES_CHANNEL}', c.id::text)
-), cancelled as materialized (
-  select array_agg(id) filter (where status = 'cancelled') as ids from gone
-), issued as (
-  insert into pairing_codes (id, hash, length, user_id, charging_location_id, cpo_id, expires_at)
-  select $1, ($2::bytea[])[1], $3, $4, $5, $6, now() + make_interval(secs => $7) from cancelled
-  where not exists (select from pairing_codes where hash = any($2) and created_at > now() - interval '24 hours')
-    and not exists (
-      select from unnest($8::bytea[], $11::smallint[]) as twin (hash, length) join pairing_codes c using (length, hash)
-      where c.status = 'active' and c.expires_at > now())
-  on conflict do nothing
-  returning *
-), event as (
-  insert into events (id, type, code_id)
-  select $9::uuid, 'code.issued', id from issued
-  union all select $10::uuid, 'code.cancelled', ids[1] from cancelled where ids is not null
-)
-select i.*, i.id is not null as issued, c.ids[1] as "cancelledId" from cancelled c left join (select ${COLUMNS} from issued) i on true`;
-
-type Attempt = { issued: IssuedCode | undefined; cancelledId: string | null };
+const ISSUE = prepared(
+  'issue',
+  `select n, outcome, i, length, retry_after as "retryAfter", twins_needed as "twinsNeeded", created_at as "createdAt",
+    expires_at as "expiresAt", replaced_id as "replacedId", replaced_status as "replacedStatus"
+  from scsp_issue_codes_v1($1, $2, $3, $4, $5, $6, $7) order by n`,
+);
 
 /**
- * Issues codes for users and charging locations and cancels their old ones (contract, section 4).
- * @returns a verb that throws Problem `invalid-request` for an unknown CPO, `unavailable`
+ * Issues codes for users and charging locations and cancels their old ones (contract, section 4). Requests that arrive while
+ * a statement is under way share the next one.
+ * @returns a verb that throws Problem `invalid-request` for an unknown CPO, `too-many-codes`, `unavailable`
  */
 export function createIssueCode(ctx: Issuing): (request: IssueRequest) => Promise<IssuedCode> {
-  const batches = new Batches<IssueRequest, IssuedCode | undefined>(
-    (_key, batch) => issueAll(ctx, batch),
-    LARGEST_BATCH,
+  const sets = new Batches<Draft, Answer>(
+    (_key, drafts) => issueAll(ctx, drafts),
+    LARGEST_SET,
     (error) => error instanceof Problem && error.type === 'unavailable',
   );
+  /** The length of recent codes: up with the first that is longer, down by one after so many that are shorter. */
+  let recent = ctx.config.codeLength;
+  let twinsNeeded = false;
+
   return async (request) => {
+    const longest = Math.ceil(recent);
+    let lengths = longest > ctx.config.codeLength ? [longest - 1, longest] : [longest];
     for (const deadline = performance.now() + PATIENCE_MS; performance.now() < deadline; ) {
-      const issued = await batches.add('issue', request);
-      if (issued !== undefined) return issued;
-      await sleep(1 + Math.random() * 20);
+      const values = lengths.map((length) => draw(ctx, length, twinsNeeded));
+      const id = ctx.chance.uuid();
+      const answer = await sets.add('issue', { id, request, values });
+      recent = Math.max(answer.length ?? 0, recent - 1 / SHORTER);
+      twinsNeeded = answer.twinsNeeded;
+      switch (answer.outcome) {
+        case 'issued':
+          return issuedCode(id, request, answer);
+        case 'unknown-cpo':
+          throw new Problem('invalid-request', {
+            errors: [{ pointer: '/cpo_id', message: 'is not the id of a known CPO' }],
+          });
+        case 'too-many-codes':
+          throw tooManyCodes(answer.retryAfter ?? 1);
+        case 'no-room':
+          throw new Problem('unavailable');
+        case 'again':
+          lengths = Array(VALUES).fill(answer.length ?? longest);
+          await sleep(1 + Math.random() * 20);
+      }
     }
     throw new Problem('unavailable');
   };
 }
 
-async function issueAll(ctx: Issuing, requests: readonly IssueRequest[]): Promise<(IssuedCode | undefined)[]> {
-  const attempts = await transaction(ctx.db, async (tx) => {
-    await rows(tx, 'select pg_advisory_xact_lock($1)', [ISSUE_LOCK]);
-    await rows(tx, LAPSE);
-    const counts = await rows<{ length: number; active: number }>(tx, COUNT_ACTIVE, [ctx.config.codeLength]);
-    const active = new Map(counts.map((count) => [count.length, count.active]));
-    const made: Attempt[] = [];
-    for (const request of requests) made.push(await issueOne(ctx, tx, request, active));
-    return made;
-  });
-  for (const { issued, cancelledId } of attempts) {
-    if (cancelledId !== null) ctx.events.codeCancelled(cancelledId);
-    if (issued !== undefined) ctx.events.codeIssued(issued.id);
-  }
-  return attempts.map(({ issued }) => issued);
+function draw(ctx: Issuing, length: number, withTwins: boolean): Value {
+  const code = ctx.chance.digits(length);
+  const [current, ...former] = ctx.keys.pairingCode;
+  if (current === undefined) throw new TypeError('no key for pairing codes');
+  const hashes = (text: string) => ctx.keys.pairingCode.map((key) => bytes(hashCode(key, text)));
+  const twins = withTwins ? nearTwins(code).flatMap((twin) => hashes(twin).map((hash) => ({ hash, twin }))) : undefined;
+  const stored = {
+    length: code.length,
+    hashes: hashes(code),
+    keys: neighbourKeys(current, code),
+    former_keys: former.flatMap((key) => neighbourKeys(key, code)),
+    twin_hashes: twins?.map(({ hash }) => hash),
+    twin_lengths: twins?.map(({ twin }) => twin.length),
+  };
+  return { code, stored };
 }
 
-/** @param active how many codes of each length are active, kept up to date */
-async function issueOne(
-  ctx: Issuing,
-  tx: EntityManager,
-  request: IssueRequest,
-  active: Map<number, number>,
-): Promise<Attempt> {
-  let cancelledId: string | null = null;
-  for (let length = ctx.config.codeLength; length <= LONGEST; length++) {
-    if ((active.get(length) ?? 0) >= capacity(length)) continue;
-    for (let tries = 0; tries < TRIES_PER_LENGTH; tries++) {
-      const code = ctx.chance.digits(length);
-      const answer = await tryCode(ctx, tx, code, request);
-      cancelledId ??= answer.cancelledId;
-      if (answer.issued === undefined) continue;
-      active.set(length, (active.get(length) ?? 0) + 1);
-      return { issued: { ...answer.issued, code }, cancelledId };
-    }
+/** As PostgreSQL writes bytes. */
+const bytes = (buffer: Buffer) => `\\x${buffer.toString('hex')}`;
+
+async function issueAll(ctx: Issuing, drafts: readonly Draft[]): Promise<Answer[]> {
+  const requests = drafts.map(({ id, request }, n) => ({
+    n,
+    id,
+    user_id: request.userId,
+    charging_location_id: request.chargingLocationId,
+    cpo_id: request.cpoId,
+    user_hashes: subjectHashes(ctx.keys, 'user', request.userId).map(bytes),
+    issued_event: ctx.chance.uuid(),
+    replaced_event: ctx.chance.uuid(),
+  }));
+  const values = drafts.flatMap((draft, n) => draft.values.map(({ code, stored }) => ({ code, stored, n })));
+  const { codeLength, codeTtlSeconds, limits } = ctx.config;
+  const outcomes = await preparedRows<Outcome>(ctx.db, ISSUE, [
+    JSON.stringify(requests),
+    JSON.stringify(values.map(({ stored, n }, i) => ({ i, n, ...stored }))),
+    codeLength,
+    LONGEST,
+    GUESS_ODDS,
+    codeTtlSeconds,
+    limits.userCodes10Min,
+  ]);
+  for (const { n, outcome, replacedId, replacedStatus } of outcomes) {
+    if (replacedId !== null) ctx.events[replacedStatus === 'expired' ? 'codeExpired' : 'codeCancelled'](replacedId);
+    if (outcome === 'issued') ctx.events.codeIssued(drafts[n]?.id ?? '');
   }
-  return { issued: undefined, cancelledId };
+  return outcomes.map((outcome) => ({ ...outcome, code: values[outcome.i ?? -1]?.code }));
 }
 
-async function tryCode(
-  ctx: Issuing,
-  tx: EntityManager,
-  code: string,
-  request: IssueRequest,
-): Promise<{ issued: Code | undefined; cancelledId: string | null }> {
-  const hashes = (text: string) => ctx.keys.pairingCode.map((key) => hashCode(key, text));
-  const twins = nearTwins(code).flatMap((twin) => hashes(twin).map((hash) => ({ hash, length: twin.length })));
-  const [answer] = await rows<{ issued: boolean; cancelledId: string | null } & Code>(tx, ISSUE, [
-    ctx.chance.uuid(),
-    hashes(code),
-    code.length,
-    request.userId,
-    request.chargingLocationId,
-    request.cpoId ?? null,
-    ctx.config.codeTtlSeconds,
-    twins.map(({ hash }) => hash),
-    ctx.chance.uuid(),
-    ctx.chance.uuid(),
-    twins.map(({ length }) => length),
-  ]).catch((error: unknown) => {
-    if (!violates(error, 'pairing_codes_cpo_id_fkey')) throw error;
-    throw new Problem('invalid-request', {
-      errors: [{ pointer: '/cpo_id', message: 'is not the id of a known CPO' }],
-      cause: error,
-    });
+function issuedCode(id: string, request: IssueRequest, { code, createdAt, expiresAt }: Answer): IssuedCode {
+  if (code === undefined) throw new TypeError('a code was issued that was not drawn');
+  const { userId, chargingLocationId, cpoId = null } = request;
+  return { id, status: 'active', userId, chargingLocationId, cpoId, createdAt, expiresAt, code };
+}
+
+function tooManyCodes(seconds: number): Problem {
+  return new Problem('too-many-codes', {
+    message: `Too many pairing codes were issued for this user, please try again in ${seconds} s.`,
+    headers: { 'Retry-After': String(seconds) },
   });
-  if (answer === undefined) throw new TypeError('a statement that always answers a row did not');
-  const { issued, cancelledId, ...fresh } = answer;
-  return { issued: issued ? fresh : undefined, cancelledId };
 }
