@@ -1,11 +1,11 @@
 import { randomUUID } from 'node:crypto';
-import { aStation, type Harness, startHarness, type TestCpo } from './harness';
+import { aStation, type Harness, NO_LIMITS, startHarness, type TestCpo } from './harness';
 import { sayRaw } from './raw-http';
 
 let service: Harness;
 let cpo: TestCpo;
 beforeAll(async () => {
-  service = await startHarness();
+  service = await startHarness(NO_LIMITS);
   cpo = await service.cpo();
 });
 afterAll(() => service.stop());

@@ -397,6 +397,16 @@ describe('scsp code', () => {
     ]);
   });
 
+  test('a user who has been issued ten codes in ten minutes is refused, with the time to wait', async () => {
+    const user = randomUUID();
+    for (let i = 0; i < 10; i++) expect((await service.code({ user_id: user })).status).toBe('active');
+    const refused = await scsp('code', 'issue', '--user', user, '--location', 'home');
+    expect([refused.code, refused.stderr]).toEqual([
+      1,
+      expect.stringMatching(/^scsp: Too many pairing codes were issued for this user, please try again in \d+ s\.\n$/),
+    ]);
+  });
+
   test('what is no id is refused, and so is an unknown CPO', async () => {
     const issue = (user: string, location: string, cpo: string = randomUUID()) =>
       scsp('code', 'issue', '--user', user, '--location', location, '--cpo', cpo);

@@ -20,8 +20,13 @@ import { until } from './until';
 
 export const SECRET_KEY = 'a secret key that only the tests know, 32+ characters';
 
-/** For tests that are not about counting incorrect codes. */
-export const NO_LIMITS = { LIMIT_CPO_UID_10MIN: '100000', LIMIT_CPO_10MIN: '100000', LIMIT_CPO_24H: '100000' };
+/** For tests that are not about counting incorrect codes, or codes issued. */
+export const NO_LIMITS = {
+  LIMIT_CPO_UID_10MIN: '100000',
+  LIMIT_CPO_10MIN: '100000',
+  LIMIT_CPO_24H: '100000',
+  LIMIT_USER_CODES_10MIN: '100000',
+};
 
 export type Answer = { status: number; headers: Headers; body: any };
 export type LogLine = { level: string; message: string; [field: string]: unknown };

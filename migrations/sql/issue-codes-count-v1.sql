@@ -1,34 +1,54 @@
--- Counts the codes that a statement has inserted into pairing_codes, whichever version of the service, or restore, it comes from.
+-- Counts the codes that a statement has inserted into pairing_codes, whichever version of the service, or load of data, it
+-- comes from.
 --
--- | step                     | rows                                                          |
--- |--------------------------|---------------------------------------------------------------|
--- | count issued values      | upserts issued_code_counts, for each length and hour          |
--- | count active codes       | upserts active_code_counts, for each length                   |
--- | note missing keys        | upserts code_neighbours_missing, unless the keys are stored   |
+-- | step                  | rows                                                                                    |
+-- |-----------------------|-----------------------------------------------------------------------------------------|
+-- | count                 | upserts issued_code_counts (each length and hour) and active_code_counts (each length)  |
+-- | note missing keys     | upserts code_neighbours_missing, unless the keys are stored                             |
 --
--- Runs as the owner of the tables: during a roll-out the previous version inserts as a role that has no right to them yet.
+-- Whoever issues codes holds advisory lock 7305002, so that nobody waits for these rows. Runs as the owner of the tables:
+-- during a roll-out the previous version inserts as a role that has no right to them yet.
 create function public.scsp_count_issued_codes_v1() returns trigger
 language plpgsql security definer
 set search_path = ''
 set plan_cache_mode = force_generic_plan
 as $$
 begin
-  -- Count issued values, as long as they may not be issued again.
-  insert into public.issued_code_counts as c (length, hour, issued)
-  select i.length, floor(extract(epoch from i.created_at) / 3600)::int as hour, count(*)
-  from inserted i where i.created_at > now() - interval '25 hours' group by i.length, hour
-  on conflict on constraint issued_code_counts_pkey do update set issued = c.issued + excluded.issued;
+  if not exists (
+    select from inserted i where i.created_at <> now()::timestamptz(3) and i.created_at > now() - interval '25 hours') then
+    -- Count codes that are being issued.
+    insert into public.issued_code_counts as c (length, hour, issued)
+    select i.length, floor(extract(epoch from i.created_at) / 3600)::int as hour, count(*)
+    from inserted i where i.created_at > now() - interval '25 hours' group by i.length, hour
+    on conflict on constraint issued_code_counts_pkey do update set issued = c.issued + excluded.issued;
 
-  -- Count active codes.
-  insert into public.active_code_counts as c (length, active)
-  select i.length, count(*) from inserted i where i.status = 'active' group by i.length
-  on conflict on constraint active_code_counts_pkey do update set active = c.active + excluded.active;
+    insert into public.active_code_counts as c (length, active)
+    select i.length, count(*) from inserted i where i.status = 'active' group by i.length
+    on conflict on constraint active_code_counts_pkey do update set active = c.active + excluded.active;
 
-  -- Note missing keys: until when codes are active whose neighbour keys nobody knows.
-  if current_setting('scsp.stores_neighbours', true) is distinct from 'on' then
-    insert into public.code_neighbours_missing as m (until)
-    select max(i.expires_at) from inserted i where i.status = 'active' having max(i.expires_at) > now()
-    on conflict on constraint code_neighbours_missing_pkey do update set until = greatest(m.until, excluded.until);
+    -- Note missing keys: until when codes are active that a version without neighbour keys has issued.
+    if current_setting('scsp.stores_neighbours', true) is distinct from 'on' then
+      insert into public.code_neighbours_missing as m (until)
+      select max(i.expires_at) from inserted i where i.status = 'active' having max(i.expires_at) > now()
+      on conflict on constraint code_neighbours_missing_pkey do update set until = greatest(m.until, excluded.until);
+    end if;
+    return null;
   end if;
+
+  -- Count all codes anew: these were issued earlier and are loaded, perhaps after their counts and keys.
+  insert into public.issued_code_counts as c (length, hour, issued)
+  select p.length, floor(extract(epoch from p.created_at) / 3600)::int as hour, count(*)
+  from public.pairing_codes p where p.created_at > now() - interval '25 hours' group by p.length, hour
+  on conflict on constraint issued_code_counts_pkey do update set issued = greatest(c.issued, excluded.issued);
+
+  insert into public.active_code_counts as c (length, active)
+  select p.length, count(*) from public.pairing_codes p where p.status = 'active' group by p.length
+  on conflict on constraint active_code_counts_pkey do update set active = greatest(c.active, excluded.active);
+
+  insert into public.code_neighbours_missing as m (until)
+  select max(i.expires_at) from inserted i
+  where i.status = 'active' and i.id not in (select n.code_id from public.code_neighbours n)
+  having max(i.expires_at) > now()
+  on conflict on constraint code_neighbours_missing_pkey do update set until = greatest(m.until, excluded.until);
   return null;
 end $$;

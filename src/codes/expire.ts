@@ -1,5 +1,5 @@
 import type { Context } from '../context';
-import { prepared, preparedRows } from '../db/database';
+import { rows, transaction } from '../db/database';
 
 type Expiring = Pick<Context, 'db' | 'events' | 'log' | 'stopping'>;
 
@@ -7,7 +7,8 @@ type Expiring = Pick<Context, 'db' | 'events' | 'log' | 'stopping'>;
 const BATCH = 1_000;
 const EVERY_MS = 1_000;
 
-const EXPIRE = prepared('expire', 'select ids, more from scsp_expire_codes_v1($1)');
+const EXPIRE = 'select ids, more from scsp_expire_codes_v1($1)';
+type Expired = { ids: string[]; more: boolean };
 
 /**
  * Expires the codes whose time is over, batch after batch, unless another replica is doing so (contract, section 4).
@@ -15,7 +16,8 @@ const EXPIRE = prepared('expire', 'select ids, more from scsp_expire_codes_v1($1
  */
 export async function expireCodes(ctx: Expiring, largest = BATCH): Promise<void> {
   for (let more = true; more && !ctx.stopping.aborted; ) {
-    const [batch] = await preparedRows<{ ids: string[]; more: boolean }>(ctx.db, EXPIRE, [largest]);
+    // It reads ranges, for which a stricter isolation would roll back others.
+    const [batch] = await transaction(ctx.db, (tx) => rows<Expired>(tx, EXPIRE, [largest]), 'READ COMMITTED');
     for (const id of batch?.ids ?? []) ctx.events.codeExpired(id);
     more = batch?.more ?? false;
   }
