@@ -392,7 +392,7 @@ describe('the function', () => {
   });
 
   /** Calls it with one value a request, each for a user of its own. */
-  async function call(codes: readonly string[], limit = 10) {
+  async function call(codes: readonly string[], { client = sql, shortest = 6 } = {}) {
     const bytes = (buffer: Buffer) => `\\x${buffer.toString('hex')}`;
     const requests = codes.map((_, n) => ({
       n,
@@ -411,11 +411,10 @@ describe('the function', () => {
       keys: neighbourKeys(KEY, code),
       former_keys: [],
     }));
-    const { rows } = await sql.query('select * from scsp_issue_codes_v1($1, $2, 6, 18, 20000, 600, $3) order by n', [
-      JSON.stringify(requests),
-      JSON.stringify(values),
-      limit,
-    ]);
+    const { rows } = await client.query(
+      'select * from scsp_issue_codes_v1($1, $2, $3, 18, 20000, 600, 10) order by n',
+      [JSON.stringify(requests), JSON.stringify(values), shortest],
+    );
     return rows.map(({ outcome }) => outcome);
   }
 
@@ -427,6 +426,40 @@ describe('the function', () => {
       'again',
       'again',
     ]);
+  });
+
+  test('under a stricter isolation, is rolled back when others have issued codes since its snapshot', async () => {
+    const waiting = new Client(database.url);
+    await waiting.connect();
+    for (const client of [sql, waiting])
+      await client.query(`set session characteristics as transaction isolation level repeatable read`);
+    expect(await call(['900001'])).toEqual(['issued']);
+    await sql.query('begin');
+    await sql.query('select pg_advisory_xact_lock(7305002)');
+    const second = call(['4829150'], { client: waiting, shortest: 7 });
+    await untilSo(
+      async () =>
+        (
+          await sql.query(`select from pg_locks where locktype = 'advisory' and not granted and database = (
+          select oid from pg_database where datname = current_database())`)
+        ).rowCount === 1,
+    );
+    expect(await call(['482915'])).toEqual(['issued']);
+    await sql.query('commit');
+    await expect(second).rejects.toMatchObject({ code: '40001' });
+    await waiting.end();
+  });
+
+  test('counts what a role inserts that has no right to the counts, as during a roll-out', async () => {
+    await sql.query('begin');
+    await sql.query('create role scsp_previous_version');
+    await sql.query('grant insert on pairing_codes to scsp_previous_version');
+    await sql.query('set local role scsp_previous_version');
+    await insertAsBefore({ sql: sql as never }, '362821');
+    await sql.query('reset role');
+    const { rows } = await sql.query('select length, active from active_code_counts');
+    await sql.query('rollback');
+    expect(rows).toEqual([{ length: 6, active: 1 }]);
   });
 
   test('reads no table from end to end, and few rows, also by a plan that was made for empty tables', async () => {

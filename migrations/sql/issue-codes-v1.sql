@@ -63,8 +63,9 @@ begin
   -- Take turns.
   perform pg_advisory_xact_lock(7305002);
   if current_setting('transaction_isolation') <> 'read committed' then
-    -- The snapshot is older than the lock. Whoever has issued codes since then changed this row: that is SQLSTATE 40001.
-    insert into public.active_code_counts as c (length, active) values (shortest_length, 0)
+    -- The snapshot is older than the lock. Whoever has issued codes since then has changed this row, of no length: that is
+    -- SQLSTATE 40001, and everything is asked again.
+    insert into public.active_code_counts as c (length, active) values (0, 0)
     on conflict on constraint active_code_counts_pkey do update set active = c.active;
   end if;
 
