@@ -39,15 +39,18 @@ test('a service expires codes by itself within 5 s, with one event, though nobod
   await Promise.all([short.stop(), replica.stop()]);
 });
 
-test('a poll is woken when its code is expired', async () => {
+test('whoever polls a code is notified when it has expired', async () => {
   const [id = ''] = await issued(1);
-  const poll = service.followCode(id, 30);
-  // Its own timer goes by the expiry that it has read, ten minutes from now.
-  await untilSo(async () => (await service.followCode(id)).status === 200);
+  const listening = await service.sql.connect();
+  const notified: (string | undefined)[] = [];
+  listening.on('notification', ({ payload }) => notified.push(payload));
+  await listening.query('listen scsp_codes');
   await due([id]);
   await expireCodes(expiring());
-  const { body } = await poll;
-  expect(body.status).toBe('expired');
+  await untilSo(async () => (await listening.query('select')) && notified.includes(id));
+  await listening.query('unlisten *');
+  listening.release();
+  expect((await service.followCode(id, 30)).body.status).toBe('expired');
 });
 
 test('codes that are due expire and no others, and are logged and counted', async () => {

@@ -72,7 +72,7 @@ export function createIssueCode(ctx: Issuing): (request: IssueRequest) => Promis
       const values = lengths.map((length) => draw(ctx, length, twinsNeeded));
       const id = ctx.chance.uuid();
       const answer = await sets.add('issue', { id, request, values });
-      recent = Math.max(answer.length ?? 0, recent - 1 / SHORTER);
+      recent = Math.max(answer.length ?? ctx.config.codeLength, recent - 1 / SHORTER);
       twinsNeeded = answer.twinsNeeded;
       switch (answer.outcome) {
         case 'issued':
