@@ -77,6 +77,18 @@ describe('after the restart with a new key and the previous one', () => {
     expect(drawn).toEqual([]);
   });
 
+  test('its value is not issued again after it has ended either', async () => {
+    const before = await start({});
+    const { id, code } = await before.code();
+    await before.request('DELETE', `/v1/app/pairing-codes/${id}`, { token: before.appToken });
+    const drawn = [code];
+    const after = await restart(BOTH, {
+      chance: { ...chance, digits: (count) => drawn.shift() ?? chance.digits(count) },
+    });
+    expect((await after.code()).code).not.toBe(code);
+    expect(drawn).toEqual([]);
+  });
+
   test('a CPO is called with the token that was sealed under the old key', async () => {
     const before = await start({});
     const cpo = await aCpo(before);
