@@ -9,6 +9,7 @@ import { EraseInBatches1764000000008 } from './008-erase-in-batches';
 import { FunctionsWithSchema1764000000009 } from './009-functions-with-schema';
 import { ReconcileAndOperate1764000000010 } from './010-reconcile-and-operate';
 import { IssueCodesInSql1764000000011 } from './011-issue-codes-in-sql';
+import { PairInSql1764000000012 } from './012-pair-in-sql';
 
 /** Every migration, in order; one that has landed is never edited. */
 export const migrations = [
@@ -23,4 +24,5 @@ export const migrations = [
   FunctionsWithSchema1764000000009,
   ReconcileAndOperate1764000000010,
   IssueCodesInSql1764000000011,
+  PairInSql1764000000012,
 ];

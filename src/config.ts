@@ -100,6 +100,7 @@ export const settings = {
   CODE_LENGTH: whole(4, 12)({ default: 6 }),
   CODE_TTL_SECONDS: whole(1, 86_400)({ default: 600 }),
   LIMIT_CPO_UID_10MIN: whole(1, 1_000_000)({ default: 5 }),
+  LIMIT_CPO_UID_24H: whole(1, 1_000_000)({ default: 10 }),
   LIMIT_CPO_10MIN: whole(1, 1_000_000)({ default: 20 }),
   LIMIT_CPO_24H: whole(1, 1_000_000)({ default: 50 }),
   LIMIT_PER_SUCCESS: decimal(0, 100)({ default: 0.5 }),
@@ -139,6 +140,7 @@ export type Config = Readonly<{
   /** How many incorrect codes are allowed. */
   limits: Readonly<{
     cpoUid10Min: number;
+    cpoUid24H: number;
     cpo10Min: number;
     cpo24H: number;
     /** So many more for each successful pairing in the same window. */
@@ -210,6 +212,7 @@ export function readConfig(env: NodeJS.ProcessEnv = process.env): Config {
     codeTtlSeconds: read.CODE_TTL_SECONDS,
     limits: Object.freeze({
       cpoUid10Min: read.LIMIT_CPO_UID_10MIN,
+      cpoUid24H: read.LIMIT_CPO_UID_24H,
       cpo10Min: read.LIMIT_CPO_10MIN,
       cpo24H: read.LIMIT_CPO_24H,
       perSuccess: read.LIMIT_PER_SUCCESS,

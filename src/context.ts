@@ -22,7 +22,8 @@ export type SealingKey = { readonly id: string; readonly key: Buffer };
 export type Keys = {
   /** The current one first, then those that codes still alive may be hashed with. */
   readonly pairingCode: readonly Buffer[];
-  readonly idempotency: Buffer;
+  /** The current one first, then that of the keys that were used with it in the last 24 hours. */
+  readonly idempotency: readonly Buffer[];
   /** Of users and uids, where a row must be found again but must not say whose it is; the current one first. */
   readonly subject: readonly Buffer[];
   /** The current one first, then those that older secrets were sealed with. */

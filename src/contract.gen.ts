@@ -299,8 +299,9 @@ export interface paths {
         /**
          * Pair with a code that a CPO issued
          * @description Asks the CPO which station the code stands for, checks its answer against this contract and stores the
-         *     station. Never asked twice: when the answer is lost, so is the code. A user may send 5 incorrect codes and 20
-         *     codes in all within ten minutes. A code of nothing but space is incorrect, and is not passed on.
+         *     station. The CPO is never asked twice for one request: send an `Idempotency-Key`, and a retry after a lost
+         *     response gets what the first request got. A user may send 5 incorrect codes and 20 codes in all within ten
+         *     minutes. A code of nothing but space is incorrect, and is not passed on.
          */
         post: operations["redeemCode"];
         delete?: never;
@@ -1628,7 +1629,8 @@ export interface components {
         /**
          * @description Makes a retry safe (draft-ietf-httpapi-idempotency-key-header): for 24 h the same request under the same key
          *     gets the same answer, without being done again. 1 to 255 characters, with or without the draft's quotes.
-         *     200, 404 and 409 are kept. Another body under the key is 422; one still in flight is 409 with `Retry-After`.
+         *     Success, `incorrect-code` and `station-already-paired` are kept. Another body under the key is 422; one still in
+         *     flight is 409 with `Retry-After`.
          *     A UUID will do: `"8e03978e-40d5-43e8-bc93-6894a57f9324"`. Make a new one for each new request.
          */
         IdempotencyKey: string;
@@ -1672,13 +1674,14 @@ export interface components {
          */
         Allow: string;
         /**
-         * @description The limits on incorrect codes (draft-ietf-httpapi-ratelimit-headers), `q` in a window of `w` seconds.
-         * @example "incorrect-codes-uid-10min";q=5;w=600, "incorrect-codes-cpo-10min";q=20;w=600, "incorrect-codes-cpo-24h";q=50;w=86400
+         * @description The limits on incorrect codes (draft-ietf-httpapi-ratelimit-headers), `q` in a window of `w` seconds. Successes in
+         *     the window make a CPO's limit larger: `GET /v1/scsp/me` says by how much.
+         * @example "incorrect-codes-uid-10min";q=5;w=600, "incorrect-codes-uid-24h";q=10;w=86400, "incorrect-codes-cpo-10min";q=20;w=600, "incorrect-codes-cpo-24h";q=50;w=86400
          */
         "RateLimit-Policy": string;
         /**
          * @description What is left of each limit, `r`, and in how many seconds there is more, `t`.
-         * @example "incorrect-codes-uid-10min";r=4, "incorrect-codes-cpo-10min";r=19, "incorrect-codes-cpo-24h";r=49
+         * @example "incorrect-codes-uid-10min";r=4, "incorrect-codes-uid-24h";r=9, "incorrect-codes-cpo-10min";r=19, "incorrect-codes-cpo-24h";r=49
          */
         RateLimit: string;
         /**
@@ -1698,7 +1701,8 @@ export interface operations {
                 /**
                  * @description Makes a retry safe (draft-ietf-httpapi-idempotency-key-header): for 24 h the same request under the same key
                  *     gets the same answer, without being done again. 1 to 255 characters, with or without the draft's quotes.
-                 *     200, 404 and 409 are kept. Another body under the key is 422; one still in flight is 409 with `Retry-After`.
+                 *     Success, `incorrect-code` and `station-already-paired` are kept. Another body under the key is 422; one still in
+                 *     flight is 409 with `Retry-After`.
                  *     A UUID will do: `"8e03978e-40d5-43e8-bc93-6894a57f9324"`. Make a new one for each new request.
                  */
                 "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
@@ -1843,7 +1847,8 @@ export interface operations {
                 /**
                  * @description Makes a retry safe (draft-ietf-httpapi-idempotency-key-header): for 24 h the same request under the same key
                  *     gets the same answer, without being done again. 1 to 255 characters, with or without the draft's quotes.
-                 *     200, 404 and 409 are kept. Another body under the key is 422; one still in flight is 409 with `Retry-After`.
+                 *     Success, `incorrect-code` and `station-already-paired` are kept. Another body under the key is 422; one still in
+                 *     flight is 409 with `Retry-After`.
                  *     A UUID will do: `"8e03978e-40d5-43e8-bc93-6894a57f9324"`. Make a new one for each new request.
                  */
                 "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
@@ -1940,7 +1945,8 @@ export interface operations {
                 /**
                  * @description Makes a retry safe (draft-ietf-httpapi-idempotency-key-header): for 24 h the same request under the same key
                  *     gets the same answer, without being done again. 1 to 255 characters, with or without the draft's quotes.
-                 *     200, 404 and 409 are kept. Another body under the key is 422; one still in flight is 409 with `Retry-After`.
+                 *     Success, `incorrect-code` and `station-already-paired` are kept. Another body under the key is 422; one still in
+                 *     flight is 409 with `Retry-After`.
                  *     A UUID will do: `"8e03978e-40d5-43e8-bc93-6894a57f9324"`. Make a new one for each new request.
                  */
                 "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
@@ -2037,7 +2043,8 @@ export interface operations {
                 /**
                  * @description Makes a retry safe (draft-ietf-httpapi-idempotency-key-header): for 24 h the same request under the same key
                  *     gets the same answer, without being done again. 1 to 255 characters, with or without the draft's quotes.
-                 *     200, 404 and 409 are kept. Another body under the key is 422; one still in flight is 409 with `Retry-After`.
+                 *     Success, `incorrect-code` and `station-already-paired` are kept. Another body under the key is 422; one still in
+                 *     flight is 409 with `Retry-After`.
                  *     A UUID will do: `"8e03978e-40d5-43e8-bc93-6894a57f9324"`. Make a new one for each new request.
                  */
                 "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
@@ -2260,6 +2267,12 @@ export interface operations {
                      *           "limit": 5,
                      *           "left": 5,
                      *           "window_seconds": 600
+                     *         },
+                     *         {
+                     *           "name": "incorrect-codes-uid-24h",
+                     *           "limit": 10,
+                     *           "left": 10,
+                     *           "window_seconds": 86400
                      *         },
                      *         {
                      *           "name": "incorrect-codes-cpo-10min",
@@ -2690,6 +2703,14 @@ export interface operations {
             query?: never;
             header?: {
                 /**
+                 * @description Makes a retry safe (draft-ietf-httpapi-idempotency-key-header): for 24 h the same request under the same key
+                 *     gets the same answer, without being done again. 1 to 255 characters, with or without the draft's quotes.
+                 *     Success, `incorrect-code` and `station-already-paired` are kept. Another body under the key is 422; one still in
+                 *     flight is 409 with `Retry-After`.
+                 *     A UUID will do: `"8e03978e-40d5-43e8-bc93-6894a57f9324"`. Make a new one for each new request.
+                 */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+                /**
                  * @description Your own id for this request, echoed in the answer. One that is not 1 to 128 characters of
                  *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike. A `traceparent` (W3C Trace
                  *     Context) is honoured: what we log and whom we call for the request is in your trace.
@@ -2786,6 +2807,7 @@ export interface operations {
             409: components["responses"]["StationAlreadyPaired"];
             413: components["responses"]["BodyTooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
+            422: components["responses"]["IdempotencyKeyReused"];
             429: components["responses"]["TooManyRedemptions"];
             500: components["responses"]["InternalError"];
             502: components["responses"]["CpoFailed"];

@@ -26,6 +26,12 @@ export function createEvents(log: Log) {
     labelNames: ['outcome'],
     registers: [registry],
   });
+  const dayLimits = new Counter({
+    name: 'scsp_cpo_day_limits_reached_total',
+    help: 'How often a CPO has used up its incorrect codes of 24 hours, by CPO',
+    labelNames: ['cpo'],
+    registers: [registry],
+  });
   const codes = new Counter({
     name: 'scsp_codes_total',
     help: 'Pairing codes issued, cancelled and expired',
@@ -89,6 +95,10 @@ export function createEvents(log: Log) {
     pairingRefused(outcome: string, cpoId: string) {
       pairings.inc({ outcome });
       log.info('pairing refused', { outcome, cpo_id: cpoId });
+    },
+    dayLimitReached(cpoId: string) {
+      dayLimits.inc(cpoLabel(cpoId));
+      log.warn('a CPO has used up its incorrect codes of 24 hours: see scsp cpo limits', { cpo_id: cpoId });
     },
     stationUnpaired(by: 'app' | 'cpo', pairingId: string, cpoId: string) {
       unpairings.inc({ by });

@@ -32,7 +32,7 @@ export function deriveKeys(secret: string, previous?: string): Keys {
   const secrets = previous === undefined ? [secret] : [secret, previous];
   return {
     pairingCode: secrets.map((from) => derive(from, 'pairing code')),
-    idempotency: derive(secret, 'idempotency'),
+    idempotency: secrets.map((from) => derive(from, 'idempotency')),
     subject: secrets.map((from) => derive(from, 'subject')),
     sealing: secrets.map((from) => {
       const key = derive(from, 'outbound token');

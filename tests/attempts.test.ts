@@ -3,7 +3,15 @@ import { EventEmitter } from 'node:events';
 import { RefusedAttempts } from '../src/pairing/refused-attempts';
 import { Problem } from '../src/problems';
 import { chance } from '../src/secrets';
-import { type Answer, aStation, type Harness, recordedLog, startHarness, type TestCpo } from './harness';
+import {
+  type Answer,
+  anIncorrectCode,
+  aStation,
+  type Harness,
+  recordedLog,
+  startHarness,
+  type TestCpo,
+} from './harness';
 import { until, untilSo } from './until';
 
 let service: Harness;
@@ -308,4 +316,27 @@ describe('storing a refused attempt', () => {
     ]);
     expect(await stored(suspended)).toEqual([]);
   });
+});
+
+test('why a code was incorrect is kept for operators, and shown to no CPO', async () => {
+  const [cpo, other] = [await service.cpo(), await service.cpo()];
+  const code = async (change = '') => {
+    const { id, code } = await service.code();
+    if (change) await service.sql.query(`update pairing_codes set ${change} where id = $1`, [id]);
+    return code;
+  };
+  const used = await code();
+  expect((await service.pair(other, used)).status).toBe(200);
+  const cases = {
+    unknown: anIncorrectCode(),
+    used,
+    cancelled: await code(`status = 'cancelled', ended_at = now()`),
+    expired: await code(`expires_at = now() - interval '1 second'`),
+    'other-cpo': await code(`cpo_id = '${other.id}'`),
+  };
+  for (const typed of Object.values(cases)) expect((await service.pair(cpo, typed)).status).toBe(404);
+  const { rows } = await service.sql.query('select reason from attempts where cpo_id = $1 order by id', [cpo.id]);
+  expect(rows.map(({ reason }) => reason)).toEqual(Object.keys(cases));
+  const { body } = await service.request('GET', '/v1/scsp/attempts', { token: cpo.token });
+  for (const item of body.items) expect(item).not.toHaveProperty('reason');
 });

@@ -31,7 +31,7 @@ test('a CPO sees who it is and when its token expires', async () => {
   expect(answer.status).toBe(200);
   expect(answer.body).toMatchObject({
     cpo: { id: cpo.id, name: cpo.name },
-    limits: [{ left: 5 }, { left: 20 }, { left: 50 }],
+    limits: [{ left: 5 }, { left: 10 }, { left: 20 }, { left: 50 }],
   });
   expect(Date.parse(answer.body.token.expires_at)).toBeGreaterThan(Date.now());
 });

@@ -266,6 +266,7 @@ describe('scsp attempts list', () => {
       uid: 'c',
       outcome: 'incorrect-code',
       status: 404,
+      reason: 'unknown',
     });
     expect(await json('attempts', 'list', '--cpo', one.id)).toEqual([all[0], all[2]]);
     expect(await json('attempts', 'list', '--cpo', one.id, '--limit', '1')).toEqual([all[0]]);
@@ -289,6 +290,7 @@ describe('scsp attempts list', () => {
       'UID',
       'STATUS',
       'OUTCOME',
+      'REASON',
       'REQUEST ID',
       'DETAIL',
     ]);
@@ -300,6 +302,7 @@ describe('scsp attempts list', () => {
         '\ufffd[2J\ufffduid',
         '400',
         'invalid-request',
+        '-',
         expect.any(String),
         expect.stringContaining('/charging_station/uid must be printable'),
       ],

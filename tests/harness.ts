@@ -23,10 +23,14 @@ export const SECRET_KEY = 'a secret key that only the tests know, 32+ characters
 /** For tests that are not about counting incorrect codes, or codes issued. */
 export const NO_LIMITS = {
   LIMIT_CPO_UID_10MIN: '100000',
+  LIMIT_CPO_UID_24H: '100000',
   LIMIT_CPO_10MIN: '100000',
   LIMIT_CPO_24H: '100000',
   LIMIT_USER_CODES_10MIN: '100000',
 };
+
+/** A code that nobody was ever shown, longer than any that is issued here; each is another, because a repeated one counts once. */
+export const anIncorrectCode = () => chance.digits(20);
 
 export type Answer = { status: number; headers: Headers; body: any };
 export type LogLine = { level: string; message: string; [field: string]: unknown };

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
-import { aStation, createTestDatabase, type Harness, startHarness, type TestCpo } from './harness';
+import { LEASE_SECONDS } from '../src/pairing/idempotency';
+import { aStation, createTestDatabase, type Harness, SECRET_KEY, startHarness, type TestCpo } from './harness';
 import { startProxy } from './tcp-proxy';
 import { untilSo } from './until';
 
@@ -109,7 +110,7 @@ test('of fifty at once one is done, and the others get its answer or are told th
 test('answers that are not kept free the key', async () => {
   const other = await service.cpo();
   const uid = randomUUID();
-  for (let i = 0; i < 5; i++) await service.pair(other, '00000000', aStation(uid));
+  for (let i = 0; i < 5; i++) await service.pair(other, `0000000${i}`, aStation(uid));
   const key = randomUUID();
   const body = { ...(await request()), charging_station: aStation(uid) };
   expect((await send(key, body, { as: other })).status).toBe(429);
@@ -141,6 +142,49 @@ test('a key whose request died in the middle is free for the same request when i
   await service.sql.query('update idempotency_keys set lease_until = now() where key = $1', [key]);
   expect((await send(key, body)).status).toBe(422);
   expect((await send(key, { ...body, code: '00000000' })).status).toBe(404);
+});
+
+test('a request that is late, after its key was taken over, changes nothing: the first stored response stays', async () => {
+  const key = randomUUID();
+  const body = await request();
+  const holder = await service.sql.connect();
+  await holder.query('begin');
+  await holder.query('select from cpo_tries where cpo_id = $1 for update', [cpo.id]);
+  const late = send(key, body);
+  await untilSo(
+    async () => (await service.sql.query('select from idempotency_keys where key = $1', [key])).rowCount === 1,
+  );
+  await service.sql.query('update idempotency_keys set lease_until = now() where key = $1', [key]);
+  const taken = send(key, body, { by: replica });
+  await untilSo(
+    async () =>
+      (await service.sql.query('select from idempotency_keys where key = $1 and lease_until > now()', [key]))
+        .rowCount === 1,
+  );
+  await holder.query('commit');
+  holder.release();
+  expect((await taken).status).toBe(200);
+  expect([(await late).status, (await late).body.type]).toEqual([409, '/problems/idempotency-in-progress']);
+  for (let i = 0; i < 2; i++) expect((await send(key, body)).status).toBe(200);
+});
+
+test('a key is held for longer than any request lasts', () => {
+  // A place in the queue and a statement, a CPO's answer, and once more a statement.
+  expect(LEASE_SECONDS).toBeGreaterThan(5 + 10 + 5);
+});
+
+test('after a change of SECRET_KEY the same body is still the same', async () => {
+  const key = randomUUID();
+  const body = await request();
+  expect((await send(key, body)).status).toBe(200);
+  const rotated = await startHarness(
+    { SECRET_KEY: 'another secret key that only this test knows', SECRET_KEY_PREVIOUS: SECRET_KEY },
+    { databaseUrl: service.databaseUrl },
+  );
+  const again = await send(key, body, { by: rotated });
+  expect([again.status, again.headers.get('Idempotent-Replayed')]).toEqual([200, 'true']);
+  expect((await send(key, await request(), { by: rotated })).status).toBe(422);
+  await rotated.stop();
 });
 
 test('a pairing whose answer was lost between commit and caller is answered to the retry', async () => {

@@ -19,7 +19,14 @@ function everyKey(value: unknown, place = ''): [string, string][] {
 test('each purpose has a key of its own, and so has each secret', () => {
   const keys = everyKey(deriveKeys(SECRET, PREVIOUS));
   expect(keys.map(([place]) => place)).toEqual(
-    expect.arrayContaining(['/pairingCode/0', '/pairingCode/1', '/idempotency', '/sealing/0/key', '/sealing/1/key']),
+    expect.arrayContaining([
+      '/pairingCode/0',
+      '/pairingCode/1',
+      '/idempotency/0',
+      '/idempotency/1',
+      '/sealing/0/key',
+      '/sealing/1/key',
+    ]),
   );
   for (const [, key] of keys) expect(key).toMatch(/^[0-9a-f]{64}$/);
   expect(new Set(keys.map(([, key]) => key)).size).toBe(keys.length);
@@ -27,7 +34,7 @@ test('each purpose has a key of its own, and so has each secret', () => {
 
 test('a version derives the keys of the one before: codes that are out and stored tokens go on to work', () => {
   const { pairingCode, sealing, idempotency } = deriveKeys(SECRET);
-  const beginnings = [pairingCode[0], sealing[0]?.key, idempotency].map((key) => key?.toString('hex').slice(0, 16));
+  const beginnings = [pairingCode[0], sealing[0]?.key, idempotency[0]].map((key) => key?.toString('hex').slice(0, 16));
   expect(beginnings).toEqual(['ade0472c442551ec', '4df86a7e99c91b1c', 'beb596eade081e3e']);
 });
 

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { retryNotification } from '../src/outbox/outbox';
 import { answerStation, sendJson, startCpo } from './a-cpo';
-import { aStation, type Harness, startHarness, type TestCpo } from './harness';
+import { anIncorrectCode, aStation, type Harness, startHarness, type TestCpo } from './harness';
 import { untilSo } from './until';
 
 let service: Harness;
@@ -269,7 +269,7 @@ describe('forgetting a user', () => {
     const user_id = randomUUID();
     const uids = [`Hidden-1-${user_id.slice(0, 8)}`, `Hidden-2-${user_id.slice(0, 8)}`] as const;
     const wrong = async (by: TestCpo, uid: string) =>
-      expect((await service.pair(by, '000000', aStation(uid))).status).toBe(404);
+      expect((await service.pair(by, anIncorrectCode(), aStation(uid))).status).toBe(404);
     for (const [by, uid] of [
       [one, uids[0]],
       [one, 'seen'],
@@ -303,12 +303,12 @@ describe('forgetting a user', () => {
       ['incorrect-code', undefined, undefined],
     ]);
     const { rows } = await service.sql.query(
-      'select t::text as row from cpo_tries t union all select a::text from attempts a',
+      'select t::text as row from cpo_tries t union all select f::text from failed_attempts f union all select a::text from attempts a',
     );
     for (const { row } of rows) expect(row).not.toMatch(new RegExp(`hidden-.-${user_id.slice(0, 8)}`, 'i'));
     expect(await limits(one)).toEqual(before.limits);
     for (let more = 0; more < 4; more++) await wrong(one, 'seen');
-    expect((await service.pair(one, '000000', aStation('seen'))).status).toBe(429);
+    expect((await service.pair(one, anIncorrectCode(), aStation('seen'))).status).toBe(429);
   });
 
   test('who is unknown, or forgotten already, is no fault', async () => {

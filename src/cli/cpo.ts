@@ -11,6 +11,7 @@ import {
   setSuspended,
 } from '../cpos/cpos';
 import { listOutbox } from '../outbox/outbox';
+import { cpoLimitsCommand } from './cpo-limits';
 import { withContext } from './database';
 import { resealCommand } from './reseal';
 import type { Row } from './text';
@@ -102,6 +103,7 @@ export function cpoCommands(program: Command, shell: Shell): void {
     .argument('<CPO>', 'its id or name')
     .action(suspension(false));
 
+  cpoLimitsCommand(cpo, shell);
   resealCommand(cpo, shell, 'the same as `scsp reseal`', 'scsp cpo reseal');
 }
 

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Context } from '../context';
-import { Batches } from '../db/batches';
+import { Batcher, requestDeadlines } from '../db/batcher';
 import { prepared, preparedRows } from '../db/database';
 import { Problem } from '../problems';
 import { subjectHashes } from '../secrets';
@@ -23,7 +23,6 @@ const LONGEST = 18;
 /** Values for a request that is asked again; the first time one of a length is enough for nearly all. */
 const VALUES = 8;
 const SHORTER = 32;
-const PATIENCE_MS = 2_000;
 
 /** A request as `scsp_issue_codes_v1` reads it, with values to choose from. */
 type Draft = { readonly id: string; readonly request: IssueRequest; readonly values: readonly Value[] };
@@ -56,11 +55,11 @@ const ISSUE = prepared(
  * @returns a verb that throws Problem `invalid-request` for an unknown CPO, `too-many-codes`, `unavailable`
  */
 export function createIssueCode(ctx: Issuing): (request: IssueRequest) => Promise<IssuedCode> {
-  const sets = new Batches<Draft, Answer>(
-    (_key, drafts) => issueAll(ctx, drafts),
-    LARGEST_SET,
-    (error) => error instanceof Problem && error.type === 'unavailable',
-  );
+  const sets = new Batcher<Draft, Answer>({
+    work: (drafts) => issueAll(ctx, drafts),
+    largest: LARGEST_SET,
+    failsAll: (error) => error instanceof Problem && error.type === 'unavailable',
+  });
   /** The length of recent codes: up with the first that is longer, down by one after so many that are shorter. */
   let recent = ctx.config.codeLength;
   let twinsNeeded = false;
@@ -68,10 +67,11 @@ export function createIssueCode(ctx: Issuing): (request: IssueRequest) => Promis
   return async (request) => {
     const longest = Math.ceil(recent);
     let lengths = longest > ctx.config.codeLength ? [longest - 1, longest] : [longest];
-    for (const deadline = performance.now() + PATIENCE_MS; performance.now() < deadline; ) {
+    const deadlines = requestDeadlines();
+    while (performance.now() < deadlines.startBy) {
       const values = lengths.map((length) => draw(ctx, length, twinsNeeded));
       const id = ctx.chance.uuid();
-      const answer = await sets.add('issue', { id, request, values });
+      const answer = await sets.add(request.userId, { id, request, values }, deadlines);
       recent = Math.max(answer.length ?? ctx.config.codeLength, recent - 1 / SHORTER);
       twinsNeeded = answer.twinsNeeded;
       switch (answer.outcome) {

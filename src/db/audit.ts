@@ -47,6 +47,8 @@ export type AuditAction =
   | 'cpo.calling'
   | 'cpo.calling-removed'
   | 'cpo.reseal'
+  | 'cpo.limits'
+  | 'cpo.limits-reset'
   | 'token.issue'
   | 'token.rotate'
   | 'token.revoke'

@@ -15,6 +15,7 @@ export const TABLE_RIGHTS: Readonly<Record<string, string>> = {
   erasures: 'select, insert, delete',
   events: 'select, insert',
   evses: 'select, insert',
+  failed_attempts: 'select, insert, update, delete',
   idempotency_keys: 'select, insert, update, delete',
   issued_code_counts: 'select, delete',
   migrations: 'select',

@@ -12,13 +12,15 @@ export type Attempt = {
   /** `paired`, or the type of the problem that it was answered with. */
   readonly outcome: string;
   readonly detail: string | null;
+  /** Why a code was incorrect: `unknown`, `expired`, `cancelled`, `used` or `other-cpo`; for operators alone. */
+  readonly reason: string | null;
 };
 
 /** Whether an attempt's uid is still to be erased, because the user of that station was forgotten. */
 const FORGOTTEN = `exists (select from erasures e where e.station_uid = lower(a.uid collate "C"))`;
 
 const COLUMNS = `a.id, a.cpo_id as "cpoId", a.attempted_at as "attemptedAt", a.request_id as "requestId",
-  a.payload_protocol as "payloadProtocol", a.outcome,
+  a.payload_protocol as "payloadProtocol", a.outcome, a.reason,
   case when not ${FORGOTTEN} then a.uid end as uid, case when not ${FORGOTTEN} then a.detail end as detail`;
 
 /** The HTTP status that an attempt was answered with. */

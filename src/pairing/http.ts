@@ -1,22 +1,26 @@
 import type { Response } from 'express';
+import { v5 as uuidv5 } from 'uuid';
 import type { Context } from '../context';
 import type { Handlers, Schemas } from '../contract';
 import { FIRST_ID, idIn, LAST_ID, readPage } from '../page';
+import { Problem } from '../problems';
 import { type PayloadProtocol, protocolOf, type StationBody } from '../protocols';
 import { writePairing } from '../stations/http';
-import { listOwnStations, type OwnStation } from '../stations/stations';
-import { callerOf, cpoOf } from '../tokens/caller';
+import { listOwnStations, type OwnStation, type PairedStation, stationOfPairing } from '../stations/stations';
+import { type Caller, callerOf, cpoOf } from '../tokens/caller';
 import { expiryWarning } from '../tokens/expiry';
 import type { Origin } from '../trace-context';
 import { stillAllowed, unlessRefused } from '../waiting';
 import { type Attempt, listAttempts, statusOf } from './attempts';
-import { doOnce, REPLAYED, readIdempotencyKey } from './idempotency';
+import { doOnce, REPLAYED, type Replay, type Reservation, readIdempotencyKey } from './idempotency';
 import { limitsOf } from './limits';
 import { createPair } from './pair';
 import { createRedeem } from './redeem';
 import { refuseForgotten } from './replay';
 import { unpairByCpo, unpairForCustomer } from './unpair';
 
+/** The namespace of ids that stand for apps (RFC 9562, UUIDv5). */
+const IDEMPOTENCY_OWNERS = '0c5bd5a2-6f6e-5d3c-9e39-1f5d0a4d4c1b';
 const UNPAIRED = { message: 'Charging station successfully unpaired.' };
 
 export function pairingHandlers(
@@ -41,22 +45,12 @@ export function pairingHandlers(
     const protocol = protocolOf(payloadProtocol);
     const station = protocol.read(body);
     const cpoId = cpoOf(res).id;
-    const requestId: string = res.locals.requestId;
-    const header = res.req.get('Idempotency-Key');
-    const scope = header && {
-      cpoId,
-      path: `/v1/scsp/${payloadProtocol}/pair`,
-      key: readIdempotencyKey(header),
-    };
-    const pairOnce = () =>
-      pair({ cpoId, requestId, payloadProtocol, code: body.code, station, idempotency: scope || undefined });
-    if (scope) {
-      const before = await doOnce(ctx, scope, res.locals.bodyBytes, requestId, pairOnce);
-      if (before) {
-        await refuseForgotten(ctx, cpoId, body.code);
-        res.set(REPLAYED);
-      }
-    } else await pairOnce();
+    const request = { cpoId, requestId: requestIdOf(res), payloadProtocol, code: body.code, station };
+    const replay = await once(ctx, res, cpoId, `/v1/scsp/${payloadProtocol}/pair`, (reservation) =>
+      pair({ ...request, reservation }),
+    );
+    if (replay?.pairingId === null) await refuseForgotten(ctx, cpoId, body.code);
+    if (replay?.forgotten) throw new Problem('incorrect-code', { headers: REPLAYED });
     res.json({ message: 'Charging station successfully paired.', ...protocol.write(station) });
   };
   const unpair = async (req: { params: { uid: string } }, res: Response) => {
@@ -117,7 +111,12 @@ export function pairingHandlers(
         origin: originOf(res),
         stillAllowed: () => stillAllowed(res),
       };
-      const paired = await redeem(request).catch(unlessRefused(res));
+      let paired: PairedStation | undefined;
+      const replay = await once(ctx, res, ownerOf(callerOf(res)), '/v1/app/pairings', async (reservation) => {
+        paired = await redeem({ ...request, reservation }).catch(unlessRefused(res));
+      });
+      if (replay?.forgotten) throw new Problem('user-forgotten', { headers: REPLAYED });
+      paired ??= await stationOfPairing(ctx.db, replay?.pairingId ?? '');
       const location = `/v1/app/charging-stations/${encodeURIComponent(paired.station.uid)}`;
       res.status(201).location(location).json(writePairing(paired));
     },
@@ -131,6 +130,30 @@ export function pairingHandlers(
     },
   };
 }
+
+/**
+ * Works once under the request's Idempotency-Key, or simply works where there is none.
+ * @returns what an earlier request under the key has paired
+ */
+async function once(
+  ctx: Context,
+  res: Response,
+  owner: string,
+  path: string,
+  work: (reservation?: Reservation) => Promise<void>,
+): Promise<Replay | undefined> {
+  const header = res.req.get('Idempotency-Key');
+  if (header === undefined) return void (await work());
+  const scope = { owner, path, key: readIdempotencyKey(header) };
+  const replay = await doOnce(ctx, scope, res.locals.bodyBytes, requestIdOf(res), work);
+  if (replay !== undefined) res.set(REPLAYED);
+  return replay;
+}
+
+/** The id under which an app's Idempotency-Keys are stored: the same for all its tokens. */
+const ownerOf = ({ app }: Caller): string => uuidv5(`app ${app}`, IDEMPOTENCY_OWNERS);
+
+const requestIdOf = (res: Response): string => res.locals.requestId;
 
 const originOf = (res: Response): Origin => res.locals.origin;
 

@@ -4,98 +4,137 @@ import { rows } from '../db/database';
 import { Problem } from '../problems';
 
 /** Where an Idempotency-Key counts (contract, section 3). */
-export type IdempotencyScope = { readonly cpoId: string; readonly path: string; readonly key: string };
+export type IdempotencyScope = {
+  /** The id of a CPO, or one that stands for an app. */
+  readonly owner: string;
+  readonly path: string;
+  readonly key: string;
+};
 
-/** Longer than a statement may take, so that whoever comes after it finds the outcome of the first, or no first. */
-const LEASE_SECONDS = 10;
+/** A key that a request holds: nothing but this request can store its outcome under it. */
+export type Reservation = IdempotencyScope & { readonly id: string };
+
+/** An earlier request under the key has paired. */
+export type Replay = {
+  /** Null where a replica of 0.1 has stored the outcome. */
+  readonly pairingId: string | null;
+  /** Whether the user of the pairing was forgotten since. */
+  readonly forgotten: boolean;
+};
+
+/**
+ * When a request is taken for dead that holds a key: longer than the longest request lasts, a CPO's 10 s included. One that is
+ * later all the same finds its reservation replaced, and does nothing.
+ */
+export const LEASE_SECONDS = 30;
 
 const RESERVE = `
 with reserved as (
-  insert into idempotency_keys as i (cpo_id, path, key, body_hash, lease_until, request_id)
-  values ($1, $2, $3, $4, now() + make_interval(secs => ${LEASE_SECONDS}), $5)
+  insert into idempotency_keys as i (cpo_id, path, key, body_hash, lease_until, request_id, reservation)
+  values ($1, $2, $3, ($4::bytea[])[1], now() + make_interval(secs => ${LEASE_SECONDS}), $5, $6)
   on conflict (cpo_id, path, key) do update
   set body_hash = excluded.body_hash, lease_until = excluded.lease_until, request_id = excluded.request_id,
-    created_at = now(), outcome = null
+    reservation = excluded.reservation, created_at = now(), outcome = null, pairing_id = null
   where i.created_at < now() - interval '24 hours'
-    or (i.outcome is null and i.lease_until < now() and i.body_hash = excluded.body_hash)
+    or (i.outcome is null and i.lease_until < now() and i.body_hash = any ($4))
   returning key
 )
-select exists (select from reserved) as reserved, i.body_hash as "bodyHash", i.outcome, i.request_id as "requestId",
+select exists (select from reserved) as reserved, i.key is not null as found, i.body_hash = any ($4) as "sameBody",
+  i.outcome, i.request_id as "requestId", i.pairing_id as "pairingId",
+  i.pairing_id is not null and p.user_id is null as forgotten,
   greatest(1, ceil(extract(epoch from i.lease_until - now())))::int as "retryAfter"
-from (select) one left join idempotency_keys i on i.cpo_id = $1 and i.path = $2 and i.key = $3`;
+from (select) one
+left join idempotency_keys i on i.cpo_id = $1 and i.path = $2 and i.key = $3
+left join pairings p on p.id = i.pairing_id`;
 
 type Found = {
   reserved: boolean;
-  bodyHash: Buffer | null;
-  outcome: 'paired' | 'incorrect-code' | 'station-already-paired' | null;
+  found: boolean;
+  sameBody: boolean | null;
+  outcome: 'paired' | StoredProblem | null;
   requestId: string | null;
+  pairingId: string | null;
+  forgotten: boolean;
   retryAfter: number | null;
 };
 
-/** A key as it is kept, without the quotes that the draft puts around it. */
+/** Responses that are stored beside the successful one. */
+const STORED_PROBLEMS = ['incorrect-code', 'station-already-paired'] as const;
+type StoredProblem = (typeof STORED_PROBLEMS)[number];
+
+/** Returns a key as it is stored, without the quotes that the draft puts around it. */
 export function readIdempotencyKey(header: string): string {
   return header.startsWith('"') ? header.slice(1, -1) : header;
 }
 
 /**
- * Pairs under a key, or finds what came of it before. The pairing statement keeps the outcome in its own commit.
- * @param body the bytes of the request; kept as a keyed hash, because a code is in them
- * @returns whether an earlier request was paired, and this one has nothing to do
- * @throws Problem `idempotency-key-reused`, `idempotency-in-progress`, what the earlier request got, what `pair` throws
+ * Works under a key, or finds what came of an earlier request. `work` stores its outcome with its own commit.
+ * @param body the bytes of the request; stored as a keyed hash, because a code is in them
+ * @returns what an earlier request has paired, or undefined when `work` was done
+ * @throws Problem `idempotency-key-reused`, `idempotency-in-progress`, what the earlier request got, what `work` throws
  */
 export async function doOnce(
   ctx: Context,
   scope: IdempotencyScope,
   body: Uint8Array,
   requestId: string,
-  pair: () => Promise<void>,
-): Promise<boolean> {
-  if ((await reserve(ctx, scope, body, requestId)) === 'paired before') return true;
+  work: (reservation: Reservation) => Promise<void>,
+): Promise<Replay | undefined> {
+  const reservation = { ...scope, id: ctx.chance.uuid() };
+  const replay = await reserve(ctx, reservation, body, requestId);
+  if (replay !== undefined) return replay;
   try {
-    await pair();
+    await work(reservation);
+    return undefined;
   } catch (error) {
     // After `unavailable` nobody knows whether it was committed: the lease keeps the key until that is settled.
-    if (error instanceof Problem && !KEPT.has(error.type) && error.type !== 'unavailable') await release(ctx, scope);
+    const type = error instanceof Problem ? error.type : 'unavailable';
+    if (!isStored(type) && type !== 'unavailable') await release(ctx, reservation);
     throw error;
   }
-  return false;
 }
 
-const KEPT: ReadonlySet<string> = new Set(['incorrect-code', 'station-already-paired']);
+const isStored = (type: string): type is StoredProblem => STORED_PROBLEMS.some((stored) => stored === type);
 
 async function reserve(
   ctx: Context,
-  { cpoId, path, key }: IdempotencyScope,
+  { owner, path, key, id }: Reservation,
   body: Uint8Array,
   requestId: string,
-): Promise<'reserved' | 'paired before'> {
-  const hash = createHmac('sha256', ctx.keys.idempotency).update(body).digest();
-  const [found] = await rows<Found>(ctx.db, RESERVE, [cpoId, path, key, hash, requestId]);
-  if (found?.reserved) return 'reserved';
-  // Not in our snapshot: somebody has reserved it this very moment.
-  if (!found?.bodyHash) throw inProgress(1);
-  if (!found.bodyHash.equals(hash)) throw new Problem('idempotency-key-reused');
-  if (found.outcome === null) throw inProgress(found.retryAfter ?? 1);
-  if (found.outcome === 'paired') return 'paired before';
-  throw new Problem(found.outcome, {
+): Promise<Replay | undefined> {
+  const hashes = ctx.keys.idempotency.map((secret) => createHmac('sha256', secret).update(body).digest());
+  const [found] = await rows<Found>(ctx.db, RESERVE, [owner, path, key, hashes, requestId, id]);
+  if (found?.reserved) return undefined;
+  // Not in this snapshot: another request has reserved it this very moment.
+  if (!found?.found) throw inProgress(1);
+  if (!found.sameBody) throw new Problem('idempotency-key-reused');
+  const { outcome, pairingId, forgotten } = found;
+  if (outcome === null) throw inProgress(found.retryAfter ?? 1);
+  if (outcome === 'paired') return { pairingId, forgotten };
+  throw new Problem(outcome, {
     headers: REPLAYED,
     ...(found.requestId !== null && { requestId: found.requestId }),
   });
 }
 
-/** The header of an answer that is given again. */
+/** The header of a response that is sent again. */
 export const REPLAYED = { 'Idempotent-Replayed': 'true' };
 
-const inProgress = (seconds: number) =>
+/** @param seconds until it is worth while to ask again */
+export const inProgress = (seconds: number) =>
   new Problem('idempotency-in-progress', { headers: { 'Retry-After': String(seconds) } });
 
-/** Frees a key whose request got an answer that is not kept. */
-async function release(ctx: Context, { cpoId, path, key }: IdempotencyScope): Promise<void> {
-  await rows(
-    ctx.db,
-    `with released as (
-       delete from idempotency_keys where cpo_id = $1 and path = $2 and key = $3 and outcome is null returning key
-     ) select key from released`,
-    [cpoId, path, key],
-  );
+const MINE = 'cpo_id = $1 and path = $2 and key = $3 and reservation = $4 and outcome is null';
+
+/** Stores a problem that a request under a key ends with, where no statement of its own does. */
+export async function storeProblem(ctx: Pick<Context, 'db'>, { owner, path, key, id }: Reservation, error: unknown) {
+  if (!(error instanceof Problem) || !isStored(error.type)) return;
+  const sql = `update idempotency_keys set outcome = $5 where ${MINE} returning key`;
+  await rows(ctx.db, `with stored as (${sql}) select key from stored`, [owner, path, key, id, error.type]);
+}
+
+/** Frees a key whose request got a response that is not stored. */
+async function release(ctx: Context, { owner, path, key, id }: Reservation): Promise<void> {
+  const sql = `delete from idempotency_keys where ${MINE} returning key`;
+  await rows(ctx.db, `with released as (${sql}) select key from released`, [owner, path, key, id]);
 }

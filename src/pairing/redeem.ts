@@ -9,7 +9,8 @@ import { hashSubject } from '../secrets';
 import { stationKey } from '../stations/station';
 import type { PairedStation } from '../stations/stations';
 import type { Origin } from '../trace-context';
-import { evseRows, STORE } from './store';
+import { inProgress, type Reservation, storeProblem } from './idempotency';
+import { stationRows } from './station-rows';
 
 export type RedeemRequest = {
   readonly userId: string;
@@ -19,6 +20,8 @@ export type RedeemRequest = {
   /** As the customer typed it. */
   readonly code: string;
   readonly origin: Origin;
+  /** Of an Idempotency-Key, under which the outcome is stored. */
+  readonly reservation?: Reservation | undefined;
   /** Throws when the caller's token was revoked while the CPO was asked. */
   readonly stillAllowed: () => Promise<void>;
 };
@@ -64,25 +67,11 @@ with ended as (
 )
 select count(*) from ended`;
 
-/**
- * Stores the pairing only if it can end its attempt: whoever has forgotten the user in between has ended it, and who
- * forgets now waits for the row, and then finds the pairing.
- */
-const REDEEM = `
-with request as materialized (
-  select * from jsonb_to_record($1::jsonb) as r (
-    pairing_id uuid, event_id uuid, cpo_id uuid, user_id text, charging_location_id text,
-    payload_protocol text, uid text, station_uid text, evses jsonb)
-), attempt as (
-  update redemption_attempts set outcome = 'answered' where id = $2 and outcome is null returning 1
-), paired as (
-  insert into pairings (id, cpo_id, station_uid, user_id, charging_location_id)
-  select pairing_id, cpo_id, station_uid, user_id, charging_location_id from request
-  where exists (select from attempt)
-  on conflict do nothing
-  returning id, code_id, cpo_id, paired_at
-), ${STORE}
-select exists (select from attempt) as kept, (select paired_at from paired) as "pairedAt"`;
+const REDEEM = 'select outcome, paired_at as "pairedAt" from scsp_redeem_v1($1, $2, $3)';
+
+type Stored =
+  | { readonly outcome: 'paired'; readonly pairedAt: Date }
+  | { readonly outcome: 'station-already-paired' | 'user-forgotten' | 'reservation-lost'; readonly pairedAt: null };
 
 /**
  * Pairs with a code that a CPO issued (contract, section 5): asks the CPO, checks its station, stores it. No connection
@@ -105,6 +94,9 @@ export function createRedeem(ctx: Context): (request: RedeemRequest) => Promise<
     inFlight.set(cpo.id, others + 1);
     try {
       return await redeem(ctx, cpo, request);
+    } catch (error) {
+      if (request.reservation !== undefined) await storeProblem(ctx, request.reservation, error).catch(() => undefined);
+      throw error;
     } finally {
       const left = (inFlight.get(cpo.id) ?? 1) - 1;
       if (left > 0) inFlight.set(cpo.id, left);
@@ -139,33 +131,40 @@ async function store(ctx: Context, attempt: string, request: RedeemRequest, body
     await endAttempt(ctx, attempt, error).catch(() => undefined);
     throw error;
   });
+  const pairingId = ctx.chance.uuid();
   const row = {
-    pairing_id: ctx.chance.uuid(),
+    pairing_id: pairingId,
     event_id: ctx.chance.uuid(),
+    attempt_id: attempt,
     cpo_id: cpoId,
     user_id: userId,
     charging_location_id: chargingLocationId,
     payload_protocol: payloadProtocol,
     uid: station.uid,
     station_uid: stationKey(station.uid),
-    evses: evseRows(station),
+    idempotency_owner: request.reservation?.owner,
+    idempotency_path: request.reservation?.path,
+    idempotency_key: request.reservation?.key,
+    reservation: request.reservation?.id,
   };
-  const [stored] = await rows<{ kept: boolean; pairedAt: Date | null }>(ctx.db, REDEEM, [
-    JSON.stringify(row),
-    attempt,
-  ]).catch((error: unknown) => {
+  const { evses, connectors } = stationRows(pairingId, station);
+  const [stored] = await rows<Stored>(
+    ctx.db,
+    REDEEM,
+    [row, evses, connectors].map((part) => JSON.stringify(part)),
+  ).catch((error: unknown) => {
     // Not waited for: a database that is away has taken its time already.
     void takeBack(ctx, request, station.uid, UNCERTAIN_SECONDS);
     throw error;
   });
-  if (stored?.pairedAt == null) {
+  if (stored === undefined) throw new TypeError('scsp_redeem_v1 returned no row');
+  if (stored.outcome !== 'paired') {
     await takeBack(ctx, request, station.uid);
-    throw new Problem(stored?.kept ? 'station-already-paired' : 'user-forgotten');
+    throw stored.outcome === 'reservation-lost' ? inProgress(1) : new Problem(stored.outcome);
   }
-  const { pairing_id } = row;
-  ctx.events.stationPaired({ pairing_id, cpo_id: cpoId, payload_protocol: payloadProtocol });
+  ctx.events.stationPaired({ pairing_id: pairingId, cpo_id: cpoId, payload_protocol: payloadProtocol });
   const { pairedAt } = stored;
-  return { pairingId: pairing_id, cpoId, userId, chargingLocationId, payloadProtocol, station, pairedAt };
+  return { pairingId, cpoId, userId, chargingLocationId, payloadProtocol, station, pairedAt };
 }
 
 /** Has the CPO notified of an unpair of what it has paired and we have not, unless the uid is paired there by now. */

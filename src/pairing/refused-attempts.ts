@@ -4,7 +4,7 @@ import { normalizeCode } from '../codes/code';
 import type { Context } from '../context';
 import type { OperationId } from '../contract';
 import { valueAt } from '../contract/validation-errors';
-import { Batches } from '../db/batches';
+import { Batcher, requestDeadlines } from '../db/batcher';
 import { rows } from '../db/database';
 import { Problem, type ProblemType } from '../problems';
 import { isPayloadProtocol } from '../protocols';
@@ -57,19 +57,19 @@ type Row = {
 
 /** Stores requests to pair that are refused before they reach the code, once their answers are out. */
 export class RefusedAttempts {
-  readonly #batches: Batches<Row, undefined>;
+  readonly #batcher: Batcher<Row, undefined>;
   readonly #storing = new Set<Promise<void>>();
   #gathered: Promise<void> | undefined;
 
   constructor(readonly ctx: Pick<Context, 'db' | 'chance' | 'log'>) {
-    this.#batches = new Batches(
-      async (_key, batch) => {
-        await rows(ctx.db, STORE, [JSON.stringify(batch)]);
-        return batch.map(() => undefined);
+    this.#batcher = new Batcher({
+      async work(set) {
+        await rows(ctx.db, STORE, [JSON.stringify(set)]);
+        return set.map(() => undefined);
       },
-      LARGEST_BATCH,
-      (error) => error instanceof Problem,
-    );
+      largest: LARGEST_BATCH,
+      failsAll: (error) => error instanceof Problem,
+    });
   }
 
   /** For requests whose caller is known, before their body is read. */
@@ -99,7 +99,7 @@ export class RefusedAttempts {
       detail: detailOf(problem).slice(0, LONGEST_DETAIL),
     };
     const storing = this.#gather()
-      .then(() => this.#batches.add('', row))
+      .then(() => this.#batcher.add(row.cpo_id, row, requestDeadlines()))
       .catch((error: unknown) => lost(String(error)))
       .finally(() => this.#storing.delete(storing));
     this.#storing.add(storing);

@@ -107,6 +107,12 @@ export type CpoTriesRow = {
   halfHour: string;
   wrongByHalfHour: number[];
   rightByHalfHour: number[];
+  failedCount: string;
+  lastFailedAt: Date | null;
+  limitCpoUid10Min: number | null;
+  limitCpoUid24H: number | null;
+  limitCpo10Min: number | null;
+  limitCpo24H: number | null;
 };
 
 export const cpoTries = new EntitySchema<CpoTriesRow>({
@@ -120,6 +126,12 @@ export const cpoTries = new EntitySchema<CpoTriesRow>({
     halfHour: { name: 'half_hour', type: 'bigint', default: 0 },
     wrongByHalfHour: { name: 'wrong_by_half_hour', type: 'integer', array: true, default: '{}' },
     rightByHalfHour: { name: 'right_by_half_hour', type: 'integer', array: true, default: '{}' },
+    failedCount: { name: 'failed_count', type: 'bigint', default: 0 },
+    lastFailedAt: { name: 'last_failed_at', type: 'timestamptz', nullable: true },
+    limitCpoUid10Min: { name: 'limit_cpo_uid_10min', type: 'integer', nullable: true },
+    limitCpoUid24H: { name: 'limit_cpo_uid_24h', type: 'integer', nullable: true },
+    limitCpo10Min: { name: 'limit_cpo_10min', type: 'integer', nullable: true },
+    limitCpo24H: { name: 'limit_cpo_24h', type: 'integer', nullable: true },
   },
   foreignKeys: [
     {
@@ -132,6 +144,22 @@ export const cpoTries = new EntitySchema<CpoTriesRow>({
   ],
 });
 
+export type FailedAttemptRow = { cpoId: string; failedAt: Date; seq: string; uidHash: Buffer; codeHash: Buffer };
+
+const inWindow = { primary: true, primaryKeyConstraintName: 'failed_attempts_pkey' } as const;
+
+export const failedAttempts = new EntitySchema<FailedAttemptRow>({
+  name: 'failed_attempts',
+  columns: {
+    cpoId: { name: 'cpo_id', type: 'uuid', ...inWindow },
+    failedAt: { name: 'failed_at', type: 'timestamptz', ...inWindow },
+    seq: { type: 'bigint', ...inWindow },
+    uidHash: { name: 'uid_hash', type: 'bytea' },
+    codeHash: { name: 'code_hash', type: 'bytea' },
+  },
+  indices: [{ name: 'failed_attempts_uid_hash_idx', columns: ['uidHash', 'failedAt'] }],
+});
+
 export type AttemptRow = {
   id: string;
   cpoId: string;
@@ -141,6 +169,7 @@ export type AttemptRow = {
   uid: string | null;
   outcome: string;
   detail: string | null;
+  reason: string | null;
 };
 
 export const attempts = new EntitySchema<AttemptRow>({
@@ -154,6 +183,7 @@ export const attempts = new EntitySchema<AttemptRow>({
     uid: { type: 'text', nullable: true },
     outcome: { type: 'text' },
     detail: { type: 'text', nullable: true },
+    reason: { type: 'text', nullable: true },
   },
   // On expressions, which an entity cannot say: lower(uid), for the previous version, and lower(uid collate "C").
   indices: [
@@ -171,6 +201,8 @@ export type IdempotencyKeyRow = {
   leaseUntil: Date;
   outcome: string | null;
   requestId: string;
+  reservation: string | null;
+  pairingId: string | null;
 };
 
 const scope = { primary: true, primaryKeyConstraintName: 'idempotency_keys_pkey' } as const;
@@ -186,6 +218,8 @@ export const idempotencyKeys = new EntitySchema<IdempotencyKeyRow>({
     leaseUntil: { name: 'lease_until', type: 'timestamptz', precision: 3 },
     outcome: { type: 'text', nullable: true },
     requestId: { name: 'request_id', type: 'text' },
+    reservation: { type: 'uuid', nullable: true },
+    pairingId: { name: 'pairing_id', type: 'uuid', nullable: true },
   },
   indices: [{ name: 'idempotency_keys_created_idx', columns: ['createdAt'] }],
 });

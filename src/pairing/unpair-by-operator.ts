@@ -2,18 +2,13 @@ import type { Context } from '../context';
 import { type Audited, audited, trailOf } from '../db/audit';
 import { rows, transaction } from '../db/database';
 import { enqueue, type Notification } from '../outbox/outbox';
-import { stationKey } from '../stations/station';
+import { endPairing } from './unpair';
 
-const BY_OPERATOR = `
+const AUDIT = `
 with changed as (
-  update pairings set ended_at = now(), ended_by = 'operator'
-  where station_uid = $3 and ended_at is null
-  returning id, cpo_id
-), event as (
-  insert into events (id, type, pairing_id, cpo_id) select $4, 'station.unpaired', id, cpo_id from changed
-), ${audited('station.unpair', `jsonb_build_object('cpo_id', cpo_id)`)}
-select c.id as "pairingId", c.cpo_id as "cpoId", s.uid, s.payload_protocol as "payloadProtocol"
-from changed c join stations s on s.pairing_id = c.id`;
+  select $3::uuid as id
+), ${audited('station.unpair', `jsonb_build_object('cpo_id', $4::text)`)}
+select id from changed`;
 
 /**
  * Unpairs a station at once, for an operator, and has the CPO notified: both are committed together.
@@ -21,7 +16,8 @@ from changed c join stations s on s.pairing_id = c.id`;
  */
 export async function unpairByOperator(ctx: Audited & Pick<Context, 'db'>, uid: string): Promise<Notification> {
   const [ended] = await transaction(ctx.db, async (tx) => {
-    const found = await rows<Notification>(tx, BY_OPERATOR, [...trailOf(ctx), stationKey(uid), ctx.chance.uuid()]);
+    const found = await endPairing(ctx, tx, uid, 'operator');
+    for (const { pairingId, cpoId } of found) await rows(tx, AUDIT, [...trailOf(ctx), pairingId, cpoId]);
     await enqueue(tx, found);
     return found;
   });

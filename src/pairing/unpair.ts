@@ -1,42 +1,36 @@
 import type { Context } from '../context';
-import { rows, transaction } from '../db/database';
+import { type Database, rows, transaction } from '../db/database';
 import { enqueue, type Notification } from '../outbox/outbox';
 import { Problem } from '../problems';
 import { stationKey } from '../stations/station';
 import type { Origin } from '../trace-context';
 
-type Ended = { pairingId: string; cpoId: string };
+const UNPAIR = `
+select pairing_id as "pairingId", cpo_id as "cpoId", uid, payload_protocol as "payloadProtocol"
+from scsp_unpair_v1($1, $2, $3, $4, $5)`;
 
-const BY_CPO = `
-with ended as (
-  update pairings set ended_at = now(), ended_by = 'cpo'
-  where station_uid = $1 and ended_at is null and cpo_id = $3
-  returning id, cpo_id
-), event as (
-  insert into events (id, type, pairing_id, cpo_id) select $2, 'station.unpaired', id, cpo_id from ended
-)
-select id as "pairingId", cpo_id as "cpoId" from ended`;
+type Whose = { readonly cpoId?: string; readonly userId?: string | undefined };
+
+/** Ends the pairing of a uid, in any spelling, if it is the one that is meant; returns it. */
+export async function endPairing(
+  ctx: Pick<Context, 'chance'>,
+  db: Pick<Database, 'query'>,
+  uid: string,
+  endedBy: 'cpo' | 'app' | 'operator',
+  { cpoId, userId }: Whose = {},
+): Promise<Notification[]> {
+  return rows(db, UNPAIR, [stationKey(uid), endedBy, ctx.chance.uuid(), cpoId ?? null, userId ?? null]);
+}
 
 /**
  * A CPO unpairs a station of its own; afterwards the uid can be paired again (contract, section 6).
  * @throws Problem `unknown-station`, the same for unknown, unpaired and foreign ones
  */
 export async function unpairByCpo(ctx: Context, cpoId: string, uid: string): Promise<void> {
-  const [ended] = await rows<Ended>(ctx.db, BY_CPO, [stationKey(uid), ctx.chance.uuid(), cpoId]);
+  const [ended] = await endPairing(ctx, ctx.db, uid, 'cpo', { cpoId });
   if (ended === undefined) throw new Problem('unknown-station');
   ctx.events.stationUnpaired('cpo', ended.pairingId, cpoId);
 }
-
-const BY_APP = `
-with ended as (
-  update pairings set ended_at = now(), ended_by = 'app'
-  where station_uid = $1 and ended_at is null and ($3::text is null or user_id = $3)
-  returning id, cpo_id
-), event as (
-  insert into events (id, type, pairing_id, cpo_id) select $2, 'station.unpaired', id, cpo_id from ended
-)
-select e.id as "pairingId", e.cpo_id as "cpoId", s.uid, s.payload_protocol as "payloadProtocol"
-from ended e join stations s on s.pairing_id = e.id`;
 
 /**
  * Unpairs a station for its customer at once, and has the CPO notified: both are committed together.
@@ -45,7 +39,7 @@ from ended e join stations s on s.pairing_id = e.id`;
  */
 export async function unpairForCustomer(ctx: Context, uid: string, origin: Origin, userId?: string): Promise<void> {
   const [ended] = await transaction(ctx.db, async (tx) => {
-    const found = await rows<Notification>(tx, BY_APP, [stationKey(uid), ctx.chance.uuid(), userId ?? null]);
+    const found = await endPairing(ctx, tx, uid, 'app', { userId });
     await enqueue(tx, found, origin);
     return found;
   });

@@ -61,6 +61,12 @@ from (
   order by a.id desc offset ${ATTEMPTS_OF_A_UID} limit ${BATCH}
 ) beyond`;
 
+/** What no limit counts any more: older than the longest window, and an hour. */
+const FAILED_ATTEMPTS = `
+select f.ctid from cpos c cross join lateral (
+  select ctid, failed_at from failed_attempts where cpo_id = c.id order by failed_at limit ${BATCH}
+) f where f.failed_at < now() - interval '25 hours'`;
+
 /** A user who is forgotten at the moment when a notification is given up leaves a uid behind. */
 const GIVEN_UP = `
 select o.ctid from outbox o
@@ -83,6 +89,11 @@ const REMOVALS: readonly Removal[] = [
   },
   { what: 'repeated attempts', sql: removal('attempts', REPEATED), run: rowsInIndexOrder },
   { what: 'notifications of forgotten users', sql: removal('outbox', GIVEN_UP) },
+  {
+    what: 'failed attempts',
+    sql: removal('failed_attempts', FAILED_ATTEMPTS),
+    run: rowsInIndexOrder,
+  },
   {
     what: 'idempotency keys',
     sql: removal(

@@ -40,6 +40,16 @@ export async function stationOfCode(db: Database, codeId: string): Promise<Paire
 }
 
 /**
+ * The station of a pairing, whether it lasts or has ended.
+ * @throws Problem `unknown-station` once its user was forgotten
+ */
+export async function stationOfPairing(db: Database, pairingId: string): Promise<PairedStation> {
+  const [found] = await rows<PairedStation>(db, `${SELECT} where p.id = $1 and p.user_id is not null`, [pairingId]);
+  if (found === undefined) throw new Problem('unknown-station');
+  return { ...found, station: withoutNulls(found.station) };
+}
+
+/**
  * The station that is paired under a uid, in any spelling.
  * @throws Problem `unknown-station`
  */

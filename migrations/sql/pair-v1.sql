@@ -1,0 +1,270 @@
+-- Pairs stations with the customers who were shown the codes: steps 5 to 8 of the contract's section 3, for a set of requests
+-- of any CPOs, in one statement and one commit. Every step works on the whole set.
+--
+--   step                      | locks, until the commit          | rows
+--   --------------------------+----------------------------------+----------------------------------------------
+--   1 lock the counters       | cpo_tries, one a CPO, by cpo_id  |
+--   2 check the reservations  | idempotency_keys, by reservation |
+--   3 check the limits        |                                  | reads failed_attempts, pairings
+--   4 match the codes         | pairing_codes, those free        |
+--   5 classify the others     |                                  |
+--   6 pair                    | pairings by station_uid (unique) | inserts pairings
+--   7 use up the codes        |                                  | updates pairing_codes
+--   8 store the stations      |                                  | inserts stations, evses, connectors, events
+--   9 decide the others       |                                  |
+--  10 count incorrect codes   |                                  | inserts failed_attempts, updates cpo_tries
+--  11 record                  |                                  | inserts attempts, updates idempotency_keys
+--
+-- Counters are locked before anything else and in one order, codes are skipped when they are locked, and pairings are
+-- inserted in the order of their uids: two sets never wait for each other in a circle.
+--
+-- What it relies on: in a volatile function each statement has a snapshot of its own (read committed). So step 3 sees every
+-- attempt that was counted under the lock that step 1 waited for, and step 9 the pairing that step 6 has lost to. With a
+-- stricter isolation, what would be missed is a serialization failure instead, after which the set is sent again.
+--
+-- To start a statement costs more than to run it. So a right code of a CPO that has sent no incorrect one for a day passes only
+-- steps 1, 4, 6, 7, 8 and 11.
+--
+-- Outcomes, beside those that the contract names: `retry` asks for the request to be sent again, because its turn depends on
+-- another request of the set, or its code is locked by another statement; `counter-locked`, because its CPO's counter is
+-- (never when `wait`); `reservation-lost`, because its Idempotency-Key has been taken over. None of these changes anything.
+create function public.scsp_pair_v1(
+  requests json,      -- [scsp_pair_request, …], n from 1
+  evses json,         -- [{pairing_id, position, evse_id, capabilities}, …] of all requests
+  connectors json,    -- [{pairing_id, evse_position, position, connector_id, …}, …] of all requests
+  limits public.scsp_limits,
+  wait boolean        -- for counters that are locked, instead of skipping their requests
+) returns table (n integer, outcome text, code_id uuid, retry_after integer, remaining public.scsp_remaining_uid)
+language plpgsql
+set search_path = ''
+-- Otherwise every statement is planned anew in each call, which costs more than running it.
+set plan_cache_mode = force_generic_plan
+-- Plans are kept, and may have been made while the tables were empty.
+set enable_seqscan = off
+as $$
+#variable_conflict use_column
+declare
+  request public.scsp_pair_request[];
+  cpos uuid[];
+  locked uuid[];
+  any_counted boolean;
+  reservations uuid[];
+  reserved uuid[];
+  clock timestamptz;
+  remaining_cpo public.scsp_remaining[];
+  allowance public.scsp_allowance[];
+  exhausted integer[] := '{}';
+  matched public.scsp_match[];
+  other public.scsp_other[];
+  paired uuid[];
+  paired_codes uuid[];
+begin
+  select array_agg(r), array_agg(distinct r.cpo_id), array_agg(r.reservation) filter (where r.reservation is not null)
+  into request, cpos, reservations
+  from json_populate_recordset(null::public.scsp_pair_request, requests) r;
+
+  -- 1. Lock the counters: simultaneous attempts of a CPO are counted one after the other, right codes included.
+  if wait then
+    select array_agg(t.cpo_id), bool_or(t.counted) into locked, any_counted from (
+      select t.cpo_id, public.scsp_counted_v1(t) as counted
+      from public.cpo_tries t where t.cpo_id = any (cpos) order by t.cpo_id for update
+    ) t;
+  else
+    select array_agg(t.cpo_id), bool_or(t.counted) into locked, any_counted from (
+      select t.cpo_id, public.scsp_counted_v1(t) as counted
+      from public.cpo_tries t where t.cpo_id = any (cpos) order by t.cpo_id for update skip locked
+    ) t;
+  end if;
+  if locked is distinct from cpos then
+    return query
+      select r.n, 'counter-locked', null::uuid, null::integer, null::public.scsp_remaining_uid
+      from unnest(request) r where r.cpo_id <> all (coalesce(locked, '{}'));
+    select array_agg(r) into request from unnest(request) r where r.cpo_id = any (locked);
+  end if;
+
+  -- 2. Check the reservations: whoever has taken an Idempotency-Key over answers it, and nobody else does any more.
+  if reservations is not null then
+    select array_agg(reservation) into reserved from (
+      select i.reservation from public.idempotency_keys i
+      join unnest(request) r on i.cpo_id = r.cpo_id and i.path = r.idempotency_path and i.key = r.idempotency_key
+      where i.reservation = r.reservation and i.outcome is null
+      order by i.reservation for update of i
+    ) i;
+    return query
+      select r.n, 'reservation-lost', null::uuid, null::integer, null::public.scsp_remaining_uid
+      from unnest(request) r where r.reservation <> all (coalesce(reserved, '{}'));
+    select array_agg(r) into request
+    from unnest(request) r where r.reservation is null or r.reservation = any (reserved);
+  end if;
+  if request is null then
+    return;
+  end if;
+
+  -- 3. Check the limits.
+  clock := clock_timestamp();
+  if any_counted then
+    select array_agg(m) into remaining_cpo from public.scsp_remaining_v1(locked, limits, clock, false) m;
+    select array_agg(a), coalesce(array_agg(a.n) filter (where least(a.left_cpo, a.left_uid) <= 0), '{}')
+    into allowance, exhausted from public.scsp_allowance_v1(request, remaining_cpo) a;
+  end if;
+
+  -- 4. Match the codes, and lock those that may be used; codes that another statement is using or cancelling are skipped.
+  -- Where nothing remains the code is not looked at, be it right or wrong.
+  select array_agg(row(r.n, c.id, c.user_id, c.charging_location_id)::public.scsp_match) into matched
+  from unnest(request) r cross join unnest(r.code_hashes) h (hash) cross join lateral (
+    select c.id, c.user_id, c.charging_location_id from public.pairing_codes c
+    where r.n <> all (exhausted) and c.length = r.code_length and c.hash = h.hash and c.status = 'active'
+      -- "is true" keeps the planner from the index by expiry.
+      and (c.expires_at > clock) is true and (c.cpo_id is null or c.cpo_id = r.cpo_id)
+    for update skip locked
+  ) c;
+
+  if coalesce(cardinality(matched), 0) < cardinality(request) then
+    -- 5. Classify the others. The same incorrect code for the same uid counts once in 60 seconds.
+    if allowance is null then
+      select array_agg(m) into remaining_cpo from public.scsp_remaining_v1(locked, limits, clock, false) m;
+      select array_agg(a) into allowance from public.scsp_allowance_v1(request, remaining_cpo) a;
+    end if;
+    with others as (
+      select r.n, r.uid_hashes, r.code_hashes, a.counted_at, case
+        when r.n = any (exhausted) then 'too-many-incorrect-codes'
+        -- Locked by another statement.
+        when (
+          select true from public.pairing_codes c
+          where c.length = r.code_length and c.hash = any (r.code_hashes) and c.status = 'active'
+            and (c.expires_at > clock) is true and (c.cpo_id is null or c.cpo_id = r.cpo_id) limit 1) then 'retry'
+        -- This CPO has paired this uid with this code, and the pairing lasts.
+        when (
+          select true from public.pairings q join public.pairing_codes c on c.id = q.code_id
+          where q.station_uid = r.station_uid and q.ended_at is null and q.cpo_id = r.cpo_id
+            and c.hash = any (r.code_hashes)) then 'station-already-paired'
+        else 'incorrect-code' end as outcome
+      from unnest(request) r join unnest(allowance) a on a.n = r.n
+      where r.n <> all (array(select m.n from unnest(matched) m))
+    )
+    select array_agg(row(o.n, o.outcome, case when o.outcome = 'incorrect-code' and (
+        select true from public.failed_attempts f
+        where f.uid_hash = any (o.uid_hashes) and f.code_hash = any (o.code_hashes)
+          and f.failed_at > o.counted_at - interval '60 seconds' limit 1) is null
+      then o.counted_at end)::public.scsp_other) into other
+    from others o;
+
+    if cardinality(request) > 1 then
+      -- In a set it counts once too. And the turn of a request, its code right or wrong, depends on the incorrect codes before
+      -- it, where these are more than remain.
+      with once as (
+        select r.n, r.cpo_id, r.uid_hashes[1] as uid_hash, a.left_cpo, a.left_uid, o.outcome,
+          case when row_number() over (
+            partition by r.uid_hashes[1], r.code_hashes[1], o.counted_at order by r.n) = 1 then o.counted_at end as counted_at
+        from unnest(request) r join unnest(allowance) a on a.n = r.n left join unnest(other) o on o.n = r.n
+      ), turn as (
+        select s.*,
+          count(s.counted_at) over (partition by s.cpo_id order by s.n
+            rows between unbounded preceding and 1 preceding) as counted_cpo,
+          count(s.counted_at) over (partition by s.uid_hash order by s.n
+            rows between unbounded preceding and 1 preceding) as counted_uid
+        from once s
+      ), placed as (
+        select t.*, t.n <> all (exhausted) and (t.counted_cpo >= t.left_cpo or t.counted_uid >= t.left_uid) as must_wait
+        from turn t
+      )
+      select array_agg(row(p.n, case when p.must_wait then 'retry' else p.outcome end,
+        case when not p.must_wait then p.counted_at end)::public.scsp_other) into other
+      from placed p where p.outcome is not null or p.must_wait;
+      select array_agg(m) into matched
+      from unnest(matched) m where m.n <> all (array(select o.n from unnest(other) o));
+    end if;
+  end if;
+
+  if matched is not null then
+    -- 6. Pair. The unique keys decide: a code pairs once, and a uid has one pairing that lasts.
+    with inserted as (
+      insert into public.pairings (id, code_id, cpo_id, station_uid, user_id, charging_location_id)
+      select r.pairing_id, m.code_id, r.cpo_id, r.station_uid, m.user_id, m.charging_location_id
+      from unnest(matched) m join unnest(request) r on r.n = m.n
+      order by r.station_uid, r.n
+      on conflict do nothing
+      returning id, code_id
+    )
+    select array_agg(id), array_agg(code_id) into paired, paired_codes from inserted;
+  end if;
+
+  if paired is not null then
+    -- 7. Use up the codes, and wake whoever follows them.
+    update public.pairing_codes c set status = 'used', ended_at = now() where c.id = any (paired_codes);
+    perform pg_notify('scsp_codes', id::text) from unnest(paired_codes) id;
+
+    -- 8. Store the stations.
+    perform public.scsp_store_stations_v1(paired, requests, evses, connectors);
+  end if;
+
+  -- 9. Decide the others: whoever was right and has not paired lost the uid, or the code to another request of the set.
+  if coalesce(cardinality(paired), 0) < coalesce(cardinality(matched), 0) then
+    select other || array_agg(row(r.n, case
+      when (select q.id from public.pairings q where q.station_uid = r.station_uid and q.ended_at is null) is not null
+        then 'station-already-paired'
+      else 'retry' end, null)::public.scsp_other) into other
+    from unnest(request) r join unnest(matched) m on m.n = r.n
+    where r.pairing_id <> all (coalesce(paired, '{}'));
+  end if;
+
+  -- 10. Count the incorrect codes. Numbers have no gaps, and times never run backwards.
+  if other is not null then
+    insert into public.failed_attempts (cpo_id, failed_at, seq, uid_hash, code_hash)
+    select r.cpo_id, o.counted_at, t.failed_count + row_number() over (partition by r.cpo_id order by r.n),
+      r.uid_hashes[1], r.code_hashes[1]
+    from unnest(other) o join unnest(request) r on r.n = o.n join public.cpo_tries t on t.cpo_id = r.cpo_id
+    where o.counted_at is not null;
+    if found then
+      with counted as (
+        select r.cpo_id, count(*)::integer as failed, max(o.counted_at) as failed_at
+        from unnest(other) o join unnest(request) r on r.n = o.n where o.counted_at is not null group by r.cpo_id
+      ), updated as (
+        update public.cpo_tries t set failed_count = t.failed_count + c.failed, last_failed_at = c.failed_at
+        from counted c where t.cpo_id = c.cpo_id
+      )
+      select array_agg(row(m.cpo_id, m.counted_at, m.limit_uid_10min, m.limit_uid_24h,
+        m.limit_cpo_10min, m.left_cpo_10min - coalesce(c.failed, 0),
+        m.limit_cpo_24h, m.left_cpo_24h - coalesce(c.failed, 0))::public.scsp_remaining) into remaining_cpo
+      from unnest(remaining_cpo) m left join counted c on c.cpo_id = m.cpo_id;
+    end if;
+  end if;
+
+  -- 11. Record the attempts, why a code was incorrect, and what an Idempotency-Key is answered from now on.
+  if paired is not null then
+    return query
+      with recorded as (
+        insert into public.attempts (id, cpo_id, request_id, payload_protocol, uid, outcome)
+        select r.attempt_id, r.cpo_id, r.request_id, r.payload_protocol, r.uid, 'paired'
+        from unnest(request) r where r.pairing_id = any (paired)
+      )
+      select r.n, 'paired', m.code_id, null::integer, null::public.scsp_remaining_uid
+      from unnest(request) r join unnest(matched) m on m.n = r.n where r.pairing_id = any (paired);
+  end if;
+  if other is not null then
+    return query
+      with recorded as (
+        insert into public.attempts (id, cpo_id, request_id, payload_protocol, uid, outcome, reason)
+        select r.attempt_id, r.cpo_id, r.request_id, r.payload_protocol, r.uid, o.outcome,
+          case when o.outcome = 'incorrect-code' then coalesce((
+            select case when c.status = 'active' and c.expires_at <= clock then 'expired'
+              when c.status = 'active' then 'other-cpo' else c.status end
+            from public.pairing_codes c where c.hash = any (r.code_hashes) order by c.created_at desc limit 1), 'unknown') end
+        from unnest(other) o join unnest(request) r on r.n = o.n
+        where o.outcome <> 'retry'
+      )
+      select o.n, o.outcome, null::uuid,
+        case when o.outcome = 'too-many-incorrect-codes'
+          then public.scsp_retry_after_v1(r.cpo_id, u, r.uid_hashes, r.station_uid) end, u
+      from unnest(other) o join unnest(request) r on r.n = o.n
+      left join unnest(remaining_cpo) m on m.cpo_id = r.cpo_id
+      left join lateral public.scsp_remaining_uid_v1(m, r.uid_hashes, r.station_uid) u on true;
+  end if;
+  if reservations is not null then
+    update public.idempotency_keys i
+    set outcome = a.outcome, pairing_id = case when a.outcome = 'paired' then r.pairing_id end
+    from unnest(request) r join public.attempts a on a.cpo_id = r.cpo_id and a.id = r.attempt_id
+    where i.cpo_id = r.cpo_id and i.path = r.idempotency_path and i.key = r.idempotency_key
+      and i.reservation = r.reservation and a.outcome in ('paired', 'incorrect-code', 'station-already-paired');
+  end if;
+end $$;

@@ -1,0 +1,50 @@
+-- What remains of the limits on incorrect codes to some CPOs (contract, section 4): read by `scsp_pair_v1` under the lock of
+-- their counters, and by GET /v1/scsp/me without one.
+--
+-- failed_attempts holds each attempt that counts. They are numbered without gaps, and their times never run backwards, so
+-- that the attempts of a window are the last number less the first one in it: two look-ups, however many there are.
+-- `counted_at` is a CPO's own time: never before its last attempt, whatever the clock of this server says.
+--
+-- A success counts once for each user with a pairing that began in the window and still lasts. They are counted only where
+-- the limit without them is used up, or where `successes` asks for it.
+create function public.scsp_remaining_v1(cpo_ids uuid[], limits public.scsp_limits, at timestamptz, successes boolean)
+returns setof public.scsp_remaining
+language sql stable
+as $$
+  select t.cpo_id, l.counted_at, l.uid_10min, l.uid_24h,
+    l.cpo_10min + floor(limits.per_success * s.paired_10min)::integer,
+    l.cpo_10min + floor(limits.per_success * s.paired_10min)::integer - f.failed_10min,
+    l.cpo_24h + floor(limits.per_success * s.paired_24h)::integer,
+    l.cpo_24h + floor(limits.per_success * s.paired_24h)::integer - f.failed_24h
+  from public.cpo_tries t
+  cross join lateral (
+    select greatest(at, t.last_failed_at) as counted_at,
+      coalesce(t.limit_cpo_uid_10min, limits.uid_10min) as uid_10min,
+      coalesce(t.limit_cpo_uid_24h, limits.uid_24h) as uid_24h,
+      coalesce(t.limit_cpo_10min, limits.cpo_10min) as cpo_10min,
+      coalesce(t.limit_cpo_24h, limits.cpo_24h) as cpo_24h
+  ) l
+  cross join lateral (
+    select
+      coalesce(1 + t.failed_count - (
+        select a.seq from public.failed_attempts a
+        where a.cpo_id = t.cpo_id and a.failed_at > l.counted_at - interval '10 minutes'
+        order by a.cpo_id, a.failed_at, a.seq limit 1), 0)::integer
+      -- What replicas of 0.1 have counted.
+      + case when t.wrong_at = '{}' then 0 else public.scsp_failed_before_v1(t, null, l.counted_at) end as failed_10min,
+      coalesce(1 + t.failed_count - (
+        select a.seq from public.failed_attempts a
+        where a.cpo_id = t.cpo_id and a.failed_at > l.counted_at - interval '24 hours'
+        order by a.cpo_id, a.failed_at, a.seq limit 1), 0)::integer
+      + case when t.wrong_by_half_hour = '{}' then 0 else public.scsp_recent(
+        t.wrong_by_half_hour, floor(extract(epoch from l.counted_at) / 1800)::bigint - t.half_hour, 49) end as failed_24h
+  ) f
+  cross join lateral (
+    select
+      case when successes or f.failed_10min >= l.cpo_10min
+        then public.scsp_paired_users_v1(t.cpo_id, l.counted_at - interval '10 minutes') else 0 end as paired_10min,
+      case when successes or f.failed_24h >= l.cpo_24h
+        then public.scsp_paired_users_v1(t.cpo_id, l.counted_at - interval '24 hours') else 0 end as paired_24h
+  ) s
+  where t.cpo_id = any (cpo_ids)
+$$;
