@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { type AddressInfo, connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { Mix } from './main';
 import { send, wire } from './processes';
 import { createWorld, SECRET_KEY, seedStation, type World } from './world';
 
@@ -11,24 +12,22 @@ export type Contender = {
   readonly name: string;
   readonly what: string;
   readonly world: World;
-  readonly perRound: number;
-  readonly warmUp: number;
+  /** Of the requests that the others are given, where it would take too long for all. */
+  readonly share?: number | undefined;
   /** Of the process beside PostgreSQL; pgbench does nothing there that counts. */
   readonly pid?: number | undefined;
-  /**
-   * Makes codes and requests for so many pairings; what it returns sends them. Latencies in ms.
-   * @param rate pairings per second; as fast as answers come unless given
-   */
-  prepare(count: number, rate?: number): Promise<() => Promise<{ seconds: number; latencies: number[] }>>;
+  /** Makes codes and requests for a round; what it returns sends them. Latencies in ms. */
+  prepare(mix: Mix): Promise<() => Promise<{ seconds: number; latencies: number[] }>>;
   stop(): void;
 };
 
 const HIGH = '1000000';
-/** One CPO sends what a thousand would; the tries are counted, and none is refused. */
+/** One CPO sends what a thousand would; incorrect codes are counted, and none is refused. */
 export const LIMITS = {
   LIMIT_CPO_10MIN: HIGH,
   LIMIT_CPO_24H: HIGH,
   LIMIT_CPO_UID_10MIN: HIGH,
+  LIMIT_CPO_UID_24H: HIGH,
   LIMIT_IN_FLIGHT: '512',
 };
 
@@ -36,15 +35,18 @@ let uids = 0;
 export const freshUid = () => `bench-${process.pid}-${uids++}-5f69ad2c0ed5`;
 
 /** A request to pair, as it goes over the wire. */
-export function pairRequest(world: World, code: string, uid = freshUid(), token = world.token): string {
+export function pairRequest(token: string, code: string, uid = freshUid()): string {
   return wire('POST', '/v1/scsp/ocpp2.0.1/pair', token, { code, charging_station: seedStation(uid) });
 }
+
+/** The tokens of so many CPOs in turn. */
+export const tokenOf = (world: World, cpos: number, i: number): string => world.tokens[i % cpos] ?? '';
 
 /** A contender that is reached over HTTP; logs are written, and go nowhere. */
 export async function overHttp(
   folder: string,
   adminUrl: string,
-  about: Pick<Contender, 'name' | 'what' | 'perRound' | 'warmUp'> & { readonly script: string },
+  about: Pick<Contender, 'name' | 'what' | 'share'> & { readonly script: string },
 ): Promise<Contender & { port: number }> {
   const world = await createWorld(adminUrl, about.name);
   const port = await freePort();
@@ -67,11 +69,11 @@ export async function overHttp(
     port,
     world,
     pid: child.pid,
-    async prepare(count, rate) {
-      const requests = (await world.codes(count)).map((code) => pairRequest(world, code));
+    async prepare({ perRound, cpos, connections }) {
+      const requests = (await world.codes(perRound)).map((code, i) => pairRequest(tokenOf(world, cpos, i), code));
       return async () => {
-        const result = await send(folder, port, requests, { rate });
-        if (result.statuses['200'] !== count) throw new Error(`${about.name}: ${JSON.stringify(result.statuses)}`);
+        const result = await send(folder, port, requests, { connections });
+        if (result.statuses['200'] !== perRound) throw new Error(`${about.name}: ${JSON.stringify(result.statuses)}`);
         return result;
       };
     },

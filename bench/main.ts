@@ -3,65 +3,53 @@ import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { startEmbedded } from '../src/db/embedded';
 import { type Contender, overHttp } from './contenders';
-import { type Measured, measure, refusals } from './measure';
-import { LEAN_STATEMENT, pgbench, SERVICE_STATEMENT } from './pgbench';
+import { issuing, type Measured, measure, refusals } from './measure';
+import { pgbench } from './pgbench';
 import { median } from './processes';
-import { write } from './report';
+import { type MixReport, write } from './report';
 
 const ROUNDS = Number(process.env.BENCH_ROUNDS ?? 5);
-const PER_ROUND = 4096;
 /** V8 goes on getting faster until then. */
 const WARM_UP = 12_288;
 
+/** Who calls, and how many requests at once. */
+export type Mix = {
+  readonly name: string;
+  readonly cpos: number;
+  readonly connections: number;
+  readonly perRound: number;
+};
+
+export const MIXES: readonly Mix[] = [
+  { name: '1 CPO, 32 callers', cpos: 1, connections: 32, perRound: 4096 },
+  { name: '10 CPOs, 32 callers', cpos: 10, connections: 32, perRound: 4096 },
+  { name: '100 CPOs, 32 callers', cpos: 100, connections: 32, perRound: 4096 },
+  { name: '10 CPOs, a lone caller', cpos: 10, connections: 1, perRound: 1024 },
+];
+
 /** Who pairs beside whom. */
-async function line(
-  folder: string,
-  url: string,
-): Promise<{ service: Contender & { port: number }; peers: Contender[] }> {
+async function start(folder: string, url: string) {
   const service = await overHttp(folder, url, {
     name: 'service',
     what: 'this service, production settings, every promise of the contract',
     script: '../src/main.js',
-    perRound: PER_ROUND,
-    warmUp: WARM_UP,
   });
   const fastify = await overHttp(folder, url, {
     name: 'fastify',
     what: 'Fastify 5, pg with one prepared statement, ajv; pairs and nothing else',
     script: 'peers/fastify.js',
-    perRound: PER_ROUND,
-    warmUp: WARM_UP,
   });
   const conventional = await overHttp(folder, url, {
     name: 'conventional',
-    what: 'Express and TypeORM, find, exists, nested save() in a transaction',
+    what: 'Express and TypeORM: find, exists, nested save() in a transaction',
     script: 'peers/conventional.js',
-    perRound: 320,
-    warmUp: 640,
+    share: 1 / 16,
   });
-  const own = await pgbench(
-    folder,
-    url,
-    {
-      name: 'pgbench',
-      what: 'the statement of the service by pgbench, one pairing a commit: the limit without sharing',
-      perRound: 512,
-      warmUp: 512,
-    },
-    SERVICE_STATEMENT,
-  );
-  const lean = await pgbench(
-    folder,
-    url,
-    {
-      name: 'pgbench-lean',
-      what: 'the statement of the Fastify peer by pgbench: no web server, no limits, attempts or events',
-      perRound: PER_ROUND,
-      warmUp: PER_ROUND,
-    },
-    LEAN_STATEMENT,
-  );
-  return { service, peers: [fastify, conventional, own, lean] };
+  const lean = await pgbench(folder, url, {
+    name: 'lean',
+    what: 'the statement of the Fastify peer by pgbench: no web server, no limits, attempts or events',
+  });
+  return { service, peers: [fastify, conventional, lean] };
 }
 
 function medians(all: readonly Measured[]): Measured {
@@ -83,35 +71,53 @@ async function main(): Promise<void> {
     settings: { max_connections: '200', shared_buffers: '256MB', max_wal_size: '4GB' },
   });
   const postmaster = Number(readFileSync(join(folder, 'data/postgres/data/postmaster.pid'), 'utf8').split('\n')[0]);
-  const { service, peers } = await line(folder, postgres.url);
-  const contenders = [service, ...peers];
+  const { service, peers } = await start(folder, postgres.url);
+  const contenders: Contender[] = [service, ...peers];
+  const countOf = (contender: Contender, count: number) => Math.max(32, Math.round(count * (contender.share ?? 1)));
   try {
-    for (const contender of contenders) await (await contender.prepare(contender.warmUp))();
-    const rounds: Record<string, Measured>[] = [];
+    for (const contender of contenders)
+      await (await contender.prepare({ ...(MIXES[1] as Mix), perRound: countOf(contender, WARM_UP) }))();
+    const rounds: Record<string, Record<string, Measured>>[] = [];
     for (let round = 0; round < ROUNDS; round++) {
-      const results: Record<string, Measured> = {};
-      for (const contender of contenders)
-        results[contender.name] = await measure(contender, postmaster, contender.perRound);
+      const results: Record<string, Record<string, Measured>> = {};
+      for (const mix of MIXES) {
+        const ofMix: Record<string, Measured> = {};
+        for (const contender of contenders) {
+          const mine = { ...mix, perRound: countOf(contender, mix.perRound) };
+          ofMix[contender.name] = await measure(contender, postmaster, mine);
+        }
+        results[mix.name] = ofMix;
+      }
       rounds.push(results);
     }
-    const of = (name: string) => rounds.flatMap((round) => round[name] ?? []);
-    const results = Object.fromEntries(contenders.map(({ name }) => [name, medians(of(name))]));
-    const ratioTo = (peer: string) => median(of(peer).map(({ rps }, i) => (of('service')[i]?.rps ?? 0) / rps));
-    // A peer that cannot do so many queues without end.
-    const rate = Math.floor((results.service?.rps ?? 0) / 2);
-    const half: Record<string, Measured> = {};
-    for (const contender of contenders)
-      if ((results[contender.name]?.rps ?? 0) > rate * 1.1)
-        half[contender.name] = await measure(contender, postmaster, PER_ROUND, rate);
+    const mixes: MixReport[] = [];
+    for (const mix of MIXES) {
+      const of = (name: string) => rounds.flatMap((round) => round[mix.name]?.[name] ?? []);
+      const ratio = (peer: string, field: keyof Measured) =>
+        median(of(peer).map((theirs, i) => (of('service')[i]?.[field] ?? 0) / theirs[field]));
+      mixes.push({
+        name: mix.name,
+        connections: mix.connections,
+        results: Object.fromEntries(contenders.map(({ name }) => [name, medians(of(name))])),
+        ratios: Object.fromEntries(
+          peers.map(({ name }) => [
+            name,
+            { rps: ratio(name, 'rps'), p50: ratio(name, 'p50'), postgresUs: ratio(name, 'postgresUs') },
+          ]),
+        ),
+        others: {
+          ...(await refusals(folder, service, postmaster, mix)),
+          'a code issued': await issuing(folder, service, postmaster, mix),
+        },
+      });
+    }
     write({
       date: new Date().toISOString().slice(0, 10),
+      node: process.version,
       machine: `${cpus().length} × ${cpus()[0]?.model}`,
       rounds: ROUNDS,
       contenders: contenders.map(({ name, what }) => ({ name, what })),
-      results,
-      ratios: Object.fromEntries(peers.map(({ name }) => [name, ratioTo(name)])),
-      half,
-      refusals: await refusals(folder, service, postmaster, PER_ROUND),
+      mixes,
     });
   } finally {
     for (const contender of contenders) {

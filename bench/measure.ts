@@ -1,71 +1,83 @@
 import { execFileSync } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { type Contender, freshUid, pairRequest } from './contenders';
+import { type Contender, freshUid, pairRequest, tokenOf } from './contenders';
+import type { Mix } from './main';
 import { percentile, send, wire } from './processes';
 
 /** µs of CPU per request, latencies in ms. */
 export type Measured = { rps: number; p50: number; p99: number; serviceUs: number; postgresUs: number };
 
-/** Has so many pairings done, and looks in the database whether each is there whole. */
-export async function measure(
-  contender: Contender,
-  postmaster: number,
-  count: number,
-  rate?: number,
-): Promise<Measured> {
-  const run = await contender.prepare(count, rate);
+/** Has a round of pairings done, and looks in the database whether each is there whole. */
+export async function measure(contender: Contender, postmaster: number, mix: Mix): Promise<Measured> {
+  const run = await contender.prepare(mix);
   const before = await contender.world.whole();
   await contender.world.sql.query('checkpoint');
-  const measured = await costOf(contender, postmaster, count, run);
+  const measured = await costOf(contender, postmaster, mix.perRound, run);
   const paired = (await contender.world.whole()) - before;
-  if (paired !== count) throw new Error(`${contender.name}: of ${count} pairings ${paired} are whole`);
+  if (paired !== mix.perRound) throw new Error(`${contender.name}: of ${mix.perRound} pairings ${paired} are whole`);
   return measured;
 }
 
-/**
- * What each refusal costs, after as many of its kind as the pairings were warmed up with.
- * @param count how many of each kind are measured
- */
+type Service = Contender & { port: number };
+
+/** What each refusal costs, after as many of its kind to warm up. */
 export async function refusals(
   folder: string,
-  service: Contender & { port: number },
+  service: Service,
   postmaster: number,
-  count: number,
+  mix: Mix,
 ): Promise<Record<string, Measured>> {
-  const { world, port } = service;
+  const { world } = service;
+  const token = (i: number) => tokenOf(world, mix.cpos, i);
   const [taken, [used = '', open = '']] = [freshUid(), await world.codes(2)];
-  await send(folder, port, [pairRequest(world, used, taken)]);
+  await send(folder, service.port, [pairRequest(token(0), used, taken)]);
   const kinds: Record<string, (i: number) => string> = {
-    '401': (i) => pairRequest(world, '1', freshUid(), `scsp_cpo_${String(i).padStart(43, 'x')}`),
-    '400': () =>
-      wire('POST', '/v1/scsp/ocpp2.0.1/pair', world.token, { code: 1, charging_station: { uid: 'x', evses: [] } }),
-    '404': () => pairRequest(world, '999999'),
-    '409': () => pairRequest(world, open, taken),
+    '400': (i) =>
+      wire('POST', '/v1/scsp/ocpp2.0.1/pair', token(i), { code: 1, charging_station: { uid: 'x', evses: [] } }),
+    '401': (i) => pairRequest(`scsp_cpo_${String(i).padStart(43, 'x')}`, '1'),
+    '404': (i) => pairRequest(token(i), '999999'),
+    '409': (i) => pairRequest(token(i), open, taken),
   };
   const costs: Record<string, Measured> = {};
-  for (const [status, make] of Object.entries(kinds)) {
-    const requests = Array.from({ length: Math.max(count, service.warmUp) }, (_, i) => make(i));
-    const over = new AbortController();
-    const forgetting = forgetTries(world.sql, over.signal);
-    await send(folder, port, requests.slice(0, service.warmUp));
-    costs[status] = await costOf(service, postmaster, count, async () => {
-      const result = await send(folder, port, requests.slice(0, count));
-      if (result.statuses[status] === count) return result;
-      throw new Error(`expected ${status}: ${JSON.stringify(result.statuses)}`);
-    });
-    over.abort();
-    await forgetting;
-  }
+  for (const [status, make] of Object.entries(kinds))
+    costs[status] = await answeredWith(folder, service, postmaster, mix, status, make);
   return costs;
 }
 
-/** Incorrect codes are forgotten again and again: no CPO has thousands of them in ten minutes. */
-async function forgetTries(sql: Contender['world']['sql'], over: AbortSignal): Promise<void> {
-  while (!over.aborted) {
-    await sql.query(`update cpo_tries set wrong_at = '{}', wrong_uid = '{}' where wrong_at <> '{}'`);
-    await sleep(25);
-  }
+/** Codes stay active for ten minutes: fewer are issued than stations are paired. */
+const ISSUED_SHARE = 8;
+
+/** What a code costs, for users who have none. */
+export async function issuing(folder: string, service: Service, postmaster: number, mix: Mix): Promise<Measured> {
+  const make = () =>
+    wire('POST', '/v1/app/pairing-codes', service.world.appToken, {
+      user_id: randomUUID(),
+      charging_location_id: 'home',
+    });
+  return answeredWith(folder, service, postmaster, { ...mix, perRound: mix.perRound / ISSUED_SHARE }, '201', make);
+}
+
+async function answeredWith(
+  folder: string,
+  service: Service,
+  postmaster: number,
+  { perRound, connections }: Mix,
+  status: string,
+  make: (i: number) => string,
+): Promise<Measured> {
+  const round = async () => {
+    const result = await send(
+      folder,
+      service.port,
+      Array.from({ length: perRound }, (_, i) => make(i)),
+      { connections },
+    );
+    if (result.statuses[status] === perRound) return result;
+    throw new Error(`expected ${status}: ${JSON.stringify(result.statuses)}`);
+  };
+  await round();
+  return costOf(service, postmaster, perRound, round);
 }
 
 async function costOf(

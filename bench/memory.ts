@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { startEmbedded } from '../src/db/embedded';
-import { overHttp, pairRequest } from './contenders';
+import { overHttp, pairRequest, tokenOf } from './contenders';
 import { CONNECTIONS, send, wire } from './processes';
 import { appToken, type World } from './world';
 
@@ -61,7 +61,7 @@ function close(open: readonly Asked[]): void {
 }
 
 async function pair(folder: string, { world, port }: Replica, connections: number): Promise<void> {
-  const requests = (await world.codes(PAIRINGS)).map((code) => pairRequest(world, code));
+  const requests = (await world.codes(PAIRINGS)).map((code) => pairRequest(tokenOf(world, 1, 0), code));
   const { statuses } = await send(folder, port, requests, { connections });
   if (statuses['200'] !== PAIRINGS) throw new Error(JSON.stringify(statuses));
 }
@@ -78,7 +78,9 @@ const FIGURES: readonly ((replica: Replica, folder: string) => Promise<string>)[
     return `at the peak, with ${AT_ONCE} pairings at once: ${memoryOf(replica.pid).peak.toFixed(0)} MB`;
   },
   async ({ world, port, pid }) => {
-    const { kB, open } = await kBOfEach(pid, (count) => ask(port, wire('GET', '/v1/scsp/me', world.token), count));
+    const { kB, open } = await kBOfEach(pid, (count) =>
+      ask(port, wire('GET', '/v1/scsp/me', tokenOf(world, 1, 0)), count),
+    );
     close(open);
     return `a kept-alive connection that is idle: ${kB.toFixed(0)} kB (${EACH_OF} of them)`;
   },

@@ -1,20 +1,25 @@
 import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { drawChart } from './chart';
 import type { Measured } from './measure';
-import { CONNECTIONS } from './processes';
+
+export type MixReport = {
+  name: string;
+  connections: number;
+  /** Pairings, by contender. */
+  results: Record<string, Measured>;
+  /** Medians of the rounds' ratios of the service to each peer. */
+  ratios: Record<string, { rps: number; p50: number; postgresUs: number }>;
+  /** What else the service was asked: each refusal by its status, and a code issued. */
+  others: Record<string, Measured>;
+};
 
 export type Report = {
   date: string;
+  node: string;
   machine: string;
   rounds: number;
   contenders: readonly { name: string; what: string }[];
-  results: Record<string, Measured>;
-  /** Medians of the rounds' ratios of pairings per second, by peer. */
-  ratios: Record<string, number>;
-  /** At half of what the service can do, where the peer can do that at all. */
-  half: Record<string, Measured>;
-  refusals: Record<string, Measured>;
+  mixes: readonly MixReport[];
 };
 
 const n = (value: number | undefined, width: number, digits = 0) =>
@@ -24,25 +29,28 @@ const HEAD = 'per second   p50 ms   p99 ms   CPU µs: service + PostgreSQL';
 const line = (name: string, r: Measured | undefined) =>
   `${name.padEnd(14)} ${n(r?.rps, 12)} ${n(r?.p50, 8, 1)} ${n(r?.p99, 8, 1)} ${n(r?.serviceUs, 16)} ${n(r?.postgresUs, 12)}`;
 
-function inWords({ date, machine, rounds, contenders, results, ratios, half, refusals }: Report): string {
-  const rate = Math.round((results.service?.rps ?? 0) / 2);
+function mixInWords({ name, results, ratios, others }: MixReport): string[] {
   return [
-    `${date}, ${machine}, ${CONNECTIONS} connections, medians of ${rounds} interleaved rounds`,
-    '',
-    `pairings         ${HEAD}`,
-    ...contenders.map(({ name }) => line(name, results[name])),
-    '',
-    ...Object.entries(ratios).map(([peer, ratio]) => `${`service / ${peer}`.padEnd(24)} ${n(ratio, 5, 2)}`),
-    '',
-    `${`at ${rate}/s`.padEnd(16)} ${HEAD}`,
-    ...Object.entries(half).map(([name, measured]) => line(name, measured)),
-    `p99 service / pgbench-lean ${n((half.service?.p99 ?? 0) / (half['pgbench-lean']?.p99 ?? 1), 5, 2)}`,
-    '',
-    `refusals         ${HEAD}   of a pairing`,
-    ...Object.entries(refusals).map(
-      ([status, cost]) => `${line(status, cost)} ${n(costOf(cost) / costOf(results.service), 13, 2)}`,
+    `${name}`,
+    `${'pairings'.padEnd(16)} ${HEAD}`,
+    ...Object.entries(results).map(([contender, measured]) => line(contender, measured)),
+    ...Object.entries(ratios).map(
+      ([peer, { rps, p50, postgresUs }]) =>
+        `${`service / ${peer}`.padEnd(24)} ${n(rps, 5, 2)} in pairings, ${n(p50, 5, 2)} in p50, ${n(postgresUs, 5, 2)} in CPU of PostgreSQL`,
+    ),
+    `${''.padEnd(16)} ${HEAD}   of a pairing`,
+    ...Object.entries(others).map(
+      ([what, cost]) => `${line(what, cost)} ${n(costOf(cost) / costOf(results.service), 13, 2)}`,
     ),
     '',
+  ];
+}
+
+function inWords({ date, node, machine, rounds, mixes }: Report): string {
+  return [
+    `${date}, Node ${node}, ${machine}, medians of ${rounds} interleaved rounds`,
+    '',
+    ...mixes.flatMap(mixInWords),
   ].join('\n');
 }
 
@@ -52,8 +60,7 @@ export function write(report: Report): void {
   process.stdout.write(text);
   const out = join(__dirname, '../../bench/results');
   if (!existsSync(out)) return;
-  writeFileSync(join(out, 'latest.txt'), text);
-  writeFileSync(join(out, 'latest.json'), `${JSON.stringify(report, null, 2)}\n`);
-  const bars = report.contenders.map(({ name, what }) => ({ name, what, value: report.results[name]?.rps ?? 0 }));
-  writeFileSync(join(out, 'latest.svg'), drawChart(report.date, bars));
+  const name = `node-${/^v(\d+)/.exec(report.node)?.[1]}`;
+  writeFileSync(join(out, `${name}.txt`), text);
+  writeFileSync(join(out, `${name}.json`), `${JSON.stringify(report, null, 2)}\n`);
 }

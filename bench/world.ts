@@ -30,7 +30,10 @@ export const seedStation = (uid: string) => ({
 
 export type World = Awaited<ReturnType<typeof createWorld>>;
 
-/** A migrated database with a CPO and its token; every contender gets one of its own. */
+/** As many as the widest mix of the benchmark asks for. */
+const CPOS = 100;
+
+/** A migrated database with CPOs, an app and their tokens; every contender gets one of its own. */
 export async function createWorld(adminUrl: string, name: string) {
   const database = `bench_${name.replaceAll('-', '_')}_${randomBytes(4).toString('hex')}`;
   const admin = new Client(adminUrl);
@@ -45,18 +48,20 @@ export async function createWorld(adminUrl: string, name: string) {
   await sql.connect();
   // Nothing is analyzed between rounds, which would have every contender plan anew: what is checked is hashed.
   await sql.query('set enable_nestloop = off');
-  const cpoId = randomUUID();
-  const token = `scsp_cpo_${randomBytes(32).toString('base64url')}`;
-  await sql.query(`insert into cpos (id, name) values ($1, 'bench')`, [cpoId]);
+  const cpoIds = Array.from({ length: CPOS }, () => randomUUID());
+  const tokens = cpoIds.map(() => `scsp_cpo_${randomBytes(32).toString('base64url')}`);
+  await sql.query('insert into cpos (id, name) select id, id::text from unnest($1::uuid[]) id', [cpoIds]);
   await sql.query(
-    `insert into tokens (id, role, cpo_id, hash, expires_at) values ($1, 'cpo', $2, $3, now() + interval '1 day')`,
-    [randomUUID(), cpoId, createHash('sha256').update(token).digest()],
+    `insert into tokens (id, role, cpo_id, hash, expires_at)
+     select gen_random_uuid(), 'cpo', id, hash, now() + interval '1 day' from unnest($1::uuid[], $2::bytea[]) t (id, hash)`,
+    [cpoIds, tokens.map((token) => createHash('sha256').update(token).digest())],
   );
   let issued = 0;
   return {
     url: url.href,
-    cpoId,
-    token,
+    cpoId: cpoIds[0] ?? '',
+    tokens,
+    appToken: await appToken(sql),
     sql,
     /** Codes that are good for an hour; ten digits, so that they never run out. */
     async codes(count: number): Promise<string[]> {
@@ -66,6 +71,8 @@ export async function createWorld(adminUrl: string, name: string) {
          select gen_random_uuid(), hash, 10, gen_random_uuid()::text, 'home', now() + interval '1 hour' from unnest($1::bytea[]) hash`,
         [codes.map((code) => hashCode(KEY as Buffer, code))],
       );
+      // They are longer than any that is issued here: none is near one of them.
+      await sql.query('delete from code_neighbours_missing');
       return codes;
     },
     /** How many pairings are there whole: station, two EVSEs, three connectors, code used up. */

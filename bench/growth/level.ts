@@ -31,7 +31,7 @@ export async function fillLevels(
     await world.sql.end();
     await fill(world.url, world.cpoId, Math.max(count, FEWEST));
     const database = new URL(world.url).pathname.slice(1);
-    filled.push({ count, database, cpoId: world.cpoId, cpoToken: world.token, appToken: token });
+    filled.push({ count, database, cpoId: world.cpoId, cpoToken: world.tokens[0] ?? '', appToken: token });
     writeFileSync(file, JSON.stringify(filled));
     say(`${count} stations filled in ${((performance.now() - began) / 1000).toFixed(0)} s`);
   }

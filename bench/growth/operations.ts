@@ -70,7 +70,7 @@ export const OPERATIONS: readonly Operation[] = [
     make: (level, count) =>
       Array.from({ length: count }, () => pairing(level, String(randomInt(1_000_000)).padStart(6, '0'))),
     // No CPO has thousands of incorrect codes in ten minutes.
-    restore: ({ sql }) => sql.query(`update cpo_tries set wrong_at = '{}', wrong_uid = '{}' where wrong_at <> '{}'`),
+    restore: ({ sql }) => sql.query('delete from failed_attempts'),
   },
   ISSUE,
   {
