@@ -219,7 +219,7 @@ export interface paths {
          * Issue a pairing code for a customer
          * @description The code is in this answer and nowhere else afterwards. A user and charging location have one
          *     active code: a new one cancels the old. With `cpo_id` no other CPO can use it. Codes have six
-         *     digits, more while many are active. At most 10 are issued for a user in ten minutes.
+         *     digits, more while many are active. Ten are issued for a user in ten minutes unless the operator allows more.
          */
         post: operations["issueCode"];
         delete?: never;
