@@ -187,6 +187,18 @@ test('after a change of SECRET_KEY the same body is still the same', async () =>
   await rotated.stop();
 });
 
+test('a body is stored as a keyed hash: without the key nobody can try which code it has', async () => {
+  const key = randomUUID();
+  const body = await request();
+  expect((await send(key, body)).status).toBe(200);
+  const stranger = await startHarness(
+    { SECRET_KEY: 'a key that has nothing to do with the other one' },
+    { databaseUrl: service.databaseUrl },
+  );
+  expect((await send(key, body, { by: stranger })).status).toBe(422);
+  await stranger.stop();
+});
+
 test('a pairing whose answer was lost between commit and caller is answered to the retry', async () => {
   const database = await createTestDatabase();
   const proxy = await startProxy(database.url);

@@ -72,6 +72,8 @@ describe('every page', () => {
     const { status, headers } = await service.request('GET', path);
     expect(status).toBe(200);
     expect(headers.get('Content-Type')).toBe('text/html; charset=utf-8');
+    // For browsers that do not know frame-ancestors.
+    expect(headers.get('X-Frame-Options')).toBe('DENY');
     expect(headers.get('Content-Security-Policy')?.split(';')).toEqual([
       "default-src 'none'",
       "script-src 'self'",
