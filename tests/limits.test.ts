@@ -340,6 +340,17 @@ test('what a replica of 0.1 has counted is counted together with what this versi
   expect(wait).toBeLessThanOrEqual(24.5 * 3600);
 });
 
+test('a right code of a CPO that has used up its limits at replicas of 0.1 alone is not accepted', async () => {
+  const cpo = await service.cpo();
+  await service.sql.query(
+    `update cpo_tries set half_hour = floor(extract(epoch from now()) / 1800), wrong_by_half_hour = array[50] where cpo_id = $1`,
+    [cpo.id],
+  );
+  const { code, id } = await service.code();
+  expect((await service.pair(cpo, code)).status).toBe(429);
+  expect((await service.followCode(id)).body.status).toBe('active');
+});
+
 /** The chance that one guess of the best length hits, when so many codes are active and issued by the rules. */
 function bestGuess(active: number): number {
   let best = 0;
