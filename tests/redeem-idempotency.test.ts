@@ -71,6 +71,16 @@ test('404 and 409 are stored, what may go better next time is not', async () => 
   expect((await send(failedKey, failed)).status).toBe(201);
 });
 
+test('a code of nothing but space is stored as incorrect too', async () => {
+  const cpo = await startCpo(service, answerStation());
+  const [key, body] = [randomUUID(), { ...request(cpo), code: ' ' }];
+  const first = await send(key, body);
+  expect(first.status).toBe(404);
+  const again = await send(key, body);
+  expect([again.status, again.body, again.headers.get('Idempotent-Replayed')]).toEqual([404, first.body, 'true']);
+  expect(cpo.received).toEqual([]);
+});
+
 test('while the CPO is asked, a retry is told so, and another body is refused', async () => {
   let answer = () => {};
   const cpo = await startCpo(service, (res) => {

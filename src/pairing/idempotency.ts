@@ -126,11 +126,10 @@ export const inProgress = (seconds: number) =>
 
 const MINE = 'cpo_id = $1 and path = $2 and key = $3 and reservation = $4 and outcome is null';
 
-/** Stores a problem that a request under a key ends with, where no statement of its own does. */
-export async function storeProblem(ctx: Pick<Context, 'db'>, { owner, path, key, id }: Reservation, error: unknown) {
-  if (!(error instanceof Problem) || !isStored(error.type)) return;
-  const sql = `update idempotency_keys set outcome = $5 where ${MINE} returning key`;
-  await rows(ctx.db, `with stored as (${sql}) select key from stored`, [owner, path, key, id, error.type]);
+/** Stores that the code of a request under a key was incorrect, where no statement of its own does. */
+export async function storeIncorrectCode(ctx: Pick<Context, 'db'>, { owner, path, key, id }: Reservation) {
+  const sql = `update idempotency_keys set outcome = 'incorrect-code' where ${MINE} returning key`;
+  await rows(ctx.db, `with stored as (${sql}) select key from stored`, [owner, path, key, id]);
 }
 
 /** Frees a key whose request got a response that is not stored. */

@@ -9,7 +9,7 @@ import { hashSubject } from '../secrets';
 import { stationKey } from '../stations/station';
 import type { PairedStation } from '../stations/stations';
 import type { Origin } from '../trace-context';
-import { inProgress, type Reservation, storeProblem } from './idempotency';
+import { inProgress, type Reservation, storeIncorrectCode } from './idempotency';
 import { stationRows } from './station-rows';
 
 export type RedeemRequest = {
@@ -82,7 +82,7 @@ type Stored =
  */
 export function createRedeem(ctx: Context): (request: RedeemRequest) => Promise<PairedStation> {
   const inFlight = new Map<string, number>();
-  return async (request) => {
+  const redeemOne = async (request: RedeemRequest) => {
     const cpo = await callableCpo(ctx, request.cpoId, request.payloadProtocol);
     if (NOTHING_BUT_SPACE.test(request.code)) throw new Problem('incorrect-code');
     const others = inFlight.get(cpo.id) ?? 0;
@@ -94,13 +94,20 @@ export function createRedeem(ctx: Context): (request: RedeemRequest) => Promise<
     inFlight.set(cpo.id, others + 1);
     try {
       return await redeem(ctx, cpo, request);
-    } catch (error) {
-      if (request.reservation !== undefined) await storeProblem(ctx, request.reservation, error).catch(() => undefined);
-      throw error;
     } finally {
       const left = (inFlight.get(cpo.id) ?? 1) - 1;
       if (left > 0) inFlight.set(cpo.id, left);
       else inFlight.delete(cpo.id);
+    }
+  };
+  return async (request) => {
+    try {
+      return await redeemOne(request);
+    } catch (error) {
+      // What cannot be stored stays in progress until the lease ends; the caller is told how it went.
+      if (request.reservation !== undefined && error instanceof Problem && error.type === 'incorrect-code')
+        await storeIncorrectCode(ctx, request.reservation).catch(() => undefined);
+      throw error;
     }
   };
 }
