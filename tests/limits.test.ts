@@ -176,7 +176,9 @@ test('twenty in ten minutes are the limit of a CPO, fifty in a day, and a 429 or
 test('the attempt that uses up a day is logged and counted', async () => {
   const strict = await startHarness({ LIMIT_CPO_24H: '3', METRICS_PORT: '0' }, { databaseUrl: service.databaseUrl });
   const cpo = await strict.cpo();
-  expect(await inTurn(5, () => wrong(cpo, undefined, strict))).toEqual([404, 404, 404, 429, 429]);
+  // Several of a set too.
+  const statuses = [...(await times(8, () => wrong(cpo, undefined, strict))), await wrong(cpo, undefined, strict)];
+  expect(statusesOf(statuses)).toEqual({ 404: 3, 429: 6 });
   const lines = strict.log.lines.filter(({ message }) => message.includes('used up its incorrect codes of 24 hours'));
   expect(lines.map(({ level, cpo_id }) => [level, cpo_id])).toEqual([['warn', cpo.id]]);
   const metricsUrl = strict.log.lines.find(({ message }) => message === 'metrics')?.url;
@@ -184,6 +186,19 @@ test('the attempt that uses up a day is logged and counted', async () => {
   expect(metrics).toContain(`scsp_cpo_day_limits_reached_total{cpo="${cpo.id}"} 1`);
   await strict.stop();
 });
+test('a CPO with successes has not used up a day with the attempts that it has without them', async () => {
+  const strict = await startHarness({ LIMIT_CPO_24H: '3' }, { databaseUrl: service.databaseUrl });
+  const cpo = await strict.cpo();
+  for (let i = 0; i < 4; i++) await strict.pair(cpo, (await strict.code()).code);
+  const answers: Answer[] = [];
+  for (let i = 0; i < 6; i++) answers.push(await wrong(cpo, undefined, strict));
+  expect(statusesOf(answers)).toEqual({ 404: 5, 429: 1 });
+  expect(answers[2]?.headers.get('RateLimit')).toContain('"incorrect-codes-cpo-24h";r=2');
+  const lines = strict.log.lines.filter(({ message }) => message.includes('used up its incorrect codes of 24 hours'));
+  expect(lines.map(({ cpo_id }) => cpo_id)).toEqual([cpo.id]);
+  await strict.stop();
+});
+
 test('simultaneous attempts on all replicas never get past a limit', async () => {
   const cpo = await service.cpo();
   const uid = randomUUID();

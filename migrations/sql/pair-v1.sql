@@ -48,6 +48,7 @@ declare
   cpos uuid[];
   locked uuid[];
   any_counted boolean;
+  any_used_up boolean;
   reservations uuid[];
   reserved uuid[];
   clock timestamptz;
@@ -225,8 +226,13 @@ begin
       )
       select array_agg(row(m.cpo_id, m.counted_at, m.limit_uid_10min, m.limit_uid_24h,
         m.limit_cpo_10min, m.left_cpo_10min - coalesce(c.failed, 0),
-        m.limit_cpo_24h, m.left_cpo_24h - coalesce(c.failed, 0))::public.scsp_remaining) into remaining_cpo
+        m.limit_cpo_24h, m.left_cpo_24h - coalesce(c.failed, 0))::public.scsp_remaining),
+        bool_or(least(m.left_cpo_10min, m.left_cpo_24h) <= coalesce(c.failed, 0)) into remaining_cpo, any_used_up
       from unnest(remaining_cpo) m left join counted c on c.cpo_id = m.cpo_id;
+      -- Where the limit without successes has just been used up, the successes count from now on.
+      if any_used_up then
+        select array_agg(m) into remaining_cpo from public.scsp_remaining_v1(locked, limits, clock, false) m;
+      end if;
     end if;
   end if;
 

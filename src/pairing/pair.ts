@@ -110,12 +110,20 @@ function createBatcher(ctx: Context, wait: boolean): Batcher<Row, Result> {
         limits,
         wait,
       ]);
-      return results.sort((a, b) => a.n - b.n);
+      results.sort((a, b) => a.n - b.n);
+      for (const cpoId of usedUpADay(set, results)) ctx.events.dayLimitReached(cpoId);
+      return results;
     },
     largest: LARGEST_SET,
     // Whether the statement was committed is not known then: to send it again one by one could give the wrong answer.
     failsAll: (error) => error instanceof Problem && error.type === 'unavailable',
   });
+}
+
+/** The CPOs whose attempts in a set have used up what was left of 24 hours; afterwards no code of theirs is looked at. */
+function usedUpADay(set: readonly Row[], results: readonly Result[]): Set<string> {
+  const last = set.filter((_, i) => results[i]?.outcome === 'incorrect-code' && results[i].leftCpo24H <= 0);
+  return new Set(last.map((row) => row.cpo_id));
 }
 
 function rowOf(ctx: Context, request: PairRequest) {
@@ -163,8 +171,6 @@ function settle(ctx: Context, request: PairRequest, row: Row, result: Result): v
   if (outcome === 'retry' || outcome === 'counter-locked') throw new Problem('unavailable');
   ctx.events.pairingRefused(outcome, request.cpoId);
   if (outcome === 'station-already-paired') throw new Problem(outcome);
-  // The attempt that used up the rest of it.
-  if (outcome === 'incorrect-code' && result.leftCpo24H === 0) ctx.events.dayLimitReached(request.cpoId);
   const retryAfter = result.retryAfter ?? undefined;
   throw new Problem(outcome, {
     headers: {
