@@ -3,9 +3,16 @@ import { once } from 'node:events';
 import { type AddressInfo, connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Mix } from './main';
 import { send, wire } from './processes';
 import { createWorld, SECRET_KEY, seedStation, type World } from './world';
+
+/** Who calls, and how many requests at once. */
+export type Mix = {
+  readonly name: string;
+  readonly cpos: number;
+  readonly connections: number;
+  readonly perRound: number;
+};
 
 /** Whoever pairs stations in the benchmark, in a database of its own. */
 export type Contender = {

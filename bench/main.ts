@@ -2,7 +2,7 @@ import { chmodSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { startEmbedded } from '../src/db/embedded';
-import { type Contender, overHttp } from './contenders';
+import { type Contender, type Mix, overHttp } from './contenders';
 import { issuing, type Measured, measure, refusals } from './measure';
 import { pgbench } from './pgbench';
 import { median } from './processes';
@@ -12,15 +12,7 @@ const ROUNDS = Number(process.env.BENCH_ROUNDS ?? 5);
 /** V8 goes on getting faster until then. */
 const WARM_UP = 12_288;
 
-/** Who calls, and how many requests at once. */
-export type Mix = {
-  readonly name: string;
-  readonly cpos: number;
-  readonly connections: number;
-  readonly perRound: number;
-};
-
-export const MIXES: readonly Mix[] = [
+const MIXES: readonly Mix[] = [
   { name: '1 CPO, 32 callers', cpos: 1, connections: 32, perRound: 4096 },
   { name: '10 CPOs, 32 callers', cpos: 10, connections: 32, perRound: 4096 },
   { name: '100 CPOs, 32 callers', cpos: 100, connections: 32, perRound: 4096 },

@@ -1,8 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
-import { type Contender, freshUid, pairRequest, tokenOf } from './contenders';
-import type { Mix } from './main';
+import { type Contender, freshUid, type Mix, pairRequest, tokenOf } from './contenders';
 import { percentile, send, wire } from './processes';
 
 /** µs of CPU per request, latencies in ms. */
