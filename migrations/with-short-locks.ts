@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { QueryRunner } from 'typeorm';
+import { QueryFailedError, type QueryRunner } from 'typeorm';
 
 const LOCK_NOT_AVAILABLE = '55P03';
 /** Requests queue behind a lock that is waited for; a backup may hold the tables for an hour. */
@@ -14,8 +14,8 @@ export async function withShortLocks(runner: QueryRunner, sql: string): Promise<
       await runner.query(`set local lock_timeout = '${LOCK_WAIT}'; ${sql}`);
       return;
     } catch (error) {
-      const { code } = Object(error) as { code?: unknown };
-      if (code !== LOCK_NOT_AVAILABLE || performance.now() > deadline) throw error;
+      const locked = error instanceof QueryFailedError && error.driverError.code === LOCK_NOT_AVAILABLE;
+      if (!locked || performance.now() > deadline) throw error;
     }
   }
 }

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { Client } from 'pg';
 import { deletionNeighbours, hashCode, nearTwins, neighbourKeys } from '../src/codes/code';
-import { describe as describeDatabase } from '../src/db/database';
+import { asBytea, describe as describeDatabase } from '../src/db/database';
 import { migrate } from '../src/db/migrate';
 import { model } from '../src/model';
 import { chance, deriveKeys } from '../src/secrets';
@@ -398,13 +398,12 @@ describe('the function', () => {
 
   /** Calls it with one value a request, each for a user of its own. */
   async function call(codes: readonly string[], { client = sql, shortest = 6 } = {}) {
-    const bytes = (buffer: Buffer) => `\\x${buffer.toString('hex')}`;
     const requests = codes.map((_, n) => ({
       n,
       id: randomUUID(),
       user_id: randomUUID(),
       charging_location_id: 'home',
-      user_hashes: [bytes(Buffer.from(randomUUID()))],
+      user_hashes: [asBytea(Buffer.from(randomUUID()))],
       issued_event: randomUUID(),
       replaced_event: randomUUID(),
     }));
@@ -412,7 +411,7 @@ describe('the function', () => {
       i,
       n: i,
       length: code.length,
-      hashes: [bytes(hashCode(KEY, code))],
+      hashes: [asBytea(hashCode(KEY, code))],
       keys: neighbourKeys(KEY, code),
       former_keys: [],
     }));
@@ -427,9 +426,9 @@ describe('the function', () => {
     expect(await call(['362821', '400004', '362822', '36282', '400004'])).toEqual([
       'issued',
       'issued',
-      'again',
-      'again',
-      'again',
+      'retry',
+      'retry',
+      'retry',
     ]);
   });
 

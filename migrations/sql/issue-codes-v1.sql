@@ -26,8 +26,8 @@
 --   issued           candidate i, and what became of the old code if there was one
 --   unknown-cpo
 --   too-many-codes   for retry_after seconds
---   again            to be asked once more, with values of `length`, and with their twins if twins_needed
---   no-room          up to longest_length
+--   retry            to be sent again, with values of `length`, and with their near twins if twins_needed
+--   space-used-up    up to longest_length
 create function public.scsp_issue_codes_v1(
   requests jsonb, candidates jsonb,
   shortest_length int, longest_length int, odds int, ttl_seconds int, user_limit int
@@ -46,7 +46,7 @@ declare
   unknown_cpo int[];   -- requests
   over_limit int[];    -- requests
   turns int[];         -- requests that are issued a code if a value is found
-  lengths int[];       -- for as many of turns as there is room for, from the first on
+  lengths int[];       -- for as many of turns as the space allows, from the first on
   missing boolean;     -- whether codes without neighbour keys are active
   chosen int[];        -- candidates
   replaced jsonb;      -- old codes: [{n, id, status}]
@@ -58,7 +58,7 @@ declare
   counted bigint;
   issued bigint;
   counted_at timestamptz;
-  room bigint;
+  free bigint;
 begin
   -- Take turns.
   perform pg_advisory_xact_lock(7305002);
@@ -70,7 +70,7 @@ begin
   end if;
 
   -- Limit each user. Of several requests for one user and location only the first has its turn, and one that is within the
-  -- limit unless others of this set are issued is asked again.
+  -- limit unless others of this set are issued is sent again.
   select array_agg(r.n) filter (where r.cpo_unknown),
     array_agg(r.n) filter (where not r.cpo_unknown and r.recent >= user_limit),
     array_agg(r.n order by r.n) filter (
@@ -99,18 +99,18 @@ begin
         where i.length = digits and i.hour >= floor(extract(epoch from now()) / 3600)::int - 24), 0)
     into active, counted_at, issued
     from public.active_code_counts a where a.length = digits;
-    room := ((10::numeric ^ digits)::bigint - greatest(issued - active, 0)) / odds - active;
-    if room < waiting and active > 0
+    free := ((10::numeric ^ digits)::bigint - greatest(issued - active, 0)) / odds - active;
+    if free < waiting and active > 0
       and clock_timestamp() not between counted_at and counted_at + active * interval '20 microseconds' then
       select count(*) into counted
       from public.pairing_codes c where c.length = digits and c.status = 'active' and c.expires_at > now();
       update public.active_code_counts a set active = counted, counted_at = clock_timestamp()
       where a.length = digits;
-      room := ((10::numeric ^ digits)::bigint - greatest(issued - counted, 0)) / odds - counted;
+      free := ((10::numeric ^ digits)::bigint - greatest(issued - counted, 0)) / odds - counted;
     end if;
-    room := least(greatest(room, 0), waiting);
-    lengths := lengths || array_fill(digits, array[room::int]);
-    waiting := waiting - room;
+    free := least(greatest(free, 0), waiting);
+    lengths := lengths || array_fill(digits, array[free::int]);
+    waiting := waiting - free;
     digits := digits + 1;
   end loop;
 
@@ -210,8 +210,8 @@ begin
       when c.i is not null then 'issued'
       when q.n = any(unknown_cpo) then 'unknown-cpo'
       when q.n = any(over_limit) then 'too-many-codes'
-      when q.n = any(turns) and t.length is null then 'no-room'
-      else 'again'
+      when q.n = any(turns) and t.length is null then 'space-used-up'
+      else 'retry'
     end,
     c.i, t.length,
     case when q.n = any(over_limit) then (

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Context } from '../context';
 import { Batcher, requestDeadlines } from '../db/batcher';
-import { prepared, preparedRows } from '../db/database';
+import { asBytea, prepared, preparedRows } from '../db/database';
 import { Problem } from '../problems';
 import { subjectHashes } from '../secrets';
 import { GUESS_ODDS, hashCode, nearTwins, neighbourKeys } from './code';
@@ -30,7 +30,7 @@ type Value = { readonly code: string; readonly stored: object };
 
 type Outcome = {
   n: number;
-  outcome: 'issued' | 'unknown-cpo' | 'too-many-codes' | 'again' | 'no-room';
+  outcome: 'issued' | 'unknown-cpo' | 'too-many-codes' | 'retry' | 'space-used-up';
   i: number | null;
   length: number | null;
   retryAfter: number | null;
@@ -83,9 +83,9 @@ export function createIssueCode(ctx: Issuing): (request: IssueRequest) => Promis
           });
         case 'too-many-codes':
           throw tooManyCodes(answer.retryAfter ?? 1);
-        case 'no-room':
+        case 'space-used-up':
           throw new Problem('unavailable');
-        case 'again':
+        case 'retry':
           lengths = Array(VALUES).fill(answer.length ?? longest);
           await sleep(1 + Math.random() * 20);
       }
@@ -98,7 +98,7 @@ function draw(ctx: Issuing, length: number, withTwins: boolean): Value {
   const code = ctx.chance.digits(length);
   const [current, ...former] = ctx.keys.pairingCode;
   if (current === undefined) throw new TypeError('no key for pairing codes');
-  const hashes = (text: string) => ctx.keys.pairingCode.map((key) => bytes(hashCode(key, text)));
+  const hashes = (text: string) => ctx.keys.pairingCode.map((key) => asBytea(hashCode(key, text)));
   const twins = withTwins ? nearTwins(code).flatMap((twin) => hashes(twin).map((hash) => ({ hash, twin }))) : undefined;
   const stored = {
     length: code.length,
@@ -111,9 +111,6 @@ function draw(ctx: Issuing, length: number, withTwins: boolean): Value {
   return { code, stored };
 }
 
-/** As PostgreSQL writes bytes. */
-const bytes = (buffer: Buffer) => `\\x${buffer.toString('hex')}`;
-
 async function issueAll(ctx: Issuing, drafts: readonly Draft[]): Promise<Answer[]> {
   const requests = drafts.map(({ id, request }, n) => ({
     n,
@@ -121,7 +118,7 @@ async function issueAll(ctx: Issuing, drafts: readonly Draft[]): Promise<Answer[
     user_id: request.userId,
     charging_location_id: request.chargingLocationId,
     cpo_id: request.cpoId,
-    user_hashes: subjectHashes(ctx.keys, 'user', request.userId).map(bytes),
+    user_hashes: subjectHashes(ctx.keys, 'user', request.userId).map(asBytea),
     issued_event: ctx.chance.uuid(),
     replaced_event: ctx.chance.uuid(),
   }));

@@ -84,6 +84,9 @@ export function rows<Row>(
   });
 }
 
+/** Bytes as PostgreSQL writes them, for parameters in JSON. */
+export const asBytea = (bytes: Buffer): string => `\\x${bytes.toString('hex')}`;
+
 export type Prepared = { readonly name: string; readonly text: string };
 
 /** A statement to be prepared. Its name tells its text: a pooler may lead to where another version prepared its own. */

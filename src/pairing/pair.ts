@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { hashCode, normalizeCode } from '../codes/code';
 import type { Context } from '../context';
 import { Batcher, type Deadlines, requestDeadlines } from '../db/batcher';
-import { prepared, preparedRows } from '../db/database';
+import { asBytea, prepared, preparedRows } from '../db/database';
 import { Problem } from '../problems';
 import { subjectHashes } from '../secrets';
 import { type Station, stationKey } from '../stations/station';
@@ -137,7 +137,7 @@ function rowOf(ctx: Context, request: PairRequest) {
     attempt_id: ctx.chance.uuid(),
     request_id: request.requestId,
     code_length: code.length,
-    code_hashes: ctx.keys.pairingCode.map((key) => asBytes(hashCode(key, code))),
+    code_hashes: ctx.keys.pairingCode.map((key) => asBytea(hashCode(key, code))),
     payload_protocol: request.payloadProtocol,
     uid: request.station.uid,
     station_uid: stationUid,
@@ -151,11 +151,8 @@ function rowOf(ctx: Context, request: PairRequest) {
 
 /** The keyed hashes of a CPO's uid, under which its failed attempts are counted. */
 function uidHashes(ctx: Pick<Context, 'keys'>, cpoId: string, stationUid: string): string[] {
-  return subjectHashes(ctx.keys, 'uid', `${cpoId} ${stationUid}`).map(asBytes);
+  return subjectHashes(ctx.keys, 'uid', `${cpoId} ${stationUid}`).map(asBytea);
 }
-
-/** Bytes as PostgreSQL writes them. */
-const asBytes = (bytes: Buffer) => `\\x${bytes.toString('hex')}`;
 
 function settle(ctx: Context, request: PairRequest, row: Row, result: Result): void {
   const { outcome } = result;
