@@ -21,7 +21,7 @@ const refusal = (reason: string) => ({ code: 1, stdout: '', stderr: `scsp: ${rea
 const wrongUsage = (words: string) => ({ code: 2, stdout: '', stderr: expect.stringContaining(words) });
 
 /** What was written into the audit log about somebody, the oldest first. */
-const audited = async (subject: string) =>
+const audited = async (subject: string): Promise<{ actor: string; action: string; detail: object }[]> =>
   (await json(['audit', 'list', '--limit', '1000']))
     .filter(({ subject_id }: any) => subject_id === subject)
     .map(({ actor, action, detail }: any) => ({ actor, action, detail }))
@@ -188,7 +188,8 @@ describe('scsp cpo limits', () => {
     for (let i = 0; i < 20; i++) expect(await wrong(cpo)).toBe(404);
     expect(await wrong(cpo)).toBe(429);
   };
-  const left = (rows: any[]) => Object.fromEntries(rows.map(({ name, left, limit }) => [name, `${left} of ${limit}`]));
+  const left = (rows: { name: string; left: number; limit: number }[]) =>
+    Object.fromEntries(rows.map(({ name, left, limit }) => [name, `${left} of ${limit}`]));
 
   test('shows what is left of each limit', async () => {
     const cpo = await service.cpo();
@@ -238,7 +239,7 @@ describe('scsp cpo limits', () => {
       'incorrect-codes-cpo-24h': '78 of 100',
     });
     expect(back[2]).not.toHaveProperty('set_to');
-    expect((await audited(cpo.id)).slice(1).map(({ action, detail }: any) => [action, detail])).toEqual([
+    expect((await audited(cpo.id)).slice(1).map(({ action, detail }) => [action, detail])).toEqual([
       ['cpo.limits', { LIMIT_CPO_10MIN: 22 }],
       ['cpo.limits', { LIMIT_CPO_24H: 100 }],
       ['cpo.limits', { LIMIT_CPO_10MIN: null }],

@@ -1,4 +1,5 @@
 import { Server } from 'node:http';
+import { requestDeadlines } from '../src/db/batcher';
 import { LOAD_LIMITS } from '../src/http/load-shedding';
 import { startHarness } from './harness';
 
@@ -26,6 +27,15 @@ describe('as it ships', () => {
       listening.mockRestore();
       await service.stop();
     }
+  });
+
+  test('a request that waits for a shared statement begins within 2 s and has its answer within 5 s', () => {
+    const before = performance.now();
+    const { startBy, answerBy } = requestDeadlines();
+    const after = performance.now();
+    expect(startBy).toBeGreaterThanOrEqual(before + 2_000);
+    expect(startBy).toBeLessThanOrEqual(after + 2_000);
+    expect(answerBy - startBy).toBe(2_900);
   });
 
   test('a process takes so many requests at once', () => {

@@ -197,6 +197,17 @@ export async function startHarness(
       return answer.body;
     },
 
+    /** Locks the counter of a CPO as another replica would; returns how to give it free. */
+    async lockCounter(cpo: { id: string }): Promise<() => Promise<void>> {
+      const client = await sql.connect();
+      await client.query('begin');
+      await client.query('select from cpo_tries where cpo_id = $1 for update', [cpo.id]);
+      return async () => {
+        await client.query('commit');
+        client.release();
+      };
+    },
+
     followCode: (id: string, wait = 0) =>
       request('GET', `/v1/app/pairing-codes/${id}?wait=${wait}`, { token: appToken }),
 

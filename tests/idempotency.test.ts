@@ -19,6 +19,8 @@ afterAll(async () => {
 
 const send = (key: string, body: unknown, { by = service, as = cpo, protocol = 'ocpp2.0.1' } = {}) =>
   by.request('POST', `/v1/scsp/${protocol}/pair`, { token: as.token, body, headers: { 'Idempotency-Key': key } });
+const isReserved = (key: string) =>
+  untilSo(async () => (await service.sql.query('select from idempotency_keys where key = $1', [key])).rowCount === 1);
 const request = async (code?: string) => ({ code: code ?? (await service.code()).code, charging_station: aStation() });
 
 test('the same request under the same key gets the same answer, on every replica, and is done once', async () => {
@@ -78,18 +80,13 @@ test('a key counts for its CPO and path alone', async () => {
 test('while the first is in flight others are told so, and exactly one is done', async () => {
   const key = randomUUID();
   const body = await request();
-  const holder = await service.sql.connect();
-  await holder.query('begin');
-  await holder.query('select from cpo_tries where cpo_id = $1 for update', [cpo.id]);
+  const unlock = await service.lockCounter(cpo);
   const first = send(key, body);
-  await untilSo(
-    async () => (await service.sql.query('select from idempotency_keys where key = $1', [key])).rowCount === 1,
-  );
+  await isReserved(key);
   const second = await send(key, body, { by: replica });
   expect([second.status, second.body.type]).toEqual([409, '/problems/idempotency-in-progress']);
   expect(Number(second.headers.get('Retry-After'))).toBeGreaterThan(0);
-  await holder.query('commit');
-  holder.release();
+  await unlock();
   expect((await first).status).toBe(200);
   expect((await send(key, body, { by: replica })).status).toBe(200);
 });
@@ -147,13 +144,9 @@ test('a key whose request died in the middle is free for the same request when i
 test('a request that is late, after its key was taken over, changes nothing: the first stored response stays', async () => {
   const key = randomUUID();
   const body = await request();
-  const holder = await service.sql.connect();
-  await holder.query('begin');
-  await holder.query('select from cpo_tries where cpo_id = $1 for update', [cpo.id]);
+  const unlock = await service.lockCounter(cpo);
   const late = send(key, body);
-  await untilSo(
-    async () => (await service.sql.query('select from idempotency_keys where key = $1', [key])).rowCount === 1,
-  );
+  await isReserved(key);
   await service.sql.query('update idempotency_keys set lease_until = now() where key = $1', [key]);
   const taken = send(key, body, { by: replica });
   await untilSo(
@@ -161,8 +154,7 @@ test('a request that is late, after its key was taken over, changes nothing: the
       (await service.sql.query('select from idempotency_keys where key = $1 and lease_until > now()', [key]))
         .rowCount === 1,
   );
-  await holder.query('commit');
-  holder.release();
+  await unlock();
   expect((await taken).status).toBe(200);
   expect([(await late).status, (await late).body.type]).toEqual([409, '/problems/idempotency-in-progress']);
   for (let i = 0; i < 2; i++) expect((await send(key, body)).status).toBe(200);

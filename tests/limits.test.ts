@@ -254,15 +254,12 @@ test('a CPO in trouble does not slow another', async () => {
 test('a CPO whose counters are held back does not hold back another', async () => {
   const [held, cpo] = [await service.cpo(), await service.cpo()];
   const { code } = await service.code();
-  const holder = await service.sql.connect();
-  await holder.query('begin');
-  await holder.query('select from cpo_tries where cpo_id = $1 for update', [held.id]);
+  const unlock = await service.lockCounter(held);
   // Several, since a lock is not waited for longer than 1.5 s.
   const waiting = inTurn(4, () => wrong(held));
   await untilSo(async () => (await service.sql.query(LOCK_WAITS)).rowCount !== 0);
   expect((await service.pair(cpo, code)).status).toBe(200);
-  await holder.query('commit');
-  holder.release();
+  await unlock();
   for (const status of await waiting) expect([404, 503]).toContain(status);
 });
 

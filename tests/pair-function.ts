@@ -14,7 +14,7 @@ export async function pairDirectly(
   sql: Pick<Pool | ClientBase, 'query'>,
   requests: readonly DirectRequest[],
   { limits = '(5,10,20,50,0.5)', wait = true } = {},
-): Promise<{ outcome: string; retry_after: number | null; left_cpo_10min: number; left_cpo_24h: number }[]> {
+): Promise<{ outcome: string; retry_after: number | null }[]> {
   const rows = requests.map(({ cpoId, code, uid = randomUUID() }, index) => ({
     n: index + 1,
     cpo_id: cpoId,
