@@ -10,7 +10,7 @@ COPY tsconfig.json openapi.yaml ./
 COPY migrations ./migrations
 COPY src ./src
 # The folder of the pages is copied below whether or not there are any.
-RUN npm run build && mkdir -p src/http/pages
+RUN npm run build && mkdir -p src/site/assets
 
 FROM source AS dependencies
 # The compiler and its types are dependencies for those who install and build in one place.
@@ -22,7 +22,7 @@ ENV NODE_ENV=production
 WORKDIR /app
 COPY --from=dependencies /app/node_modules ./node_modules
 COPY package.json openapi.yaml ./
-COPY --from=build /app/src/http/pages ./src/http/pages
+COPY --from=build /app/src/site/assets ./src/site/assets
 COPY --from=build /app/dist ./dist
 USER node
 EXPOSE 3000

@@ -2,7 +2,7 @@ import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs
 import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Client } from 'pg';
-import { type Embedded, startEmbedded } from '../src/db/embedded';
+import { type Embedded, startEmbedded } from '../src/embedded-postgres/launcher';
 import { type Filled, fillLevels, type Level, openLevel } from './growth/level';
 import { type Cost, measure, OPERATIONS, PAIRING, pairAndCheck, summary } from './growth/operations';
 import { partitions } from './growth/partitions';

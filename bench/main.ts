@@ -1,7 +1,7 @@
 import { chmodSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { startEmbedded } from '../src/db/embedded';
+import { startEmbedded } from '../src/embedded-postgres/launcher';
 import { type Contender, type Mix, overHttp } from './contenders';
 import { issuing, type Measured, measure, refusals } from './measure';
 import { pgbench } from './pgbench';

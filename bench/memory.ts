@@ -4,7 +4,7 @@ import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { startEmbedded } from '../src/db/embedded';
+import { startEmbedded } from '../src/embedded-postgres/launcher';
 import { overHttp, pairRequest, tokenOf } from './contenders';
 import { CONNECTIONS, send, wire } from './processes';
 import { appToken, type World } from './world';

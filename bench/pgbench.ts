@@ -4,7 +4,7 @@ import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'no
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { hashCode } from '../src/codes/code';
-import { deriveKeys } from '../src/secrets';
+import { deriveKeys } from '../src/crypto/keys';
 import { type Contender, freshUid } from './contenders';
 import { PAIR_ONLY } from './peers/one-statement';
 import { createWorld, SECRET_KEY, seedStation, type World } from './world';

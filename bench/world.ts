@@ -1,9 +1,9 @@
 import { createHash, randomBytes, randomUUID } from 'node:crypto';
 import { Client } from 'pg';
 import { hashCode } from '../src/codes/code';
+import { deriveKeys } from '../src/crypto/keys';
 import { migrate } from '../src/db/migrate';
-import { model } from '../src/model';
-import { deriveKeys } from '../src/secrets';
+import { model } from '../src/db/schema';
 
 export const SECRET_KEY = 'the key of a benchmark, which guards nothing at all';
 const [KEY] = deriveKeys(SECRET_KEY).pairingCode;

@@ -14,7 +14,7 @@ import { stationCommands } from './cli/station';
 import { tokenCommands } from './cli/token';
 import { userCommands } from './cli/user';
 import { examples, JSON_OPTION, type Shell } from './cli/verb';
-import { projectFile } from './contract';
+import { projectFile } from './contract/document';
 import { surviveClosedOutput } from './log';
 
 const REFUSED = 1;

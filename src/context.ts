@@ -1,10 +1,10 @@
 import type { Config } from './config';
-import type { Contract } from './contract';
+import type { Contract } from './contract/document';
 import type { CpoCalls } from './cpos/client';
-import type { Bell } from './db/bell';
-import type { Database } from './db/database';
-import type { Events } from './events';
+import type { Bell } from './db/listener';
+import type { Database } from './db/pool';
 import type { Log } from './log';
+import type { Events } from './metrics';
 
 /** Where randomness comes from; a test may bring its own. */
 export type Chance = {

@@ -1,7 +1,7 @@
 import { setFlagsFromString } from 'node:v8';
 import { type Config, ConfigError, readConfig } from './config';
-import { startText } from './demo';
 import { createLog, type Log, stackOf, surviveClosedOutput } from './log';
+import { startText } from './sandbox/start';
 import { startService } from './service';
 
 // What V8 has once seen live long it allocates as old from then on. Requests that lived through a pause are such: with

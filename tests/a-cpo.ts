@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { setCalling } from '../src/cpos/cpos';
-import { deriveKeys } from '../src/secrets';
+import { deriveKeys } from '../src/crypto/keys';
 import { endLater } from './clean-up';
 import { aStation, type Harness, SECRET_KEY, type TestCpo } from './harness';
 

@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { projectFile } from '../src/contract';
+import { projectFile } from '../src/contract/document';
 import { endLater } from './clean-up';
 
 /**

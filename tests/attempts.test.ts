@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { EventEmitter } from 'node:events';
-import { RefusedAttempts } from '../src/pairing/refused-attempts';
+import { RefusedAttempts } from '../src/attempts/refused-attempts';
+import { chance } from '../src/crypto/keys';
 import { Problem } from '../src/problems';
-import { chance } from '../src/secrets';
 import {
   type Answer,
   anIncorrectCode,

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
-import { startEmbedded } from '../src/db/embedded';
+import { startEmbedded } from '../src/embedded-postgres/launcher';
 import station from './fixtures/ocpp/station.json';
 import { untilStatus } from './until';
 

@@ -1,6 +1,6 @@
 import crypto, { randomUUID } from 'node:crypto';
 import { capacity, nearTwins, normalizeCode } from '../src/codes/code';
-import { chance } from '../src/secrets';
+import { chance } from '../src/crypto/keys';
 import { createTestDatabase, type Harness, startHarness } from './harness';
 import { leaks } from './leaks';
 

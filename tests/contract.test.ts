@@ -1,7 +1,7 @@
 import { createConnection } from 'node:net';
 import Ajv from 'ajv/dist/2020';
 import addFormats from 'ajv-formats';
-import { operationsOf, readContract, servedBy } from '../src/contract';
+import { operationsOf, readContract, servedBy } from '../src/contract/document';
 import { formats } from '../src/contract/formats';
 import { type Harness, startHarness, type TestCpo } from './harness';
 

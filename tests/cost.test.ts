@@ -1,4 +1,4 @@
-import { operationsOf, readContract, servedBy } from '../src/contract';
+import { operationsOf, readContract, servedBy } from '../src/contract/document';
 import { startCpo } from './a-cpo';
 import { type Harness, NO_LIMITS, startHarness, type TestCpo } from './harness';
 import { placesOf, type Schema, validJson, widestBodies } from './widest-bodies';

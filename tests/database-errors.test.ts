@@ -1,6 +1,6 @@
 import { DatabaseError } from 'pg';
 import { QueryFailedError } from 'typeorm';
-import { rows, stateOf, transaction } from '../src/db/database';
+import { rows, stateOf, transaction } from '../src/db/pool';
 import { Problem } from '../src/problems';
 import { type Harness, startHarness } from './harness';
 

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import ipaddr from 'ipaddr.js';
 import { parse, parseAllDocuments } from 'yaml';
 import { settings } from '../src/config';
-import { projectFile, readContract } from '../src/contract';
+import { projectFile, readContract } from '../src/contract/document';
 import { mayCall } from '../src/cpos/address';
 import { STOP_MS } from '../src/outbox/deliver';
 import { CONNECTIONS, GRACE_MS } from '../src/service';

@@ -1,7 +1,7 @@
 // Owns an embedded database in a process of its own, for tests that kill it. Input and output are lines.
 const { createInterface } = require('node:readline');
 const { Client } = require('pg');
-const { startEmbedded } = require('../dist/src/db/embedded.js');
+const { startEmbedded } = require('../dist/src/embedded-postgres/launcher.js');
 
 const say = (event, detail) => process.stdout.write(`${JSON.stringify({ event, detail })}\n`);
 

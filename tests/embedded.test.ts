@@ -16,8 +16,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { Client } from 'pg';
-import { attachEmbedded, type Embedded, EmbeddedError, startEmbedded } from '../src/db/embedded';
-import { processStart, readIfThere } from '../src/db/embedded-lock';
+import { attachEmbedded, type Embedded, EmbeddedError, startEmbedded } from '../src/embedded-postgres/launcher';
+import { processStart, readIfThere } from '../src/embedded-postgres/lock';
 import { untilSo } from './until';
 
 jest.setTimeout(60_000);

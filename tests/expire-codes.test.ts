@@ -1,5 +1,5 @@
 import { expireCodes, startExpiry } from '../src/codes/expire';
-import { createEvents } from '../src/events';
+import { createEvents } from '../src/metrics';
 import { type Harness, recordedLog, startHarness } from './harness';
 import { untilSo } from './until';
 

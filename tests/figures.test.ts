@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import growth from '../bench/results/growth.json';
 import node20 from '../bench/results/node-20.json';
 import node24 from '../bench/results/node-24.json';
-import { projectFile } from '../src/contract';
+import { projectFile } from '../src/contract/document';
 
 const textOf = (file: string) => readFileSync(projectFile(file), 'utf8').replace(/\s+/g, ' ');
 const whole = (value: number) => Math.round(value).toLocaleString('en');

@@ -6,7 +6,7 @@ import ts from 'typescript';
 
 const ROOT = join(__dirname, '..');
 const CRUISER = join(ROOT, 'node_modules/dependency-cruiser/bin/dependency-cruise.mjs');
-const GENERATED = 'src/contract.gen.ts';
+const GENERATED = 'src/contract/generated.ts';
 
 /** Every breach of `.dependency-cruiser.cjs` in a folder that holds `src` and `migrations`. */
 function breaches(folder: string): string[] {

@@ -1,10 +1,10 @@
 import { randomUUID } from 'node:crypto';
 import { Client } from 'pg';
 import { deletionNeighbours, hashCode, nearTwins, neighbourKeys } from '../src/codes/code';
-import { asBytea, describe as describeDatabase } from '../src/db/database';
+import { chance, deriveKeys } from '../src/crypto/keys';
 import { migrate } from '../src/db/migrate';
-import { model } from '../src/model';
-import { chance, deriveKeys } from '../src/secrets';
+import { asBytea, describe as describeDatabase } from '../src/db/pool';
+import { model } from '../src/db/schema';
 import { createTestDatabase, type Harness, SECRET_KEY, startHarness } from './harness';
 import { untilSo } from './until';
 

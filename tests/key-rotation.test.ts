@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { chance, deriveKeys, seal } from '../src/secrets';
+import { chance, deriveKeys, seal } from '../src/crypto/keys';
 import { command } from './a-command';
 import { answerStation, sendJson, startCpo } from './a-cpo';
 import { aStation, createTestDatabase, type Harness, SECRET_KEY as OLD, startHarness } from './harness';

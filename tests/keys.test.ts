@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { readConfig } from '../src/config';
 import type { Keys } from '../src/context';
-import { chance, deriveKeys, seal, secretKey, unseal } from '../src/secrets';
+import { chance, deriveKeys, seal, secretKey, unseal } from '../src/crypto/keys';
 
 const SECRET = 'a secret key, and of 32 characters or more';
 const PREVIOUS = 'the one before it, also of 32 characters or more';

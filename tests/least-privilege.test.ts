@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { Client, escapeIdentifier as quoted } from 'pg';
 import { TABLE_RIGHTS } from '../src/db/grants';
-import { model } from '../src/model';
+import { model } from '../src/db/schema';
 import { removeOld } from '../src/retention/retention';
 import { command } from './a-command';
 import { answerStation, sendJson, startCpo } from './a-cpo';

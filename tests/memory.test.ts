@@ -4,13 +4,13 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import type { Request, Response } from 'express';
 import { watchCode } from '../src/codes/watch';
-import { Bell } from '../src/db/bell';
-import type { Database } from '../src/db/database';
+import { Bell } from '../src/db/listener';
+import type { Database } from '../src/db/pool';
 import { readBody } from '../src/http/body';
+import { waitingOver } from '../src/http/client-disconnect';
 import { createLoadShedding, LOAD_LIMITS } from '../src/http/load-shedding';
 import { longPolls } from '../src/http/long-polls';
 import { TokenRegistry } from '../src/tokens/registry';
-import { waitingOver } from '../src/waiting';
 import { recordedLog } from './harness';
 
 setFlagsFromString('--expose-gc');

@@ -1,7 +1,7 @@
 import { Client } from 'pg';
-import { type Database, describe as describeDatabase } from '../src/db/database';
 import { migrate } from '../src/db/migrate';
-import { model } from '../src/model';
+import { type Database, describe as describeDatabase } from '../src/db/pool';
+import { model } from '../src/db/schema';
 import { createTestDatabase } from './harness';
 import { until } from './until';
 

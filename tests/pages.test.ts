@@ -2,8 +2,8 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Browser, Page } from 'playwright-core';
 import { parse } from 'yaml';
-import { html } from '../src/http/pages/html';
 import { problems } from '../src/problems';
+import { html } from '../src/site/html';
 import { startBrowser } from './browser';
 import { type Harness, startHarness } from './harness';
 

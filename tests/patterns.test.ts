@@ -1,4 +1,4 @@
-import { readContract } from '../src/contract';
+import { readContract } from '../src/contract/document';
 
 /** Every pattern of the document, with the place of the first schema that has it. */
 function patternsOf(node: unknown, place = ''): [pattern: string, place: string][] {

@@ -1,5 +1,5 @@
-import { openDatabase, prepared, preparedRows, SERVER_TIMEOUTS } from '../src/db/database';
-import { model } from '../src/model';
+import { openDatabase, prepared, preparedRows, SERVER_TIMEOUTS } from '../src/db/pool';
+import { model } from '../src/db/schema';
 import { createTestDatabase, startHarness, type TestCpo } from './harness';
 import { startProxy } from './tcp-proxy';
 

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { projectFile } from '../src/contract';
+import { projectFile } from '../src/contract/document';
 import { scenarios } from '../src/sandbox/scenarios';
 
 const readme = readFileSync(projectFile('README.md'), 'utf8');

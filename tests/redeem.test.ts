@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { gzipSync } from 'node:zlib';
-import { deriveKeys, hashSubject } from '../src/secrets';
+import { deriveKeys, hashSubject } from '../src/crypto/keys';
 import { answerStation, sendJson, startCpo } from './a-cpo';
 import { aStation, type Harness, SECRET_KEY, startHarness } from './harness';
 

@@ -1,7 +1,7 @@
 import { Client } from 'pg';
-import { type Database, describe } from '../src/db/database';
 import { migrate } from '../src/db/migrate';
-import { model } from '../src/model';
+import { type Database, describe } from '../src/db/pool';
+import { model } from '../src/db/schema';
 import { createTestDatabase } from './harness';
 
 let database: Awaited<ReturnType<typeof createTestDatabase>>;

@@ -6,7 +6,7 @@ import type { ServerResponse } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Client } from 'pg';
-import { projectFile } from '../src/contract';
+import { projectFile } from '../src/contract/document';
 import { command } from './a-command';
 import { answerStation, type Received, sendJson, startCpo } from './a-cpo';
 import { launch } from './a-process';

@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { capacity, GUESS_ODDS } from '../src/codes/code';
 import { readConfig } from '../src/config';
-import { projectFile } from '../src/contract';
+import { projectFile } from '../src/contract/document';
 
 const text = readFileSync(projectFile('SECURITY.md'), 'utf8');
 const named = [...text.matchAll(/`([a-z/-]+): ([^`]+)`/g)].map(([, file, name]) => [file, name] as const);

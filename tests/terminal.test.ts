@@ -6,7 +6,7 @@ import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Writable } from 'node:stream';
-import { projectFile } from '../src/contract';
+import { projectFile } from '../src/contract/document';
 import { createLog, LARGEST_BACKLOG } from '../src/log';
 import { answerStation, startCpo } from './a-cpo';
 import { launch } from './a-process';

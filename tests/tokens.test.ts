@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { Client } from 'pg';
-import { Bell } from '../src/db/bell';
-import type { Database } from '../src/db/database';
+import { Bell } from '../src/db/listener';
+import type { Database } from '../src/db/pool';
 import { TokenRegistry } from '../src/tokens/registry';
 import { issueToken, revokeToken, rotateToken, TOKENS_CHANNEL } from '../src/tokens/tokens';
 import { type Harness, recordedLog, startHarness, type TestCpo } from './harness';

@@ -1,5 +1,5 @@
-import { chance } from '../src/secrets';
-import { newSpan, readTraceparent, writeTraceparent } from '../src/trace-context';
+import { newSpan, readTraceparent, writeTraceparent } from '../src/contract/trace-context';
+import { chance } from '../src/crypto/keys';
 
 const TRACE = '4bf92f3577b34da6a3ce929d0e0e4736';
 const SPAN = '00f067aa0ba902b7';

@@ -2,8 +2,8 @@ import { mkdtempSync, realpathSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Client } from 'pg';
-import { type Database, openDatabase, prepared, preparedRows, rows, transaction } from '../src/db/database';
-import { type Embedded, startEmbedded } from '../src/db/embedded';
+import { type Database, openDatabase, prepared, preparedRows, rows, transaction } from '../src/db/pool';
+import { type Embedded, startEmbedded } from '../src/embedded-postgres/launcher';
 import { until } from './until';
 
 // What the service does with its answers, beside a standby that comes and goes, is in faults/cluster.faults.ts.

@@ -2,8 +2,8 @@ import { on, once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { setImmediate } from 'node:timers/promises';
+import { waitingOver } from '../src/http/client-disconnect';
 import { tendConnections, watchConnections } from '../src/http/connections';
-import { waitingOver } from '../src/waiting';
 import { openRaw } from './raw-http';
 
 /** A request that has come, its answer that has not gone, and the caller's end of the connection. */

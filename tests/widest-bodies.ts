@@ -1,4 +1,4 @@
-import type { OpenApiDocument } from '../src/contract';
+import type { OpenApiDocument } from '../src/contract/document';
 
 /** The largest body, said once more here so that a test notices a change. */
 const SIZE = 65_536;

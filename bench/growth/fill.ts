@@ -1,5 +1,5 @@
 import { Client } from 'pg';
-import { deriveKeys } from '../../src/secrets';
+import { deriveKeys } from '../../src/crypto/keys';
 import { SECRET_KEY } from '../world';
 
 /** The user with more stations than fit on a page; the others have up to three. */

@@ -3,7 +3,7 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Client } from 'pg';
 import { hashCode } from '../../src/codes/code';
-import { deriveKeys } from '../../src/secrets';
+import { deriveKeys } from '../../src/crypto/keys';
 import { LIMITS } from '../contenders';
 import { launch } from '../processes';
 import { appToken, createWorld, SECRET_KEY } from '../world';

@@ -1,8 +1,8 @@
 import { Writable } from 'node:stream';
 import { readConfig } from '../../src/config';
-import { openDatabase } from '../../src/db/database';
+import { openDatabase } from '../../src/db/pool';
+import { model } from '../../src/db/schema';
 import { createLog } from '../../src/log';
-import { model } from '../../src/model';
 import { removeOld } from '../../src/retention/retention';
 import { percentile } from '../processes';
 import { ATTEMPT_DAYS } from './fill';

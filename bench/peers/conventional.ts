@@ -3,7 +3,7 @@ import Ajv from 'ajv';
 import express from 'express';
 import { DataSource, EntitySchema } from 'typeorm';
 import { hashCode } from '../../src/codes/code';
-import { deriveKeys } from '../../src/secrets';
+import { deriveKeys } from '../../src/crypto/keys';
 import { SECRET_KEY } from '../world';
 
 /**

@@ -3,7 +3,7 @@ import Fastify from 'fastify';
 import { Pool } from 'pg';
 import { v7 } from 'uuid';
 import { hashCode } from '../../src/codes/code';
-import { deriveKeys } from '../../src/secrets';
+import { deriveKeys } from '../../src/crypto/keys';
 import { SECRET_KEY } from '../world';
 import { PAIR_ONLY } from './one-statement';
 

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
+import { latestAttempts, statusOf } from '../attempts/attempts';
 import { cpoIdOf } from '../cpos/cpos';
-import { latestAttempts, statusOf } from '../pairing/attempts';
 import { withContext } from './database';
 import { whole } from './values';
 import { answering, noun, type Shell, verb } from './verb';

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { listAudit } from '../db/audit';
+import { listAudit } from '../audit/audit';
 import { withContext } from './database';
 import { whole } from './values';
 import { answering, noun, type Shell, verb } from './verb';

@@ -1,20 +1,20 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { type Audited, actor } from '../audit/audit';
 import { type Config, settingOf } from '../config';
 import type { Context } from '../context';
-import { type Audited, actor } from '../db/audit';
-import { refuseAsAway } from '../db/away';
-import { type Database, openDatabase, transaction } from '../db/database';
+import { chance, deriveKeys, secretKey } from '../crypto/keys';
+import { refuseAsAway } from '../db/connection-errors';
 import { requireDeployment } from '../db/deployment';
-import { hasEmbedded } from '../db/embedded';
-import { releaseLock, takeLock } from '../db/embedded-lock';
 import { lacksMigrations, migrate, NotMigrated } from '../db/migrate';
+import { type Database, openDatabase, transaction } from '../db/pool';
 import { requireServer } from '../db/require-server';
-import { createEvents } from '../events';
+import { borrowDatabase, model } from '../db/schema';
+import { hasEmbedded } from '../embedded-postgres/launcher';
+import { releaseLock, takeLock } from '../embedded-postgres/lock';
 import { createLog } from '../log';
-import { borrowDatabase, model } from '../model';
-import { chance, deriveKeys, secretKey } from '../secrets';
+import { createEvents } from '../metrics';
 import type { Answer, Given } from './verb';
 
 /** What the verbs of commands need. */

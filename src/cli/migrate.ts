@@ -1,9 +1,9 @@
 import type { Command } from 'commander';
 import { settingOf } from '../config';
-import { refuseAsAway } from '../db/away';
+import { refuseAsAway } from '../db/connection-errors';
 import { roleOf } from '../db/grants';
 import { migrate } from '../db/migrate';
-import { model } from '../model';
+import { model } from '../db/schema';
 import { withDatabaseUrl } from './database';
 import { answering, type Shell, verb } from './verb';
 

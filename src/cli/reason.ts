@@ -1,7 +1,7 @@
 import { QueryFailedError } from 'typeorm';
 import { ConfigError } from '../config';
-import { awayBecause } from '../db/away';
-import { EmbeddedError } from '../db/embedded';
+import { awayBecause } from '../db/connection-errors';
+import { EmbeddedError } from '../embedded-postgres/launcher';
 import { stackOf } from '../log';
 import { Problem } from '../problems';
 

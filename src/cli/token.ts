@@ -1,6 +1,6 @@
 import { type Command, Option } from 'commander';
+import type { Audited } from '../audit/audit';
 import { cpoIdOf } from '../cpos/cpos';
-import type { Audited } from '../db/audit';
 import { issueToken, listTokens, revokeToken, rotateToken, type TokenOwner, type TokenSummary } from '../tokens/tokens';
 import { showThenCommit, withContext } from './database';
 import type { Row } from './text';

@@ -1,8 +1,8 @@
 import { validate as isUuid } from 'uuid';
 import type { Context } from '../context';
-import { rows } from '../db/database';
+import { rows } from '../db/pool';
+import type { CodeStatus } from '../db/schema/codes';
 import { Problem } from '../problems';
-import type { CodeStatus } from './table';
 
 export type Code = {
   readonly id: string;

@@ -1,5 +1,5 @@
 import type { Context } from '../context';
-import { rows, transaction } from '../db/database';
+import { rows, transaction } from '../db/pool';
 
 type Expiring = Pick<Context, 'db' | 'events' | 'log' | 'stopping'>;
 

@@ -1,8 +1,8 @@
 import type { Context } from '../context';
-import type { Handlers, Schemas } from '../contract';
+import type { Handlers, Schemas } from '../contract/document';
+import { stillAllowed, unlessRefused, waitingOver } from '../http/client-disconnect';
 import { writePairing } from '../stations/http';
 import { stationOfCode } from '../stations/stations';
-import { stillAllowed, unlessRefused, waitingOver } from '../waiting';
 import { type Code, cancelCode } from './codes';
 import { createIssueCode } from './issue';
 import { watchCode } from './watch';

@@ -1,9 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Context } from '../context';
+import { subjectHashes } from '../crypto/keys';
 import { Batcher, requestDeadlines } from '../db/batcher';
-import { asBytea, prepared, preparedRows } from '../db/database';
+import { asBytea, prepared, preparedRows } from '../db/pool';
 import { Problem } from '../problems';
-import { subjectHashes } from '../secrets';
 import { GUESS_ODDS, hashCode, nearTwins, neighbourKeys } from './code';
 import type { Code } from './codes';
 

@@ -1,4 +1,4 @@
-import { inlined, type OpenApiDocument } from '../contract';
+import { inlined, type OpenApiDocument } from './document';
 
 type Schema = {
   readonly type?: string | readonly string[];

@@ -1,7 +1,7 @@
 import Ajv from 'ajv/dist/2020';
 import addFormats from 'ajv-formats';
-import { inlined, type OpenApiDocument, patternWords } from '../contract';
 import { type Fault, MAX_FAULTS } from '../problems';
+import { inlined, type OpenApiDocument, patternWords } from './document';
 import { formats } from './formats';
 import { bodyNormalizer } from './normalize-body';
 import { inWords, valueAt } from './validation-errors';

@@ -1,12 +1,12 @@
 import { Agent, request } from 'undici';
 import type { Chance, Context } from '../context';
-import type { OpenApiDocument } from '../contract';
+import type { OpenApiDocument } from '../contract/document';
+import { JsonFault, parseJson } from '../contract/parse-json';
+import { newSpan, type Origin, writeTraceparent } from '../contract/trace-context';
 import { jsonValidator, type ValidateJson } from '../contract/validate-json';
 import { unescapePointer } from '../contract/validation-errors';
-import { JsonFault, parseJson } from '../json';
 import { type Fault, Problem, shownTo } from '../problems';
 import { type PayloadProtocol, protocolOf, type StationBody } from '../protocols';
-import { newSpan, type Origin, writeTraceparent } from '../trace-context';
 import { checkedLookup, ForbiddenAddress, literalAddress, mayCall } from './address';
 import { type Answer, answered, notFound, readAll, uidIn } from './answer';
 import type { CallOutcome, Circuits } from './circuit';

@@ -1,9 +1,9 @@
 import { validate as isUuid } from 'uuid';
+import { type Audited, audited, trailOf } from '../audit/audit';
 import type { Context } from '../context';
-import { type Audited, audited, trailOf } from '../db/audit';
-import { type Database, rows, violates } from '../db/database';
+import { seal, unseal } from '../crypto/keys';
+import { type Database, rows, violates } from '../db/pool';
 import { Problem } from '../problems';
-import { seal, unseal } from '../secrets';
 
 export type Cpo = {
   readonly id: string;

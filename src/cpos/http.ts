@@ -1,6 +1,6 @@
 import type { Context } from '../context';
-import type { Handlers } from '../contract';
-import { readPage } from '../page';
+import type { Handlers } from '../contract/document';
+import { readPage } from '../http/pagination';
 import { protocols } from '../protocols';
 import { listCallableCpos } from './cpos';
 

@@ -1,7 +1,7 @@
+import { type Audited, audited, trailOf } from '../audit/audit';
 import type { Context } from '../context';
-import { type Audited, audited, trailOf } from '../db/audit';
-import { rows } from '../db/database';
-import { seal, unseal } from '../secrets';
+import { seal, unseal } from '../crypto/keys';
+import { rows } from '../db/pool';
 
 type Keyed = Pick<Context, 'db' | 'keys'>;
 

@@ -1,5 +1,5 @@
 import { EntitySchema } from 'typeorm';
-import { type Database, rows } from './database';
+import { type Database, rows } from './pool';
 
 export type DeploymentRow = { onlyRow: boolean; sandbox: boolean; markedAt: Date };
 

@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { QueryRunner } from 'typeorm';
-import { type Database, type DatabaseModel, describe, openDatabase, rows, stateOf } from './database';
 import { markDeployment, requireDeployment } from './deployment';
 import { grantService } from './grants';
+import { type Database, type DatabaseModel, describe, openDatabase, rows, stateOf } from './pool';
 import { requireServer } from './require-server';
 import { withSession } from './session';
 

@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { escapeIdentifier as quoted } from 'pg';
-import type { Bell } from './bell';
-import { type Database, rows, SERVER_TIMEOUTS, stateOf } from './database';
+import type { Bell } from './listener';
+import { type Database, rows, SERVER_TIMEOUTS, stateOf } from './pool';
 
 const HEARD_MS = 2_000;
 

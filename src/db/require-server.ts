@@ -1,5 +1,5 @@
 import { escapeIdentifier as quoted } from 'pg';
-import { type Database, rows } from './database';
+import { type Database, rows } from './pool';
 
 const OLDEST = 15;
 const NEWEST = 18;

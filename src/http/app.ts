@@ -1,23 +1,30 @@
 import express, { type Express, type Request, type RequestHandler, type Response } from 'express';
 import { middleware as validator } from 'express-openapi-validator';
+import type { RefusedAttempts } from '../attempts/refused-attempts';
 import type { Context } from '../context';
-import { type Handlers, type OpenApiDocument, type OperationId, operationsOf, routable, servedBy } from '../contract';
+import {
+  type Handlers,
+  type OpenApiDocument,
+  type OperationId,
+  operationsOf,
+  routable,
+  servedBy,
+} from '../contract/document';
 import { formats } from '../contract/formats';
-import type { RefusedAttempts } from '../pairing/refused-attempts';
 import { Problem } from '../problems';
 import { ocpi } from '../protocols/ocpi';
 import { ocpp } from '../protocols/ocpp';
+import { pageAssets } from '../site/pages';
 import type { TokenRegistry } from '../tokens/registry';
-import { stillAllowed } from '../waiting';
-import { access, PROBES } from './access';
 import { bearer } from './auth';
 import { readBody, takesBody } from './body';
-import { checkRequest, type Rules } from './check';
-import { failure } from './failure';
+import { stillAllowed } from './client-disconnect';
+import { failure } from './error-response';
 import { createLoadShedding, type LoadLimits } from './load-shedding';
 import { longPolls } from './long-polls';
 import { timesSent } from './messages';
-import { pageAssets } from './pages';
+import { access, PROBES } from './request-log';
+import { checkRequest, type Rules } from './validate-request';
 
 const rules: Rules = {
   pairOcpp: ocpp.faults,

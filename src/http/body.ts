@@ -1,5 +1,5 @@
 import type { Request, RequestHandler, Response } from 'express';
-import { JsonFault, parseJson } from '../json';
+import { JsonFault, parseJson } from '../contract/parse-json';
 import { Problem } from '../problems';
 
 export const BODY_LIMIT = 65_536;

@@ -1,8 +1,8 @@
 import type { IncomingMessage, RequestListener, Server, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { Problem } from '../problems';
-import { endWaiting } from '../waiting';
-import { parserProblem } from './failure';
+import { endWaiting } from './client-disconnect';
+import { parserProblem } from './error-response';
 
 /** Who still sends so long after an answer is cut off; a reset at once could take the answer along. */
 const LINGER_MS = 2_000;

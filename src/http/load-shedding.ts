@@ -1,7 +1,7 @@
 import type { RequestHandler, Response } from 'express';
 import { Problem } from '../problems';
 import { type Caller, partyOf } from '../tokens/caller';
-import { disconnected } from '../waiting';
+import { disconnected } from './client-disconnect';
 
 /**
  * How many requests of each kind a process takes at once, and how many of them from one CPO or app:

@@ -1,7 +1,7 @@
 import type { RequestHandler } from 'express';
 import { callerOf } from '../tokens/caller';
 import type { TokenRegistry } from '../tokens/registry';
-import { endWaiting, waitingOver } from '../waiting';
+import { endWaiting, waitingOver } from './client-disconnect';
 
 /**
  * Ends long polls early, when their caller's token is revoked or the service stops, and counts them apart from other

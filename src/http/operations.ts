@@ -1,13 +1,13 @@
 import { codeHandlers } from '../codes/http';
 import type { Context } from '../context';
-import type { Handlers } from '../contract';
+import type { Handlers } from '../contract/document';
 import { cpoHandlers } from '../cpos/http';
-import { rows } from '../db/database';
+import { rows } from '../db/pool';
 import { pairingHandlers } from '../pairing/http';
 import { Problem } from '../problems';
+import { pageHandlers } from '../site/pages';
 import { stationHandlers } from '../stations/http';
 import { userHandlers } from '../users/http';
-import { pageHandlers } from './pages';
 
 /** A handler for every operation of openapi.yaml. */
 export function operationHandlers(ctx: Context): Handlers {

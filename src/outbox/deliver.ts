@@ -1,9 +1,9 @@
 import type { Context } from '../context';
-import { rows, transaction } from '../db/database';
+import { newSpan, type Origin, readTraceparent } from '../contract/trace-context';
+import { hashSubject } from '../crypto/keys';
+import { rows, transaction } from '../db/pool';
 import { DeliveryEngine } from '../delivery/engine';
 import { Problem } from '../problems';
-import { hashSubject } from '../secrets';
-import { newSpan, type Origin, readTraceparent } from '../trace-context';
 import { OUTBOX_CHANNEL, type Unpaired } from './outbox';
 
 /** Calls to one CPO at a time, by all replicas together. */

@@ -1,8 +1,8 @@
 import type { EntityManager } from 'typeorm';
 import { validate as isUuid } from 'uuid';
-import { type Audited, audited, trailOf } from '../db/audit';
-import { type Database, rows } from '../db/database';
-import { type Origin, writeTraceparent } from '../trace-context';
+import { type Audited, audited, trailOf } from '../audit/audit';
+import { type Origin, writeTraceparent } from '../contract/trace-context';
+import { type Database, rows } from '../db/pool';
 
 /** A station that a CPO has to know to be unpaired. */
 export type Unpaired = { readonly cpoId: string; readonly payloadProtocol: string; readonly uid: string };

@@ -1,6 +1,6 @@
 import { createHmac } from 'node:crypto';
 import type { Context } from '../context';
-import { rows } from '../db/database';
+import { rows } from '../db/pool';
 import { Problem } from '../problems';
 
 /** Where an Idempotency-Key counts (contract, section 3). */

@@ -1,10 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { hashCode, normalizeCode } from '../codes/code';
 import type { Context } from '../context';
+import { subjectHashes } from '../crypto/keys';
 import { Batcher, type Deadlines, requestDeadlines } from '../db/batcher';
-import { asBytea, prepared, preparedRows } from '../db/database';
+import { asBytea, prepared, preparedRows } from '../db/pool';
 import { Problem } from '../problems';
-import { subjectHashes } from '../secrets';
 import { type Station, stationKey } from '../stations/station';
 import { inProgress, type Reservation } from './idempotency';
 import { asLimits, limitsRow, type Remaining, rateLimitHeaders } from './limits';

@@ -1,14 +1,14 @@
 import type { Context } from '../context';
+import type { Origin } from '../contract/trace-context';
 import { askStation } from '../cpos/client';
 import { type CallableCpo, callableCpo } from '../cpos/cpos';
-import { rows, transaction } from '../db/database';
+import { hashSubject } from '../crypto/keys';
+import { rows, transaction } from '../db/pool';
 import { enqueueUnkept } from '../outbox/outbox';
 import { Problem } from '../problems';
 import { type PayloadProtocol, protocolOf, type StationBody } from '../protocols';
-import { hashSubject } from '../secrets';
 import { stationKey } from '../stations/station';
 import type { PairedStation } from '../stations/stations';
-import type { Origin } from '../trace-context';
 import { inProgress, type Reservation, storeIncorrectCode } from './idempotency';
 import { stationRows } from './station-rows';
 

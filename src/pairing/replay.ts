@@ -1,6 +1,6 @@
 import { hashCode, normalizeCode } from '../codes/code';
 import type { Context } from '../context';
-import { rows } from '../db/database';
+import { rows } from '../db/pool';
 import { Problem } from '../problems';
 import { REPLAYED } from './idempotency';
 

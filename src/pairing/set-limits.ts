@@ -1,5 +1,5 @@
-import { type Audited, audited, trailOf } from '../db/audit';
-import { rows } from '../db/database';
+import { type Audited, audited, trailOf } from '../audit/audit';
+import { rows } from '../db/pool';
 
 /** The settings that a CPO may have of its own, by their column of `cpo_tries`. */
 const COLUMNS = {

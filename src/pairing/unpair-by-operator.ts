@@ -1,6 +1,6 @@
+import { type Audited, audited, trailOf } from '../audit/audit';
 import type { Context } from '../context';
-import { type Audited, audited, trailOf } from '../db/audit';
-import { rows, transaction } from '../db/database';
+import { rows, transaction } from '../db/pool';
 import { enqueue, type Notification } from '../outbox/outbox';
 import { endPairing } from './unpair';
 

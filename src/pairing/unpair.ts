@@ -1,9 +1,9 @@
 import type { Context } from '../context';
-import { type Database, rows, transaction } from '../db/database';
+import type { Origin } from '../contract/trace-context';
+import { type Database, rows, transaction } from '../db/pool';
 import { enqueue, type Notification } from '../outbox/outbox';
 import { Problem } from '../problems';
 import { stationKey } from '../stations/station';
-import type { Origin } from '../trace-context';
 
 const UNPAIR = `
 select pairing_id as "pairingId", cpo_id as "cpoId", uid, payload_protocol as "payloadProtocol"

@@ -1,4 +1,4 @@
-import type { Schemas } from '../contract';
+import type { Schemas } from '../contract/document';
 import type { Fault } from '../problems';
 import type { Station } from '../stations/station';
 import { ocpi } from './ocpi';

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Context } from '../context';
-import { rows, rowsInIndexOrder } from '../db/database';
+import { rows, rowsInIndexOrder } from '../db/pool';
 
 type Retaining = Pick<Context, 'config' | 'db' | 'log' | 'stopping'>;
 

@@ -3,7 +3,7 @@ import { createServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import express, { type ErrorRequestHandler, type RequestHandler } from 'express';
 import { middleware as validator } from 'express-openapi-validator';
-import { operationsOf, readContract, routable, servedBy } from '../contract';
+import { operationsOf, readContract, routable, servedBy } from '../contract/document';
 import { formats } from '../contract/formats';
 import type { Log } from '../log';
 import { isRight, json, scenarios, stationOf } from './scenarios';

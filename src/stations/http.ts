@@ -1,6 +1,6 @@
 import type { Context } from '../context';
-import type { Handlers, Schemas } from '../contract';
-import { idIn, LAST_ID, readPage } from '../page';
+import type { Handlers, Schemas } from '../contract/document';
+import { idIn, LAST_ID, readPage } from '../http/pagination';
 import { protocolOf } from '../protocols';
 import { listStations, type PairedStation, stationOfUid } from './stations';
 

@@ -1,4 +1,4 @@
-import { type Database, rows } from '../db/database';
+import { type Database, rows } from '../db/pool';
 import { Problem } from '../problems';
 import { type Station, stationKey } from './station';
 

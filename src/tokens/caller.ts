@@ -1,5 +1,5 @@
 import type { Response } from 'express';
-import type { Role } from './table';
+import type { Role } from '../db/schema/tokens';
 
 /** Who sent a request, as its token says. */
 export type Caller = {

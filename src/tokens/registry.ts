@@ -1,6 +1,6 @@
 import { EventEmitter } from 'node:events';
 import type { Context } from '../context';
-import { rows } from '../db/database';
+import { rows } from '../db/pool';
 import { Problem } from '../problems';
 import type { Caller } from './caller';
 import { expiresSoon } from './expiry';

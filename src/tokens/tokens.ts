@@ -1,8 +1,8 @@
 import { hash } from 'node:crypto';
 import { validate as isUuid } from 'uuid';
-import { type Audited, audited, trailOf } from '../db/audit';
-import { type Database, rows, violates } from '../db/database';
-import type { Role } from './table';
+import { type Audited, audited, trailOf } from '../audit/audit';
+import { type Database, rows, violates } from '../db/pool';
+import type { Role } from '../db/schema/tokens';
 
 /** Rings when any token or CPO changes. */
 export const TOKENS_CHANNEL = 'scsp_tokens';

@@ -1,11 +1,11 @@
+import { type Audited, audited, trailOf } from '../audit/audit';
 import { CODES_CHANNEL } from '../codes/codes';
 import type { Context } from '../context';
-import { type Audited, audited, trailOf } from '../db/audit';
-import { rows, transaction } from '../db/database';
+import type { Origin } from '../contract/trace-context';
+import { hashSubject, subjectHashes } from '../crypto/keys';
+import { rows, transaction } from '../db/pool';
 import { enqueue, eraseGivenUp, type Notification } from '../outbox/outbox';
 import { Problem } from '../problems';
-import { hashSubject, subjectHashes } from '../secrets';
-import type { Origin } from '../trace-context';
 
 /** Codes, and pairings, that one statement forgets: few enough to be far below the statement time-out. */
 const CODES_BATCH = 500;

@@ -1,5 +1,5 @@
 import type { Context } from '../context';
-import type { Handlers } from '../contract';
+import type { Handlers } from '../contract/document';
 import { Problem } from '../problems';
 import { callerOf } from '../tokens/caller';
 import { forgetUser } from './forget';

@@ -1,5 +1,5 @@
 import type { Context } from '../context';
-import { type Database, rows, rowsInIndexOrder } from '../db/database';
+import { type Database, rows, rowsInIndexOrder } from '../db/pool';
 
 /** On which a process says that it has left something to erase. */
 export const ERASURES_CHANNEL = 'scsp_erasures';

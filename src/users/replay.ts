@@ -1,5 +1,5 @@
-import { type Database, rows } from '../db/database';
-import { subjectHashes } from '../secrets';
+import { subjectHashes } from '../crypto/keys';
+import { type Database, rows } from '../db/pool';
 import { type Forgetting, forgetUser } from './forget';
 import { eraseLeftOversOf } from './left-overs';
 

@@ -4,9 +4,9 @@ import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Client } from 'pg';
-import { type Embedded, startEmbedded } from '../../src/db/embedded';
 import { migrate } from '../../src/db/migrate';
-import { model } from '../../src/model';
+import { model } from '../../src/db/schema';
+import { type Embedded, startEmbedded } from '../../src/embedded-postgres/launcher';
 import { launch } from '../a-process';
 import { aStation, NO_LIMITS, SECRET_KEY, startHarness } from '../harness';
 import { startProxy } from '../tcp-proxy';

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { type AddressInfo, connect, createServer } from 'node:net';
 import { join } from 'node:path';
-import { projectFile } from '../../src/contract';
+import { projectFile } from '../../src/contract/document';
 import { secondsUntil } from './fault';
 
 /** A program of Debian's package postgresql, pgbouncer or haproxy; `PATH` may name another. */

@@ -2,9 +2,9 @@ import { chmodSync, mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Client } from 'pg';
-import { type Embedded, startEmbedded } from '../../src/db/embedded';
 import { migrate } from '../../src/db/migrate';
-import { model } from '../../src/model';
+import { model } from '../../src/db/schema';
+import { type Embedded, startEmbedded } from '../../src/embedded-postgres/launcher';
 
 declare global {
   var testDatabase: { embedded: Embedded | undefined; folder: string; template: string };

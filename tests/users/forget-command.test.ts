@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
-import { deriveKeys, hashSubject } from '../../src/secrets';
+import { deriveKeys, hashSubject } from '../../src/crypto/keys';
 import { command } from '../a-command';
 import { aStation, type Harness, SECRET_KEY, startHarness, type TestCpo } from '../harness';
 

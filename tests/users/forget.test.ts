@@ -1,5 +1,5 @@
 import { createHash, randomUUID } from 'node:crypto';
-import { deriveKeys, hashSubject } from '../../src/secrets';
+import { deriveKeys, hashSubject } from '../../src/crypto/keys';
 import { answerStation, sendJson, startCpo } from '../a-cpo';
 import {
   aStation,

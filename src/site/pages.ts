@@ -3,11 +3,11 @@ import { dirname } from 'node:path';
 import { type RequestHandler, type Response, Router } from 'express';
 import helmet from 'helmet';
 import type { Context } from '../context';
-import { type Contract, type Handlers, projectFile } from '../contract';
+import { type Contract, type Handlers, projectFile } from '../contract/document';
 import { Problem, type ProblemType, problems } from '../problems';
-import { type Html, html } from './pages/html';
+import { type Html, html } from './html';
 
-const OWN = projectFile('src/http/pages');
+const OWN = projectFile('src/site/assets');
 // The package's entry would load the whole browser bundle into this process.
 const SWAGGER = dirname(require.resolve('swagger-ui-dist/package.json'));
 const ASSETS = {

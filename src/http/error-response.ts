@@ -2,9 +2,9 @@ import { STATUS_CODES } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { ErrorRequestHandler, Request, Response } from 'express';
 import type { Context } from '../context';
+import { type Origin, traceFields } from '../contract/trace-context';
 import { stackOf } from '../log';
 import { Problem, type ProblemType, shownTo } from '../problems';
-import { type Origin, traceFields } from '../trace-context';
 import { unauthorized } from './auth';
 
 const JSON_TYPES = ['application/json', 'application/problem+json'];

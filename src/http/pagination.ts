@@ -1,5 +1,5 @@
 import { validate as isUuid } from 'uuid';
-import { Problem } from './problems';
+import { Problem } from '../problems';
 
 /** A page of a list: its items and where the next one begins (contract, section 2). */
 export type Page<Item> = { items: Item[]; next_cursor: string | null };

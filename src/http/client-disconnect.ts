@@ -1,6 +1,6 @@
 import type { ServerResponse } from 'node:http';
 import type { Response } from 'express';
-import { Problem } from './problems';
+import { Problem } from '../problems';
 
 /** Why a signal is aborted; without a reason Node makes an error, with its stack, each time. */
 const OVER = 'over';

@@ -1,5 +1,5 @@
 import { type ParseErrorCode, printParseErrorCode, visit } from 'jsonc-parser';
-import type { Fault } from './problems';
+import type { Fault } from '../problems';
 
 const MAX_DEPTH = 64;
 const NO_JSON = 'is not valid JSON';

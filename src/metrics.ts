@@ -1,6 +1,6 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import { type Origin, traceFields } from './contract/trace-context';
 import type { Log, LogFields } from './log';
-import { type Origin, traceFields } from './trace-context';
 
 /** One function per business event: its log line and its counter together. */
 export type Events = ReturnType<typeof createEvents>;

@@ -4,7 +4,7 @@ import { chmod, cp, mkdir } from 'node:fs/promises';
 import { userInfo } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
-import { readIfThere } from './embedded-lock';
+import { readIfThere } from './lock';
 
 const run = promisify(execFile);
 

@@ -1,6 +1,6 @@
 import { Client } from 'pg';
 import { QueryFailedError } from 'typeorm';
-import { stateOf } from './database';
+import { stateOf } from './pool';
 
 /** Codes of Node for a certificate whose CA it does not know. */
 const UNTRUSTED = /^(UNABLE_TO_(VERIFY|GET_ISSUER)|SELF_SIGNED_CERT|DEPTH_ZERO_SELF_SIGNED)/;

@@ -1,11 +1,11 @@
 import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Context } from './context';
-import { addCpo, listCpos, setCalling } from './cpos/cpos';
-import type { Audited } from './db/audit';
-import { rows } from './db/database';
-import { type SandboxCpo, startSandboxCpo } from './sandbox/cpo';
-import { hashToken, issueToken, type TokenOwner } from './tokens/tokens';
+import type { Audited } from '../audit/audit';
+import type { Context } from '../context';
+import { addCpo, listCpos, setCalling } from '../cpos/cpos';
+import { rows } from '../db/pool';
+import { hashToken, issueToken, type TokenOwner } from '../tokens/tokens';
+import { type SandboxCpo, startSandboxCpo } from './cpo';
 
 /** What `sandbox.json` in DATA_DIR says: where the sandbox is, and the tokens of its demo CPO and app. */
 export type Sandbox = { url: string; cpo: { id: string; token: string }; app: { token: string } };

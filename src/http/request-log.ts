@@ -1,9 +1,9 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { RequestHandler } from 'express';
 import type { Context } from '../context';
+import { newSpan, type Origin, readTraceparent, traceFields } from '../contract/trace-context';
 import type { Problem } from '../problems';
 import type { Caller } from '../tokens/caller';
-import { newSpan, type Origin, readTraceparent, traceFields } from '../trace-context';
 
 const SANE_ID = /^[\w.~+/=:-]{1,128}$/;
 /** Operations that machines call every few seconds: logged only at level debug, and served whatever the load is. */

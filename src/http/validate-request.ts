@@ -1,5 +1,5 @@
 import type { Request, RequestHandler } from 'express';
-import { type OpenApiDocument, type OperationId, operationsOf, patternWords } from '../contract';
+import { type OpenApiDocument, type OperationId, operationsOf, patternWords } from '../contract/document';
 import { bodyNormalizer } from '../contract/normalize-body';
 import { inWords, show, valueAt } from '../contract/validation-errors';
 import { type Fault, MAX_FAULTS, Problem } from '../problems';

@@ -1,4 +1,4 @@
-import { type Database, rows } from '../db/database';
+import { type Database, rows } from '../db/pool';
 import { type ProblemType, problems } from '../problems';
 
 /** A request to pair that was understood well enough to say whose it was, and what became of it. */

@@ -11,8 +11,8 @@ import {
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { v7 } from 'uuid';
-import type { Config } from './config';
-import type { Chance, Keys, SealingKey } from './context';
+import type { Config } from '../config';
+import type { Chance, Keys, SealingKey } from '../context';
 
 /** Chance from the operating system's cryptographic source. */
 export const chance: Chance = {

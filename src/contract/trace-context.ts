@@ -1,4 +1,4 @@
-import type { Chance } from './context';
+import type { Chance } from '../context';
 
 /** A span of a distributed trace (W3C Trace Context). */
 export type TraceContext = { readonly traceId: string; readonly spanId: string; readonly sampled: boolean };

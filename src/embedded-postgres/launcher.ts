@@ -17,8 +17,8 @@ import {
 } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { liveOwner, publishPort, releaseLock, takeLock } from './embedded-lock';
-import { launch, type Postmaster, stopOrphan } from './embedded-postmaster';
+import { liveOwner, publishPort, releaseLock, takeLock } from './lock';
+import { launch, type Postmaster, stopOrphan } from './postmaster';
 import {
   type Account,
   dataOption,
@@ -27,7 +27,7 @@ import {
   messageOf,
   type Programs,
   runProgram,
-} from './embedded-programs';
+} from './programs';
 
 export { EmbeddedError };
 

@@ -4,8 +4,8 @@ import { closeSync, fchownSync, openSync, readFileSync, rmSync, statSync } from 
 import { createServer, Socket } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { commandLine, processStart, readIfThere } from './embedded-lock';
-import { command, dataOption, EmbeddedError, type Programs, runAs } from './embedded-programs';
+import { commandLine, processStart, readIfThere } from './lock';
+import { command, dataOption, EmbeddedError, type Programs, runAs } from './programs';
 
 /** PostgreSQL at work; `ended` tells how it ended, whoever wanted it. */
 export type Postmaster = { readonly port: number; readonly ended: Promise<string>; stop(): Promise<void> };

@@ -2,7 +2,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { Request, Response } from 'express';
 import { parse } from 'yaml';
-import type { components, operations } from './contract.gen';
+import type { components, operations } from './generated';
 
 export type Schemas = components['schemas'];
 export type OperationId = keyof operations;

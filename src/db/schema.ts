@@ -1,4 +1,9 @@
-import { migrations } from '../migrations';
+import { migrations } from '../../migrations';
+import { audit } from '../audit/audit';
+import type { Config } from '../config';
+import { attachEmbedded, startEmbedded } from '../embedded-postgres/launcher';
+import { deployment } from './deployment';
+import type { DatabaseModel } from './pool';
 import {
   activeCodeCounts,
   codeNeighbours,
@@ -6,14 +11,9 @@ import {
   issuedCodeCounts,
   pairingCodes,
   userCodeIssues,
-} from './codes/table';
-import type { Config } from './config';
-import { cpos } from './cpos/table';
-import { audit } from './db/audit';
-import type { DatabaseModel } from './db/database';
-import { deployment } from './db/deployment';
-import { attachEmbedded, startEmbedded } from './db/embedded';
-import { outbox } from './outbox/table';
+} from './schema/codes';
+import { cpos } from './schema/cpos';
+import { outbox } from './schema/outbox';
 import {
   attempts,
   cpoTries,
@@ -23,10 +23,10 @@ import {
   pairings,
   redemptionAttempts,
   redemptions,
-} from './pairing/table';
-import { connectors, evses, stations } from './stations/table';
-import { tokens } from './tokens/table';
-import { erasures } from './users/table';
+} from './schema/pairings';
+import { connectors, evses, stations } from './schema/stations';
+import { tokens } from './schema/tokens';
+import { erasures } from './schema/users';
 
 /** Every table and migration of the service. */
 export const model: DatabaseModel = {

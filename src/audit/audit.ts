@@ -1,7 +1,7 @@
 import { userInfo } from 'node:os';
 import { EntitySchema } from 'typeorm';
 import type { Context } from '../context';
-import { type Database, rows } from './database';
+import { type Database, rows } from '../db/pool';
 
 export type AuditRow = {
   id: string;
