@@ -81,10 +81,10 @@ async function measureAll(folder: string, adminUrl: string, postmaster: number, 
     const removed = await removal(folder, largest, postmaster, half);
     say('partitions');
     for (const level of levels.splice(0)) await level.stop();
-    const model = filled.filter(({ count }) => count <= 1_000_000).at(-1) as Filled;
+    const schema = filled.filter(({ count }) => count <= 1_000_000).at(-1) as Filled;
     write({
       date: new Date().toISOString().slice(0, 10),
-      machine: `${cpus().length} × ${cpus()[0]?.model}`,
+      machine: `${cpus().length} × ${cpus()[0]?.schema}`,
       rounds: ROUNDS,
       settings: MEASURED,
       counts: COUNTS,
@@ -92,7 +92,7 @@ async function measureAll(folder: string, adminUrl: string, postmaster: number, 
       sizes: allSizes,
       vacuuming: vacuumed,
       removal: removed,
-      partitions: await partitions(folder, adminUrl, model, postmaster, PORT),
+      partitions: await partitions(folder, adminUrl, schema, postmaster, PORT),
     });
   } finally {
     for (const level of levels) await level.stop();

@@ -106,7 +106,7 @@ async function main(): Promise<void> {
     write({
       date: new Date().toISOString().slice(0, 10),
       node: process.version,
-      machine: `${cpus().length} × ${cpus()[0]?.model}`,
+      machine: `${cpus().length} × ${cpus()[0]?.schema}`,
       rounds: ROUNDS,
       contenders: contenders.map(({ name, what }) => ({ name, what })),
       mixes,

@@ -3,7 +3,7 @@ import { Client } from 'pg';
 import { hashCode } from '../src/codes/code';
 import { deriveKeys } from '../src/crypto/keys';
 import { migrate } from '../src/db/migrate';
-import { model } from '../src/db/schema';
+import { schema } from '../src/db/schema';
 
 export const SECRET_KEY = 'the key of a benchmark, which guards nothing at all';
 const [KEY] = deriveKeys(SECRET_KEY).pairingCode;
@@ -42,7 +42,7 @@ export async function createWorld(adminUrl: string, name: string) {
   await admin.end();
   const url = new URL(adminUrl);
   url.pathname = database;
-  await migrate(url.href, model);
+  await migrate(url.href, schema);
 
   const sql = new Client(url.href);
   await sql.connect();

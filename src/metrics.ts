@@ -3,7 +3,7 @@ import { type Origin, traceFields } from './contract/trace-context';
 import type { Log, LogFields } from './log';
 
 /** One function per business event: its log line and its counter together. */
-export type Events = ReturnType<typeof createEvents>;
+export type Metrics = ReturnType<typeof createMetrics>;
 
 /** CPOs that have a time series of their own; those that are seen later share one. */
 const CPO_LABELS = 100;
@@ -11,7 +11,7 @@ const CPO_LABELS = 100;
 /** A notification of an unpair as log lines name it: `origin` is the call to the CPO. */
 type Notified = { readonly pairingId: string | null; readonly cpoId: string; readonly origin: Origin };
 
-export function createEvents(log: Log) {
+export function createMetrics(log: Log) {
   const registry = new Registry();
   const requests = new Histogram({
     name: 'scsp_request_duration_seconds',

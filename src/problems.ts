@@ -188,7 +188,7 @@ export const problems = {
 export type ProblemType = keyof typeof problems;
 
 /** One validation error: where (JSON Pointer, RFC 6901) and what. */
-export type Fault = {
+export type ValidationError = {
   readonly pointer: string;
   /** In words of the contract; holds nothing of what was sent, so it may be stored and logged. */
   readonly message: string;
@@ -197,19 +197,19 @@ export type Fault = {
 };
 
 /** The message of a validation error as its caller sees it: `must be an integer, got "1"`. */
-export function shownTo({ message, got }: Fault): string {
+export function shownTo({ message, got }: ValidationError): string {
   return got === undefined ? message : `${message}, got ${got}`;
 }
 
 /** At most so many validation errors of one request are reported. */
-export const MAX_FAULTS = 100;
+export const MAX_VALIDATION_ERRORS = 100;
 
 /** An expected failure, answered in the one shape of RFC 9457 by `http/failure.ts`. */
 export class Problem extends Error {
   override readonly name = 'Problem';
   readonly status: number;
   readonly title: string;
-  readonly errors: readonly Fault[] | undefined;
+  readonly errors: readonly ValidationError[] | undefined;
   readonly headers: Readonly<Record<string, string>>;
   /** Of the request that met the problem first, when its answer is given again. */
   readonly requestId: string | undefined;
@@ -218,7 +218,7 @@ export class Problem extends Error {
     readonly type: ProblemType,
     details: {
       message?: string;
-      errors?: readonly Fault[];
+      errors?: readonly ValidationError[];
       headers?: Record<string, string>;
       requestId?: string;
       cause?: unknown;
@@ -232,7 +232,7 @@ export class Problem extends Error {
     Error.stackTraceLimit = limit;
     this.status = status;
     this.title = title;
-    this.errors = details.errors?.slice(0, MAX_FAULTS);
+    this.errors = details.errors?.slice(0, MAX_VALIDATION_ERRORS);
     this.headers = details.headers ?? {};
     this.requestId = details.requestId;
   }

@@ -5,20 +5,20 @@ import { RefusedAttempts } from './attempts/refused-attempts';
 import { CODES_CHANNEL } from './codes/codes';
 import { type ExpiryTimes, startExpiry } from './codes/expire';
 import { type Config, settingOf } from './config';
-import type { Chance, Context } from './context';
+import type { Context } from './context';
 import { readContract } from './contract/document';
-import { Circuits } from './cpos/circuit';
-import { CpoCalls, notifyUnpaired } from './cpos/client';
-import { tellableCpo } from './cpos/cpos';
+import { CpoClient } from './cpos/client';
+import { notifiableCpo } from './cpos/cpos';
 import { unopenable } from './cpos/reseal';
-import { chance, deriveKeys, secretKey } from './crypto/keys';
-import { refuseAsAway } from './db/connection-errors';
-import { Bell } from './db/listener';
+import { deriveKeys, secretKey } from './crypto/keys';
+import { type Random, random as systemRandom } from './crypto/random';
+import { throwUnreachable } from './db/connection-errors';
+import { Listener } from './db/listener';
 import { migrate, requireMigrated } from './db/migrate';
 import { openDatabase } from './db/pool';
 import { refuseAsPooler, requireNotifications, requireSession, requireTimeouts } from './db/pooler';
 import { requireServer } from './db/require-server';
-import { model } from './db/schema';
+import { schema } from './db/schema';
 import { startEmbedded } from './embedded-postgres/launcher';
 import { createApp } from './http/app';
 import { tendConnections, watchConnections } from './http/connections';
@@ -28,7 +28,7 @@ import { messagesOf } from './http/messages';
 import { operationHandlers } from './http/operations';
 import { listen, requireReady } from './http/server';
 import { createLog, type Log } from './log';
-import { createEvents } from './metrics';
+import { createMetrics } from './metrics';
 import { startDelivery } from './outbox/deliver';
 import { OUTBOX_CHANNEL } from './outbox/outbox';
 import { type RetentionTimes, startRetention } from './retention/retention';
@@ -61,7 +61,7 @@ const HTTP_LIMITS = {
 
 export type Overrides = {
   readonly log?: Log;
-  readonly chance?: Chance;
+  readonly random?: Random;
   readonly http?: Partial<typeof HTTP_LIMITS>;
   readonly load?: Partial<LoadLimits>;
   readonly retention?: Partial<RetentionTimes>;
@@ -98,34 +98,32 @@ export async function startService(config: Config, overrides: Overrides = {}): P
     const databaseUrl = config.databaseUrl ?? (await embedded(config, log, parts));
     const directUrl = config.directDatabaseUrl ?? databaseUrl;
     const pooled = databaseUrl !== directUrl;
-    const opening = openDatabase(databaseUrl, model, CONNECTIONS, pooled);
+    const opening = openDatabase(databaseUrl, schema, CONNECTIONS, pooled);
     const db = await (pooled ? opening : opening.catch(refuseAsPooler)).catch(
-      refuseAsAway(settingOf(config, databaseUrl), databaseUrl),
+      throwUnreachable(settingOf(config, databaseUrl), databaseUrl),
     );
     parts.push(() => db.destroy());
     await requireServer(db);
     await requireSession(db);
-    const bell = new Bell(directUrl, [CODES_CHANNEL, TOKENS_CHANNEL, OUTBOX_CHANNEL, ERASURES_CHANNEL], log);
-    await bell.start().catch(refuseAsAway(settingOf(config, directUrl), directUrl));
-    parts.push(() => bell.stop());
+    const listener = new Listener(directUrl, [CODES_CHANNEL, TOKENS_CHANNEL, OUTBOX_CHANNEL, ERASURES_CHANNEL], log);
+    await listener.start().catch(throwUnreachable(settingOf(config, directUrl), directUrl));
+    parts.push(() => listener.stop());
     await requireTimeouts(db);
-    await requireNotifications(db, bell, TOKENS_CHANNEL);
+    await requireNotifications(db, listener, TOKENS_CHANNEL);
     await bringUpToDate(config, directUrl, log);
 
     const contract = readContract();
-    const events = createEvents(log);
-    const random = overrides.chance ?? chance;
-    const calls = new CpoCalls(config.callsLoopback, contract.document, new Circuits(events), random);
-    parts.push(() => calls.close());
+    const metrics = createMetrics(log);
+    const random = overrides.random ?? systemRandom;
+    const client = new CpoClient(config.callsLoopback, contract.document, metrics, random);
+    parts.push(() => client.close());
     const ctx: Context = {
       config,
-      contract,
-      calls,
       db,
-      bell,
+      listener,
       log,
-      events,
-      chance: random,
+      metrics,
+      random,
       keys: deriveKeys(secretKey(config), config.previousSecretKey),
       stopping: stopping.signal,
     };
@@ -141,7 +139,7 @@ export async function startService(config: Config, overrides: Overrides = {}): P
     parts.push(() => refused.stop());
 
     const load = { ...LOAD_LIMITS, requestsPerCaller: config.limitInFlight, ...overrides.load };
-    const app = createApp(ctx, contract.document, registry, refused, operationHandlers(ctx), load);
+    const app = createApp(ctx, contract.document, registry, refused, operationHandlers(ctx, contract, client), load);
     const { maxConnections, maxHeadersCount, timeout, ...limits } = { ...HTTP_LIMITS, ...overrides.http };
     const serve = watchConnections(app);
     const server = Object.assign(createServer({ ...limits, ...messagesOf(app) }, serve), {
@@ -155,8 +153,11 @@ export async function startService(config: Config, overrides: Overrides = {}): P
     closeServer = () => close(server);
     await requireReady(server);
 
-    const delivery = startDelivery(ctx, async ({ cpoId, payloadProtocol, uid, origin, user }, signal) =>
-      notifyUnpaired(ctx, await tellableCpo(ctx, cpoId), payloadProtocol, uid, { origin, user, signal }),
+    const delivery = startDelivery(
+      ctx,
+      async ({ cpoId, payloadProtocol, uid, origin, user }, signal) =>
+        client.notifyUnpaired(await notifiableCpo(ctx, cpoId), payloadProtocol, uid, { origin, user, signal }),
+      () => client.openCircuits(),
     );
     parts.push(() => delivery.stop());
     const erasing = startErasing(ctx);
@@ -166,14 +167,15 @@ export async function startService(config: Config, overrides: Overrides = {}): P
     const expiry = startExpiry(ctx, overrides.expiry);
     parts.push(() => expiry.stop());
 
-    const metrics = config.metricsPort === undefined ? undefined : await serveMetrics(ctx, config.metricsPort, parts);
+    const metricsPort =
+      config.metricsPort === undefined ? undefined : await serveMetrics(ctx, config.metricsPort, parts);
     const url = config.publicUrl ?? `http://localhost:${port}`;
     const sandbox = config.sandbox && config.databaseUrl === undefined ? await openSandbox(ctx, url) : undefined;
     if (sandbox) parts.push(() => sandbox.cpo.stop());
     log.info('listening', { url, port });
     return {
       url,
-      metricsUrl: metrics === undefined ? undefined : `http://localhost:${metrics}`,
+      metricsUrl: metricsPort === undefined ? undefined : `http://localhost:${metricsPort}`,
       sandbox,
       stopDelivery: delivery.stop,
       stop,
@@ -196,17 +198,17 @@ async function embedded(config: Config, log: Log, parts: (() => Promise<unknown>
 /** Where another role migrates, this one only looks. */
 async function bringUpToDate(config: Config, directUrl: string, log: Log): Promise<void> {
   if (config.databaseUrl !== undefined && config.migrationDatabaseUrl !== undefined)
-    return requireMigrated(directUrl, model, config.sandbox);
-  const migrated = await migrate(directUrl, model, { sandbox: config.sandbox });
+    return requireMigrated(directUrl, schema, config.sandbox);
+  const migrated = await migrate(directUrl, schema, { sandbox: config.sandbox });
   if (migrated > 0) log.info('migrated', { count: migrated });
 }
 
 async function serveMetrics(ctx: Context, port: number, parts: (() => Promise<unknown>)[]): Promise<number> {
-  ctx.events.collectDefaults();
+  ctx.metrics.collectDefaults();
   const server = createServer(async (req, res) => {
     if (req.url !== '/metrics') return res.writeHead(404).end();
-    res.setHeader('Content-Type', ctx.events.registry.contentType);
-    return res.end(await ctx.events.registry.metrics());
+    res.setHeader('Content-Type', ctx.metrics.registry.contentType);
+    return res.end(await ctx.metrics.registry.metrics());
   });
   parts.push(() => close(server));
   const bound = await listen(server, port, ctx.config.host, 'METRICS_PORT');

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { EventEmitter } from 'node:events';
 import { RefusedAttempts } from '../src/attempts/refused-attempts';
-import { chance } from '../src/crypto/keys';
+import { random } from '../src/crypto/random';
 import { Problem } from '../src/problems';
 import {
   type Answer,
@@ -260,7 +260,7 @@ describe('storing a refused attempt', () => {
   test('is given up, and logged, for what comes beyond a thousand at once', async () => {
     const cpo = await service.cpo();
     const log = recordedLog();
-    const attempts = new RefusedAttempts({ db: service.db, chance, log: log.log });
+    const attempts = new RefusedAttempts({ db: service.db, random, log: log.log });
     const refuse = () => {
       const res = Object.assign(new EventEmitter(), {
         locals: { caller: { cpo }, problem: new Problem('malformed-request'), requestId: randomUUID() },

@@ -121,7 +121,7 @@ test('an expired token is refused by the clock of the database', async () => {
 test('a revocation that no notification tells of, because the connection was cut, is in force all the same', async () => {
   const other = remembered.pop() as TestCpo;
   await service.sql.query(
-    `select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'scsp-pairing bell' and datname = current_database()`,
+    `select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'scsp-pairing listener' and datname = current_database()`,
   );
   await service.sql.query('update tokens set revoked_at = now() where cpo_id = $1', [other.id]);
   expect((await withinASecond(other.token, 401)).status).toBe(401);

@@ -2,7 +2,8 @@ import { randomUUID } from 'node:crypto';
 import { userInfo } from 'node:os';
 import type { Context } from '../src/context';
 import { setCalling } from '../src/cpos/cpos';
-import { chance, deriveKeys } from '../src/crypto/keys';
+import { deriveKeys } from '../src/crypto/keys';
+import { random } from '../src/crypto/random';
 import { openSandbox } from '../src/sandbox/start';
 import { command } from './a-command';
 import { aStation, type Harness, SECRET_KEY, startHarness } from './harness';
@@ -192,7 +193,7 @@ describe('the trail', () => {
 
   test('says what the sandbox has made', async () => {
     const { config, db, log } = service;
-    const ctx = { config, db, chance, keys: deriveKeys(SECRET_KEY), log: log.log } as Context;
+    const ctx = { config, db, random, keys: deriveKeys(SECRET_KEY), log: log.log } as Context;
     const { cpo, credentials } = await openSandbox(ctx, service.url);
     await cpo.stop();
     const made = (await json('audit', 'list')).filter(({ actor }: any) => actor === 'sandbox').toReversed();

@@ -674,9 +674,9 @@ describe('scsp', () => {
   });
 
   test('all faults of the settings are told in one line, without what they hold', async () => {
-    const faulty = { PORT: 'x', CODE_LENGTH: '99', DATABASE_URL: 'mysql://scsp:open-sesame@localhost/scsp' };
+    const invalidAnswer = { PORT: 'x', CODE_LENGTH: '99', DATABASE_URL: 'mysql://scsp:open-sesame@localhost/scsp' };
     for (const args of [['cpo', 'list', '--json'], ['sandbox-cpo']]) {
-      const refused = await runWith(faulty, args);
+      const refused = await runWith(invalidAnswer, args);
       expect(refused).toEqual({
         code: 1,
         stdout: '',

@@ -1,6 +1,6 @@
 import crypto, { randomUUID } from 'node:crypto';
 import { capacity, nearTwins, normalizeCode } from '../src/codes/code';
-import { chance } from '../src/crypto/keys';
+import { random } from '../src/crypto/random';
 import { createTestDatabase, type Harness, startHarness } from './harness';
 import { leaks } from './leaks';
 
@@ -14,8 +14,8 @@ const cancel = (id: string) => service.request('DELETE', `/v1/app/pairing-codes/
 
 /** Chance that deals these digits first, and then is chance again. */
 const dealing = (...codes: string[]) => ({
-  ...chance,
-  digits: (count: number) => codes.shift() ?? chance.digits(count),
+  ...random,
+  digits: (count: number) => codes.shift() ?? random.digits(count),
 });
 
 test('a code is shown once, when it is issued, with six digits and ten minutes to live', async () => {
@@ -36,7 +36,7 @@ test('a code is shown once, when it is issued, with six digits and ten minutes t
 test('a code is stored as a keyed hash alone', async () => {
   const issueAt = async (SECRET_KEY: string) => {
     const database = await createTestDatabase();
-    const issuer = await startHarness({ SECRET_KEY }, { databaseUrl: database.url, chance: dealing('362821') });
+    const issuer = await startHarness({ SECRET_KEY }, { databaseUrl: database.url, random: dealing('362821') });
     expect((await issuer.code()).code).toBe('362821');
     const { rows } = await issuer.sql.query('select c.*, to_jsonb(c)::text as text from pairing_codes c');
     await issuer.stop();
@@ -136,7 +136,7 @@ test('a poll still sees the change when notifications are lost in between', asyn
   const { id, code } = await service.code();
   const poll = service.followCode(id, 30);
   await service.sql.query(
-    `select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'scsp-pairing bell' and datname = current_database()`,
+    `select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'scsp-pairing listener' and datname = current_database()`,
   );
   await service.pair(await service.cpo(), code);
   expect((await poll).body.status).toBe('used');
@@ -145,7 +145,7 @@ test('a poll still sees the change when notifications are lost in between', asyn
 test('no value is issued again within 24 hours, and after that it is', async () => {
   const first = await service.code();
   await cancel(first.id);
-  const other = await startHarness({}, { databaseUrl: service.databaseUrl, chance: dealing(first.code, first.code) });
+  const other = await startHarness({}, { databaseUrl: service.databaseUrl, random: dealing(first.code, first.code) });
   const { code } = await other.code();
   expect(code).not.toBe(first.code);
   await other.stop();
@@ -153,13 +153,13 @@ test('no value is issued again within 24 hours, and after that it is', async () 
   await service.sql.query(`update pairing_codes set created_at = now() - interval '25 hours' where id = $1`, [
     first.id,
   ]);
-  const later = await startHarness({}, { databaseUrl: service.databaseUrl, chance: dealing(first.code) });
+  const later = await startHarness({}, { databaseUrl: service.databaseUrl, random: dealing(first.code) });
   expect((await later.code()).code).toBe(first.code);
   await later.stop();
 });
 
 test('no near-twin of an active code is issued', async () => {
-  const fresh = await startHarness({}, { chance: dealing('362821', '362822', '326821', '36282', '3628211', '900001') });
+  const fresh = await startHarness({}, { random: dealing('362821', '362822', '326821', '36282', '3628211', '900001') });
   expect((await fresh.code()).code).toBe('362821');
   expect((await fresh.code()).code).toBe('900001');
   await fresh.stop();

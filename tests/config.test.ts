@@ -142,7 +142,7 @@ test('a variable without text counts as unset', () => {
 test('the configuration cannot be changed afterwards', () => expect(Object.isFrozen(readConfig({}))).toBe(true));
 
 test('all faults are reported at once, each under its name', () => {
-  const faulty = {
+  const invalidAnswer = {
     PORT: '65536',
     DATABASE_URL: 'mysql://db.example/scsp',
     LOG_LEVEL: 'loud',
@@ -155,7 +155,9 @@ test('all faults are reported at once, each under its name', () => {
     SANDBOX: 'yes',
     NODE_ENV: 'production',
   };
-  expect(blamed(faulty)).toEqual(['SECRET_KEY', ...Object.keys(faulty).filter((name) => name !== 'NODE_ENV')].sort());
+  expect(blamed(invalidAnswer)).toEqual(
+    ['SECRET_KEY', ...Object.keys(invalidAnswer).filter((name) => name !== 'NODE_ENV')].sort(),
+  );
 });
 
 test('a faulty DATABASE_URL is the only fault it causes, and its password stays out of the message', () => {

@@ -1,6 +1,7 @@
 import { DatabaseError } from 'pg';
 import { QueryFailedError } from 'typeorm';
-import { rows, stateOf, transaction } from '../src/db/pool';
+import { stateOf } from '../src/db/errors';
+import { rows, transaction } from '../src/db/query';
 import { Problem } from '../src/problems';
 import { type Harness, startHarness } from './harness';
 

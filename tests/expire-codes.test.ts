@@ -1,5 +1,5 @@
 import { expireCodes, startExpiry } from '../src/codes/expire';
-import { createEvents } from '../src/metrics';
+import { createMetrics } from '../src/metrics';
 import { type Harness, recordedLog, startHarness } from './harness';
 import { untilSo } from './until';
 
@@ -13,7 +13,7 @@ afterAll(() => service.stop());
 const sql = async (text: string, parameters: unknown[] = []) => (await service.sql.query(text, parameters)).rows;
 const running = { stopping: new AbortController().signal };
 function expiring({ log } = recordedLog()) {
-  return { db: service.db, log, events: createEvents(log), ...running };
+  return { db: service.db, log, metrics: createMetrics(log), ...running };
 }
 const due = (ids: string[]) => sql('update pairing_codes set expires_at = now() where id = any($1)', [ids]);
 const statusOf = async (id: string) => (await sql('select status from pairing_codes where id = $1', [id]))[0].status;
@@ -70,7 +70,7 @@ test('codes that are due expire and no others, and are logged and counted', asyn
     [one, two].sort(),
   );
   await log.waitFor(({ message, code_id }) => message === 'code expired' && code_id === two);
-  expect(await ctx.events.registry.getSingleMetricAsString('scsp_codes_total')).toContain('{event="expired"} 2');
+  expect(await ctx.metrics.registry.getSingleMetricAsString('scsp_codes_total')).toContain('{event="expired"} 2');
 });
 
 test('they expire in as many batches as it takes', async () => {

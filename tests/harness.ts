@@ -6,9 +6,9 @@ import { Writable } from 'node:stream';
 import { Client, Pool, type PoolClient } from 'pg';
 import { readConfig } from '../src/config';
 import { addCpo } from '../src/cpos/cpos';
-import { chance } from '../src/crypto/keys';
+import { random } from '../src/crypto/random';
 import { describe as describeDatabase } from '../src/db/pool';
-import { model } from '../src/db/schema';
+import { schema } from '../src/db/schema';
 import { withSession } from '../src/db/session';
 import { createLog } from '../src/log';
 import { type Overrides, type Service, startService } from '../src/service';
@@ -30,7 +30,7 @@ export const NO_LIMITS = {
 };
 
 /** A code that nobody was ever shown, longer than any that is issued here; each is another, because a repeated one counts once. */
-export const anIncorrectCode = () => chance.digits(20);
+export const anIncorrectCode = () => random.digits(20);
 
 export type Answer = { status: number; headers: Headers; body: any };
 export type LogLine = { level: string; message: string; [field: string]: unknown };
@@ -116,7 +116,7 @@ export async function startHarness(
   });
   const secrets = new Set([SECRET_KEY]);
   const service = await startPatiently(() => startService(config, { log: recorded.log, ...overrides }));
-  const db = describeDatabase(withSession(databaseUrl), model, { max: 2, ...PATIENT });
+  const db = describeDatabase(withSession(databaseUrl), schema, { max: 2, ...PATIENT });
   const sql = new Pool({ connectionString: databaseUrl, max: 5, ...PATIENT });
   const acquired = new Set<PoolClient>();
   sql.on('acquire', (client) => acquired.add(client)).on('release', (_error, client) => acquired.delete(client));
@@ -131,7 +131,7 @@ export async function startHarness(
   });
   endLater(stop);
   await db.initialize();
-  const operator = { db, chance, actor: 'a test' };
+  const operator = { db, random, actor: 'a test' };
   const appToken = (await issueToken(operator, { role: 'app', appName: 'test app' })).token;
   secrets.add(appToken);
 

@@ -1,10 +1,12 @@
 import { randomUUID } from 'node:crypto';
 import { Client } from 'pg';
 import { deletionNeighbours, hashCode, nearTwins, neighbourKeys } from '../src/codes/code';
-import { chance, deriveKeys } from '../src/crypto/keys';
+import { deriveKeys } from '../src/crypto/keys';
+import { random } from '../src/crypto/random';
 import { migrate } from '../src/db/migrate';
-import { asBytea, describe as describeDatabase } from '../src/db/pool';
-import { model } from '../src/db/schema';
+import { describe as describeDatabase } from '../src/db/pool';
+import { asBytea } from '../src/db/query';
+import { schema } from '../src/db/schema';
 import { createTestDatabase, type Harness, SECRET_KEY, startHarness } from './harness';
 import { untilSo } from './until';
 
@@ -14,7 +16,7 @@ const count = (answers: { status: number }[], wanted: number) =>
   answers.filter(({ status }) => status === wanted).length;
 
 /** Chance that deals these values first, and then is chance again. */
-const dealing = (...codes: string[]) => ({ ...chance, digits: (n: number) => codes.shift() ?? chance.digits(n) });
+const dealing = (...codes: string[]) => ({ ...random, digits: (n: number) => codes.shift() ?? random.digits(n) });
 
 const issue = (service: Harness, user_id: string, charging_location_id: string = randomUUID()) =>
   service.request('POST', '/v1/app/pairing-codes', {
@@ -110,15 +112,15 @@ describe('near twins', () => {
   });
   afterAll(() => service.stop());
   const replica = (drawn: string[], settings = {}) =>
-    startHarness(settings, { databaseUrl: service.databaseUrl, chance: dealing(...drawn) });
+    startHarness(settings, { databaseUrl: service.databaseUrl, random: dealing(...drawn) });
 
   test('of codes that are drawn from few values, by two replicas at once, no two are within one edit', async () => {
     const few = (digit: string) => ({
-      ...chance,
-      digits: (n: number) => (Math.random() < 0.2 ? chance.digits(n) : `7${chance.digits(3)}`.padEnd(n, digit)),
+      ...random,
+      digits: (n: number) => (Math.random() < 0.2 ? random.digits(n) : `7${random.digits(3)}`.padEnd(n, digit)),
     });
     const database = await createTestDatabase();
-    const two = await times(2, (i) => startHarness({}, { databaseUrl: database.url, chance: few(`${i}`) }));
+    const two = await times(2, (i) => startHarness({}, { databaseUrl: database.url, random: few(`${i}`) }));
     const codes = (await times(48, (i) => (two[i % 2] as Harness).code())).map(({ code }) => code);
     for (const [i, code] of codes.entries())
       for (const other of codes.slice(i + 1))
@@ -143,7 +145,7 @@ describe('near twins', () => {
     const old = await startHarness();
     await insertAsBefore(old, '550055');
     const drawn = ['550056', '55055', '5500550', '505055', '111999'];
-    const next = await startHarness({}, { databaseUrl: old.databaseUrl, chance: dealing(...drawn) });
+    const next = await startHarness({}, { databaseUrl: old.databaseUrl, random: dealing(...drawn) });
     expect((await next.code()).code).toBe('111999');
     await next.stop();
     await old.stop();
@@ -151,14 +153,14 @@ describe('near twins', () => {
 
   test('of a code that was active before the migration are refused', async () => {
     const database = await createTestDatabase();
-    const source = await describeDatabase(database.url, model, {}).initialize();
+    const source = await describeDatabase(database.url, schema, {}).initialize();
     const migrated = async () =>
       (await source.query(`select to_regclass('code_neighbours') is not null as yes`))[0].yes;
     while (await migrated()) await source.undoLastMigration();
     await insertAsBefore({ sql: { query: source.query.bind(source) } } as never, '362821');
     await source.destroy();
-    await migrate(database.url, model);
-    const fresh = await startHarness({}, { databaseUrl: database.url, chance: dealing('362822', '32821', '900001') });
+    await migrate(database.url, schema);
+    const fresh = await startHarness({}, { databaseUrl: database.url, random: dealing('362822', '32821', '900001') });
     expect((await fresh.code()).code).toBe('900001');
     await fresh.stop();
     await database.drop();
@@ -194,7 +196,7 @@ describe('values that are kept back', () => {
   test.each(['cancelled', 'expired', 'used'])(
     'no value is issued again within 24 hours when it is %s',
     async (status) => {
-      const first = await startHarness({}, { chance: dealing('362821') });
+      const first = await startHarness({}, { random: dealing('362821') });
       const { id } = await first.code();
       const issuedAgo = (ago: string) =>
         first.sql.query(
@@ -203,10 +205,10 @@ describe('values that are kept back', () => {
         );
       await issuedAgo('23 hours 59 minutes');
       const again = dealing('362821', '900001', '362821');
-      const other = await startHarness({}, { databaseUrl: first.databaseUrl, chance: again });
+      const other = await startHarness({}, { databaseUrl: first.databaseUrl, random: again });
       expect((await other.code()).code).toBe('900001');
       await issuedAgo('24 hours 1 minute');
-      const later = await startHarness({}, { databaseUrl: first.databaseUrl, chance: dealing('362821') });
+      const later = await startHarness({}, { databaseUrl: first.databaseUrl, random: dealing('362821') });
       expect((await later.code()).code).toBe('362821');
       await Promise.all([other.stop(), later.stop(), first.stop()]);
     },

@@ -1,5 +1,7 @@
 import { randomUUID } from 'node:crypto';
-import { chance, deriveKeys, seal } from '../src/crypto/keys';
+import { deriveKeys } from '../src/crypto/keys';
+import { random } from '../src/crypto/random';
+import { seal } from '../src/crypto/sealed';
 import { command } from './a-command';
 import { answerStation, sendJson, startCpo } from './a-cpo';
 import { aStation, createTestDatabase, type Harness, SECRET_KEY as OLD, startHarness } from './harness';
@@ -71,7 +73,7 @@ describe('after the restart with a new key and the previous one', () => {
     const drawn = [code, twin, [...code].map((digit) => (Number(digit) + 5) % 10).join('')];
     const other = drawn[2];
     const after = await restart(BOTH, {
-      chance: { ...chance, digits: (count) => drawn.shift() ?? chance.digits(count) },
+      random: { ...random, digits: (count) => drawn.shift() ?? random.digits(count) },
     });
     expect((await after.code()).code).toBe(other);
     expect(drawn).toEqual([]);
@@ -83,7 +85,7 @@ describe('after the restart with a new key and the previous one', () => {
     await before.request('DELETE', `/v1/app/pairing-codes/${id}`, { token: before.appToken });
     const drawn = [code];
     const after = await restart(BOTH, {
-      chance: { ...chance, digits: (count) => drawn.shift() ?? chance.digits(count) },
+      random: { ...random, digits: (count) => drawn.shift() ?? random.digits(count) },
     });
     expect((await after.code()).code).not.toBe(code);
     expect(drawn).toEqual([]);

@@ -3,8 +3,10 @@ import { mkdtempSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { readConfig } from '../src/config';
-import type { Keys } from '../src/context';
-import { chance, deriveKeys, seal, secretKey, unseal } from '../src/crypto/keys';
+import type { Keys } from '../src/crypto/keys';
+import { deriveKeys, secretKey } from '../src/crypto/keys';
+import { random } from '../src/crypto/random';
+import { seal, unseal } from '../src/crypto/sealed';
 
 const SECRET = 'a secret key, and of 32 characters or more';
 const PREVIOUS = 'the one before it, also of 32 characters or more';
@@ -39,7 +41,7 @@ test('a version derives the keys of the one before: codes that are out and store
 });
 
 test('tokens and keys are made of bytes from the cryptographic source', () => {
-  expect(chance.bytes).toBe(crypto.randomBytes);
+  expect(random.bytes).toBe(crypto.randomBytes);
 });
 
 describe('what is sealed', () => {

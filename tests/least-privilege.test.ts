@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { Client, escapeIdentifier as quoted } from 'pg';
 import { TABLE_RIGHTS } from '../src/db/grants';
-import { model } from '../src/db/schema';
+import { schema } from '../src/db/schema';
 import { removeOld } from '../src/retention/retention';
 import { command } from './a-command';
 import { answerStation, sendJson, startCpo } from './a-cpo';
@@ -65,7 +65,7 @@ beforeAll(async () => {
   await query(roles.adminUrl, `revoke connect on database ${quoted(new URL(roles.url).pathname.slice(1))} from public`);
   expect(await migrate()).toEqual({
     code: 0,
-    stdout: `${JSON.stringify({ migrated: model.migrations.length, granted_to: roles.role })}\n`,
+    stdout: `${JSON.stringify({ migrated: schema.migrations.length, granted_to: roles.role })}\n`,
     stderr: '',
   });
   service = await startHarness({ SANDBOX: 'true' }, { databaseUrl: roles.url });
@@ -189,7 +189,7 @@ describe('the role of the service', () => {
 
   test('has rights on every table that there is', () =>
     expect(Object.keys(TABLE_RIGHTS).sort()).toEqual(
-      ['migrations', ...model.entities.map(({ options }) => options.name)].sort(),
+      ['migrations', ...schema.entities.map(({ options }) => options.name)].sort(),
     ));
 });
 

@@ -4,10 +4,10 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import type { Request, Response } from 'express';
 import { watchCode } from '../src/codes/watch';
-import { Bell } from '../src/db/listener';
+import { Listener } from '../src/db/listener';
 import type { Database } from '../src/db/pool';
 import { readBody } from '../src/http/body';
-import { waitingOver } from '../src/http/client-disconnect';
+import { waitSignal } from '../src/http/client-disconnect';
 import { createLoadShedding, LOAD_LIMITS } from '../src/http/load-shedding';
 import { longPolls } from '../src/http/long-polls';
 import { TokenRegistry } from '../src/tokens/registry';
@@ -38,10 +38,10 @@ async function leftBy(rounds: number, work: () => Promise<unknown>): Promise<num
 test('100,000 polls of a code leave nothing behind', async () => {
   const stopping = new AbortController();
   const { log } = recordedLog();
-  const bell = new Bell('', [], log);
+  const listener = new Listener('', [], log);
   const code = { id: 'x', status: 'active', expiresInMs: 600_000 };
   const db = { query: () => Promise.resolve([code]) } as unknown as Database;
-  const registry = new TokenRegistry({ db, bell, log });
+  const registry = new TokenRegistry({ db, listener, log });
   const load = createLoadShedding({ ...LOAD_LIMITS, requestsPerCaller: 256 });
   const step = longPolls(registry, stopping.signal, load.longPolls);
   const caller = { tokenId: 'x', hash: 'x', role: 'app', cpo: null, app: 'x', expiresAt: new Date() };
@@ -51,7 +51,7 @@ test('100,000 polls of a code leave nothing behind', async () => {
   const left = await leftBy(100_000, async () => {
     const res = Object.assign(new EventEmitter(), { req, locals: { caller } }) as unknown as Response;
     await new Promise<void>((resolve) => step(req, res, () => resolve()));
-    await watchCode({ bell, db }, id, 0, waitingOver(res));
+    await watchCode({ listener, db }, id, 0, waitSignal(res));
     res.emit('close');
   });
   expect(left).toBeLessThan(1_000_000);

@@ -1,7 +1,7 @@
 import { Client } from 'pg';
 import { migrate } from '../src/db/migrate';
 import { type Database, describe as describeDatabase } from '../src/db/pool';
-import { model } from '../src/db/schema';
+import { schema } from '../src/db/schema';
 import { createTestDatabase } from './harness';
 import { until } from './until';
 
@@ -22,7 +22,7 @@ const connect = async () => {
 beforeEach(async () => {
   clients = [];
   database = await createTestDatabase();
-  source = await describeDatabase(database.url, model, {}).initialize();
+  source = await describeDatabase(database.url, schema, {}).initialize();
   const isDone = async () =>
     (await source.query('select name from migrations')).some(({ name }: { name: string }) => name === MIGRATION);
   while (await isDone()) await source.undoLastMigration();
@@ -61,7 +61,7 @@ const isTried = async (...tables: string[]) =>
 test('while a backup reads what pairing counts in, pairings go on and the migration waits for its end', async () => {
   const [backup, caller] = [await connect(), await connect()];
   await backup.query('begin; lock table cpo_tries in access share mode');
-  const migrating = migrate(database.url, model);
+  const migrating = migrate(database.url, schema);
   for (let times = 0; times < 3; times += 1) {
     expect(
       await until(
@@ -80,7 +80,7 @@ test('while a backup reads what pairing counts in, pairings go on and the migrat
 test('while a backup reads, pairings go on and the migration waits for its end', async () => {
   const [backup, caller] = [await connect(), await connect()];
   await backup.query('begin; lock table pairings, cpos in access share mode');
-  const migrating = migrate(database.url, model);
+  const migrating = migrate(database.url, schema);
   for (let times = 0; times < 3; times += 1) {
     expect(
       await until(
@@ -100,7 +100,7 @@ test('while a backup reads, pairings go on and the migration waits for its end',
 test('replicas of either version that start meanwhile neither stop it nor wait for each other', async () => {
   const [reader, former] = [await connect(), await connect()];
   await reader.query('begin isolation level repeatable read; select from tokens');
-  const migrating = [migrate(database.url, model), migrate(database.url, model)];
+  const migrating = [migrate(database.url, schema), migrate(database.url, schema)];
   expect(await until((building) => building, isBuilding, 10_000)).toBe(true);
   await former.query('select pg_advisory_lock($1)', [FORMER_MIGRATION_LOCK]);
   await reader.query('commit');
@@ -112,7 +112,7 @@ test('replicas of either version that start meanwhile neither stop it nor wait f
 test('an index of which the building was interrupted is built anew', async () => {
   await source.query('create index pairings_active_cpo_idx on pairings (cpo_id)');
   await source.query(`update pg_index set indisvalid = false where indexrelid = 'pairings_active_cpo_idx'::regclass`);
-  await migrate(database.url, model);
+  await migrate(database.url, schema);
   expect(await isValid()).toBe(true);
   const [{ indexdef }] = await source.query(
     `select indexdef from pg_indexes where indexname = 'pairings_active_cpo_idx'`,

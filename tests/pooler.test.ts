@@ -1,5 +1,6 @@
-import { openDatabase, prepared, preparedRows, SERVER_TIMEOUTS } from '../src/db/pool';
-import { model } from '../src/db/schema';
+import { openDatabase, SERVER_TIMEOUTS } from '../src/db/pool';
+import { prepared, preparedRows } from '../src/db/query';
+import { schema } from '../src/db/schema';
 import { createTestDatabase, startHarness, type TestCpo } from './harness';
 import { startProxy } from './tcp-proxy';
 
@@ -15,7 +16,7 @@ const startPooled = (DATABASE_DIRECT_URL: string) =>
 const otherWay = () => `${database.url}?application_name=direct`;
 
 async function withDatabase(work: (db: Awaited<ReturnType<typeof openDatabase>>) => Promise<unknown>) {
-  const db = await openDatabase(database.url, model, 1);
+  const db = await openDatabase(database.url, schema, 1);
   await work(db).finally(() => db.destroy());
 }
 

@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import type { ServerResponse } from 'node:http';
 import { CODES_CHANNEL } from '../src/codes/codes';
 import { setSuspended } from '../src/cpos/cpos';
-import { Bell } from '../src/db/listener';
+import { Listener } from '../src/db/listener';
 import type { Database } from '../src/db/pool';
 import { TokenRegistry } from '../src/tokens/registry';
 import { issueToken, revokeToken, TOKENS_CHANNEL } from '../src/tokens/tokens';
@@ -192,12 +192,12 @@ describe('until the tokens have been read again', () => {
   test('a token that was revoked while the listener was away is refused from its return on', async () => {
     const cpo = await service.cpo();
     const log = recordedLog();
-    const bell = new Bell(service.databaseUrl, [TOKENS_CHANNEL], log.log);
-    await bell.start();
+    const listener = new Listener(service.databaseUrl, [TOKENS_CHANNEL], log.log);
+    await listener.start();
     let reads = true;
     const query = (sql: string, parameters: unknown[]) =>
       !reads && sql.trim().endsWith(READING) ? new Promise(() => undefined) : service.db.query(sql, parameters);
-    const registry = new TokenRegistry({ db: { query } as unknown as Database, bell, log: log.log });
+    const registry = new TokenRegistry({ db: { query } as unknown as Database, listener, log: log.log });
     await registry.start();
     expect(registry.verify(cpo.token)).toMatchObject({ cpo: { id: cpo.id } });
 
@@ -205,13 +205,13 @@ describe('until the tokens have been read again', () => {
     await service.sql.query(
       `with lost as (
          select pg_terminate_backend(pid) from pg_stat_activity
-         where application_name = 'scsp-pairing bell' and datname = current_database()
+         where application_name = 'scsp-pairing listener' and datname = current_database()
        ) update tokens set revoked_at = now() from lost where cpo_id = $1`,
       [cpo.id],
     );
     await log.waitFor(({ message }) => message === 'notifications restored');
     expect(await registry.verify(cpo.token)).toBeUndefined();
-    await Promise.all([registry.stop(), bell.stop()]);
+    await Promise.all([registry.stop(), listener.stop()]);
   });
 
   test('a token whose revocation has been announced is refused', async () => {

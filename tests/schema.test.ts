@@ -1,14 +1,14 @@
 import { Client } from 'pg';
 import { migrate } from '../src/db/migrate';
 import { type Database, describe } from '../src/db/pool';
-import { model } from '../src/db/schema';
+import { schema } from '../src/db/schema';
 import { createTestDatabase } from './harness';
 
 let database: Awaited<ReturnType<typeof createTestDatabase>>;
 let source: Database;
 beforeEach(async () => {
   database = await createTestDatabase();
-  source = await describe(database.url, model, {}).initialize();
+  source = await describe(database.url, schema, {}).initialize();
 });
 afterEach(async () => {
   await source.destroy();
@@ -31,7 +31,7 @@ const snapshot = async () =>
 
 test('the migrations go up, down to nothing, and up to the same again', async () => {
   const up = await snapshot();
-  for (const _ of model.migrations) await source.undoLastMigration();
+  for (const _ of schema.migrations) await source.undoLastMigration();
   expect(await snapshot()).toBe(JSON.stringify([[], [], [], [], []]));
   await source.runMigrations();
   expect(await snapshot()).toBe(up);
@@ -49,9 +49,9 @@ test('drift is noticed', async () => {
 });
 
 test('of many that start at once exactly one migrates', async () => {
-  for (const _ of model.migrations) await source.undoLastMigration();
-  const counts = await Promise.all(Array.from({ length: 5 }, () => migrate(database.url, model)));
-  expect(counts.sort()).toEqual([0, 0, 0, 0, model.migrations.length]);
+  for (const _ of schema.migrations) await source.undoLastMigration();
+  const counts = await Promise.all(Array.from({ length: 5 }, () => migrate(database.url, schema)));
+  expect(counts.sort()).toEqual([0, 0, 0, 0, schema.migrations.length]);
 });
 
 test('the index on attempts is built while stations are paired and a replica of an earlier version starts', async () => {
@@ -62,7 +62,7 @@ test('the index on attempts is built while stations are paired and a replica of 
   await Promise.all([pairing.connect(), other.connect()]);
   await pairing.query('begin');
   await pairing.query('lock table attempts in row exclusive mode');
-  const migrating = migrate(database.url, model);
+  const migrating = migrate(database.url, schema);
   while (!(await indexed()));
   // The build waits for the transaction above; what comes after it must not wait for the build.
   await other.query(`insert into attempts (id, cpo_id, request_id, payload_protocol, uid, outcome)
@@ -81,7 +81,7 @@ test('a build of the index that was interrupted is begun anew', async () => {
     (await source.query(`select to_regclass('attempts_uid_key_idx') as name`))[0].name !== null;
   while (await indexed()) await source.undoLastMigration();
   await source.query('create index attempts_uid_key_idx on attempts (id)');
-  expect(await migrate(database.url, model)).toBeGreaterThan(0);
+  expect(await migrate(database.url, schema)).toBeGreaterThan(0);
   const [{ definition }] = await source.query(`select pg_get_indexdef('attempts_uid_key_idx'::regclass) as definition`);
   expect(definition).toContain('(lower((uid COLLATE "C")), cpo_id, id)');
 });

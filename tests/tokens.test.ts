@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { Client } from 'pg';
-import { Bell } from '../src/db/listener';
+import { Listener } from '../src/db/listener';
 import type { Database } from '../src/db/pool';
 import { TokenRegistry } from '../src/tokens/registry';
 import { issueToken, revokeToken, rotateToken, TOKENS_CHANNEL } from '../src/tokens/tokens';
@@ -134,14 +134,16 @@ describe('once a minute', () => {
     const log = recordedLog();
     const writes: Promise<unknown>[] = [];
     const state = { now: Date.now(), fails: false };
-    const bell = Object.assign(new Bell(service.databaseUrl, [TOKENS_CHANNEL], log.log), { now: () => state.now });
-    await bell.start();
+    const listener = Object.assign(new Listener(service.databaseUrl, [TOKENS_CHANNEL], log.log), {
+      now: () => state.now,
+    });
+    await listener.start();
     const query = (sql: string, parameters: unknown[]) => {
       if (!/set last_used_at/.test(sql)) return service.db.query(sql, parameters);
       writes.push(state.fails ? Promise.reject(new Error('away')) : service.db.query(sql, parameters));
       return writes.at(-1);
     };
-    const registry = new TokenRegistry({ db: { query } as unknown as Database, bell, log: log.log });
+    const registry = new TokenRegistry({ db: { query } as unknown as Database, listener, log: log.log });
     await registry.start();
     /** What was said of a token, when all that was said before now has arrived. */
     const warnings = async (id: string) => {
@@ -150,7 +152,7 @@ describe('once a minute', () => {
       await log.waitFor(({ message }) => message === end);
       return log.lines.filter(({ message, token_id }) => message === 'token expires soon' && token_id === id);
     };
-    stop = async () => void (await Promise.all([registry.stop(), bell.stop()]));
+    stop = async () => void (await Promise.all([registry.stop(), listener.stop()]));
     return { registry, log, warnings, writes, state };
   }
   let stop = async () => {};

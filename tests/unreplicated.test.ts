@@ -2,7 +2,8 @@ import { mkdtempSync, realpathSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Client } from 'pg';
-import { type Database, openDatabase, prepared, preparedRows, rows, transaction } from '../src/db/pool';
+import { type Database, openDatabase } from '../src/db/pool';
+import { prepared, preparedRows, rows, transaction } from '../src/db/query';
 import { type Embedded, startEmbedded } from '../src/embedded-postgres/launcher';
 import { until } from './until';
 

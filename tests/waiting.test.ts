@@ -2,7 +2,7 @@ import { on, once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { setImmediate } from 'node:timers/promises';
-import { waitingOver } from '../src/http/client-disconnect';
+import { waitSignal } from '../src/http/client-disconnect';
 import { tendConnections, watchConnections } from '../src/http/connections';
 import { openRaw } from './raw-http';
 
@@ -42,11 +42,11 @@ const departures: [string, (request: Awaited<ReturnType<typeof aRequest>>) => Pr
 test.each(departures)('whoever asks is told that the caller %s, before or after', async (_how, leave) => {
   const request = await aRequest();
   try {
-    const asked = waitingOver(request.res);
+    const asked = waitSignal(request.res);
     expect(asked.aborted).toBe(false);
     await leave(request);
     expect(asked.aborted).toBe(true);
-    expect(waitingOver(request.res)).toBe(asked);
+    expect(waitSignal(request.res)).toBe(asked);
   } finally {
     request.end();
   }
@@ -54,7 +54,7 @@ test.each(departures)('whoever asks is told that the caller %s, before or after'
   const another = await aRequest();
   try {
     await leave(another);
-    expect(waitingOver(another.res).aborted).toBe(true);
+    expect(waitSignal(another.res).aborted).toBe(true);
   } finally {
     another.end();
   }
@@ -63,11 +63,11 @@ test.each(departures)('whoever asks is told that the caller %s, before or after'
 test('who has been answered has not left, and is not waited for', async () => {
   const { res, end } = await aRequest();
   try {
-    const asked = waitingOver(res);
+    const asked = waitSignal(res);
     res.end();
     await once(res, 'close');
     expect(asked.aborted).toBe(false);
-    expect(waitingOver(res).aborted).toBe(true);
+    expect(waitSignal(res).aborted).toBe(true);
   } finally {
     end();
   }

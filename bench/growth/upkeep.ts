@@ -1,7 +1,7 @@
 import { Writable } from 'node:stream';
 import { readConfig } from '../../src/config';
 import { openDatabase } from '../../src/db/pool';
-import { model } from '../../src/db/schema';
+import { schema } from '../../src/db/schema';
 import { createLog } from '../../src/log';
 import { removeOld } from '../../src/retention/retention';
 import { percentile } from '../processes';
@@ -108,7 +108,7 @@ export async function removal(folder: string, level: Level, postmaster: number, 
   await load();
   const without = await load();
 
-  const db = await openDatabase(level.url, model, 2);
+  const db = await openDatabase(level.url, schema, 2);
   const config = readConfig({ DATABASE_URL: level.url, ATTEMPTS_KEEP_DAYS: String(ATTEMPT_DAYS - OLD_DAYS) });
   const removed: Removal['removed'] = {};
   let began = performance.now();

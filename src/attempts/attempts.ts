@@ -1,4 +1,5 @@
-import { type Database, rows } from '../db/pool';
+import type { Database } from '../db/pool';
+import { rows } from '../db/query';
 import { type ProblemType, problems } from '../problems';
 
 /** A request to pair that was understood well enough to say whose it was, and what became of it. */

@@ -5,7 +5,7 @@ import type { Context } from '../context';
 import type { OperationId } from '../contract/document';
 import { valueAt } from '../contract/validation-errors';
 import { Batcher, requestDeadlines } from '../db/batcher';
-import { rows } from '../db/pool';
+import { rows } from '../db/query';
 import { Problem, type ProblemType } from '../problems';
 import { isPayloadProtocol } from '../protocols';
 import { cpoOf } from '../tokens/caller';
@@ -61,7 +61,7 @@ export class RefusedAttempts {
   readonly #storing = new Set<Promise<void>>();
   #gathered: Promise<void> | undefined;
 
-  constructor(readonly ctx: Pick<Context, 'db' | 'chance' | 'log'>) {
+  constructor(readonly ctx: Pick<Context, 'db' | 'random' | 'log'>) {
     this.#batcher = new Batcher({
       async work(set) {
         await rows(ctx.db, STORE, [JSON.stringify(set)]);
@@ -90,7 +90,7 @@ export class RefusedAttempts {
     const lost = (reason: string) => this.ctx.log.warn('refused attempt not stored', { request_id, reason });
     if (this.#storing.size >= MOST_AT_ONCE) return lost('too many at once');
     const row = {
-      id: this.ctx.chance.uuid(),
+      id: this.ctx.random.uuid(),
       cpo_id: cpoOf(res).id,
       request_id,
       payload_protocol: protocolIn(req.path),

@@ -1,28 +1,8 @@
 import { userInfo } from 'node:os';
-import { EntitySchema } from 'typeorm';
-import type { Context } from '../context';
-import { type Database, rows } from '../db/pool';
-
-export type AuditRow = {
-  id: string;
-  happenedAt: Date;
-  actor: string;
-  action: string;
-  subjectId: string;
-  detail: object;
-};
-
-export const audit = new EntitySchema<AuditRow>({
-  name: 'audit',
-  columns: {
-    id: { type: 'uuid', primary: true, primaryKeyConstraintName: 'audit_pkey' },
-    happenedAt: { name: 'happened_at', type: 'timestamptz', precision: 3, default: () => 'now()' },
-    actor: { type: 'text' },
-    action: { type: 'text' },
-    subjectId: { name: 'subject_id', type: 'uuid' },
-    detail: { type: 'jsonb', default: {} },
-  },
-});
+import type { Random } from '../crypto/random';
+import type { Database } from '../db/pool';
+import { rows } from '../db/query';
+import type { AuditRow } from '../db/schema/audit';
 
 /** Who changes things here: the person whom the operating system knows, on this machine. */
 export function actor(): string {
@@ -33,10 +13,12 @@ export function actor(): string {
   }
 }
 
-/** What a verb needs whose change goes into the trail. */
-export type Audited = Pick<Context, 'chance'> & {
+/** What a verb needs whose change is written to the audit log. */
+export type Audited = {
   /** The database, or a transaction on it. */
   readonly db: Pick<Database, 'query'>;
+  readonly random: Random;
+  /** Who makes the change. */
   readonly actor: string;
 };
 
@@ -58,8 +40,7 @@ export type AuditAction =
   | 'user.forget';
 
 /**
- * CTE `audited`: writes what the CTE `changed (id, …)` has changed into the trail, in the same commit; where nothing was
- * changed, nothing. The statement's `$1` and `$2` are those of `trailOf`.
+ * CTE `audited`: writes an entry of the audit log for each row of the CTE `changed (id, …)`, in the same commit. The statement's `$1` and `$2` are those of `auditParameters`.
  * @param detail SQL of a jsonb about `changed`: no secret, and no uid or user, for rows are never removed
  */
 export const audited = (action: AuditAction, detail: string) => `audited as (
@@ -67,7 +48,7 @@ export const audited = (action: AuditAction, detail: string) => `audited as (
 )`;
 
 /** The first two parameters of a statement with `audited`. */
-export const trailOf = ({ chance, actor }: Audited) => [chance.uuid(), actor] as const;
+export const auditParameters = ({ random, actor }: Audited) => [random.uuid(), actor] as const;
 
 /** The audit log, or its entries with one action, the latest first. */
 export function listAudit(db: Database, limit: number, action?: string): Promise<AuditRow[]> {

@@ -1,6 +1,6 @@
 import { type Command, InvalidArgumentError } from 'commander';
 import { cpoIdOf } from '../cpos/cpos';
-import { transaction } from '../db/pool';
+import { transaction } from '../db/query';
 import { limitsOf } from '../pairing/limits';
 import { LIMIT_NAMES, type LimitName, ownLimits, resetLimits, setLimit } from '../pairing/set-limits';
 import { withContext } from './database';

@@ -4,21 +4,23 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { type Audited, actor } from '../audit/audit';
 import { type Config, settingOf } from '../config';
 import type { Context } from '../context';
-import { chance, deriveKeys, secretKey } from '../crypto/keys';
-import { refuseAsAway } from '../db/connection-errors';
+import { deriveKeys, secretKey } from '../crypto/keys';
+import { random } from '../crypto/random';
+import { throwUnreachable } from '../db/connection-errors';
 import { requireDeployment } from '../db/deployment';
 import { lacksMigrations, migrate, NotMigrated } from '../db/migrate';
-import { type Database, openDatabase, transaction } from '../db/pool';
+import { type Database, openDatabase } from '../db/pool';
+import { transaction } from '../db/query';
 import { requireServer } from '../db/require-server';
-import { borrowDatabase, model } from '../db/schema';
-import { hasEmbedded } from '../embedded-postgres/launcher';
+import { schema } from '../db/schema';
+import { attachEmbedded, hasEmbedded, startEmbedded } from '../embedded-postgres/launcher';
 import { releaseLock, takeLock } from '../embedded-postgres/lock';
 import { createLog } from '../log';
-import { createEvents } from '../metrics';
+import { createMetrics } from '../metrics';
 import type { Answer, Given } from './verb';
 
 /** What the verbs of commands need. */
-export type CommandContext = Pick<Context, 'config' | 'db' | 'log' | 'events' | 'chance' | 'keys'> & Audited;
+export type CommandContext = Pick<Context, 'config' | 'db' | 'log' | 'metrics' | 'random' | 'keys'> & Audited;
 
 const TURN_MS = 30_000;
 const POLL_MS = 20;
@@ -49,13 +51,13 @@ export async function withDatabaseUrl<T>(config: Config, work: (url: string) => 
  */
 export function withContext<T>({ config, stderr }: Given, work: (ctx: CommandContext) => Promise<T>): Promise<T> {
   return withDatabaseUrl(config, async (url) => {
-    const refuse = refuseAsAway(settingOf(config, url), url);
-    const db = await openDatabase(url, model, 2).catch(refuse);
+    const refuse = throwUnreachable(settingOf(config, url), url);
+    const db = await openDatabase(url, schema, 2).catch(refuse);
     try {
       await requireServer(db);
       if (await lacksMigrations(db)) {
         if (config.databaseUrl !== undefined) throw new NotMigrated();
-        await migrate(url, model, { sandbox: config.sandbox }).catch(refuse);
+        await migrate(url, schema, { sandbox: config.sandbox }).catch(refuse);
       } else await requireDeployment(db, config.sandbox);
       return await work(contextOf(config, db, stderr));
     } finally {
@@ -71,10 +73,10 @@ export function withContext<T>({ config, stderr }: Given, work: (ctx: CommandCon
  */
 export async function showThenCommit(
   { print }: Given,
-  { db, chance, actor }: CommandContext,
+  { db, random, actor }: CommandContext,
   change: (tx: Audited) => Promise<Answer>,
 ): Promise<undefined> {
-  await transaction(db, async (tx) => print(await change({ db: tx, chance, actor })));
+  await transaction(db, async (tx) => print(await change({ db: tx, random, actor })));
 }
 
 /**
@@ -98,8 +100,8 @@ function contextOf(config: Config, db: Database, stderr: NodeJS.WritableStream):
     config,
     db,
     log,
-    events: createEvents(log),
-    chance,
+    metrics: createMetrics(log),
+    random,
     actor: config.actor ?? actor(),
     /** Only when asked for: this may make `DATA_DIR/secret-key`. */
     get keys() {
@@ -109,4 +111,12 @@ function contextOf(config: Config, db: Database, stderr: NodeJS.WritableStream):
       return deriveKeys(secretKey(config), config.previousSecretKey);
     },
   };
+}
+
+/** The database of these settings for a command: the configured one, or the embedded one, running or not. */
+async function borrowDatabase(config: Config): Promise<{ url: string; giveBack(): Promise<void> }> {
+  const running = config.directDatabaseUrl ?? (await attachEmbedded(config.dataDir));
+  if (running !== undefined) return { url: running, giveBack: async () => {} };
+  const postgres = await startEmbedded({ dir: config.dataDir });
+  return { url: postgres.url, giveBack: () => postgres.stop() };
 }

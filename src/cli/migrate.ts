@@ -1,9 +1,9 @@
 import type { Command } from 'commander';
 import { settingOf } from '../config';
-import { refuseAsAway } from '../db/connection-errors';
+import { throwUnreachable } from '../db/connection-errors';
 import { roleOf } from '../db/grants';
 import { migrate } from '../db/migrate';
-import { model } from '../db/schema';
+import { schema } from '../db/schema';
 import { withDatabaseUrl } from './database';
 import { answering, type Shell, verb } from './verb';
 
@@ -20,8 +20,8 @@ export function migrateCommand(program: Command, shell: Shell): void {
       const serviceRole = migrationDatabaseUrl && databaseUrl && roleOf(databaseUrl);
       const asOwner = { ...config, directDatabaseUrl: migrationDatabaseUrl ?? directDatabaseUrl };
       return withDatabaseUrl(asOwner, async (url) => {
-        const migrated = await migrate(url, model, { sandbox: config.sandbox, serviceRole }).catch(
-          refuseAsAway(settingOf(config, url), url),
+        const migrated = await migrate(url, schema, { sandbox: config.sandbox, serviceRole }).catch(
+          throwUnreachable(settingOf(config, url), url),
         );
         return { row: { migrated, granted_to: serviceRole } };
       });

@@ -1,6 +1,6 @@
 import { validate as isUuid } from 'uuid';
 import type { Context } from '../context';
-import { rows } from '../db/pool';
+import { rows } from '../db/query';
 import type { CodeStatus } from '../db/schema/codes';
 import { Problem } from '../problems';
 
@@ -55,8 +55,8 @@ select id from cancelled`;
  */
 export async function cancelCode(ctx: Context, id: string): Promise<void> {
   if (!isUuid(id)) throw new Problem('not-found');
-  const [cancelled] = await rows<{ id: string }>(ctx.db, CANCEL, [id, ctx.chance.uuid()]);
-  if (cancelled !== undefined) return ctx.events.codeCancelled(id);
+  const [cancelled] = await rows<{ id: string }>(ctx.db, CANCEL, [id, ctx.random.uuid()]);
+  if (cancelled !== undefined) return ctx.metrics.codeCancelled(id);
   const { code } = await readCode(ctx, id);
   if (code.status === 'used') throw new Problem('code-already-used');
 }

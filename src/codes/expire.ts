@@ -1,7 +1,7 @@
 import type { Context } from '../context';
-import { rows, transaction } from '../db/pool';
+import { rows, transaction } from '../db/query';
 
-type Expiring = Pick<Context, 'db' | 'events' | 'log' | 'stopping'>;
+type Expiring = Pick<Context, 'db' | 'metrics' | 'log' | 'stopping'>;
 
 /** Codes that one statement expires, few enough to be far below the statement time-out. */
 const BATCH = 1_000;
@@ -18,7 +18,7 @@ export async function expireCodes(ctx: Expiring, largest = BATCH): Promise<void>
   for (let more = true; more && !ctx.stopping.aborted; ) {
     // It reads ranges, for which a stricter isolation would roll back others.
     const [batch] = await transaction(ctx.db, (tx) => rows<Expired>(tx, EXPIRE, [largest]), 'READ COMMITTED');
-    for (const id of batch?.ids ?? []) ctx.events.codeExpired(id);
+    for (const id of batch?.ids ?? []) ctx.metrics.codeExpired(id);
     more = batch?.more ?? false;
   }
 }

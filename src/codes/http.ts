@@ -1,6 +1,6 @@
 import type { Context } from '../context';
 import type { Handlers, Schemas } from '../contract/document';
-import { stillAllowed, unlessRefused, waitingOver } from '../http/client-disconnect';
+import { stillAllowed, unlessRefused, waitSignal } from '../http/client-disconnect';
 import { writePairing } from '../stations/http';
 import { stationOfCode } from '../stations/stations';
 import { type Code, cancelCode } from './codes';
@@ -24,7 +24,7 @@ export function codeHandlers(ctx: Context): Pick<Handlers, 'issueCode' | 'follow
     },
 
     async followCode(req, res) {
-      const over = waitingOver(res);
+      const over = waitSignal(res);
       const code = await watchCode(ctx, req.params.id, req.query.wait ?? 0, over).catch(unlessRefused(res));
       await stillAllowed(res);
       const paired = code.status === 'used' ? await stationOfCode(ctx.db, code.id) : undefined;

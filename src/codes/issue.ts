@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Context } from '../context';
 import { subjectHashes } from '../crypto/keys';
 import { Batcher, requestDeadlines } from '../db/batcher';
-import { asBytea, prepared, preparedRows } from '../db/pool';
+import { asBytea, prepared, preparedRows } from '../db/query';
 import { Problem } from '../problems';
 import { GUESS_ODDS, hashCode, nearTwins, neighbourKeys } from './code';
 import type { Code } from './codes';
@@ -15,7 +15,7 @@ export type IssueRequest = {
   readonly cpoId?: string | undefined;
 };
 
-type Issuing = Pick<Context, 'config' | 'db' | 'events' | 'chance' | 'keys'>;
+type Issuing = Pick<Context, 'config' | 'db' | 'metrics' | 'random' | 'keys'>;
 
 /** So many requests share a statement, and a commit. */
 const LARGEST_SET = 32;
@@ -70,7 +70,7 @@ export function createIssueCode(ctx: Issuing): (request: IssueRequest) => Promis
     const deadlines = requestDeadlines();
     while (performance.now() < deadlines.startBy) {
       const values = lengths.map((length) => draw(ctx, length, twinsNeeded));
-      const id = ctx.chance.uuid();
+      const id = ctx.random.uuid();
       const answer = await sets.add(request.userId, { id, request, values }, deadlines);
       recent = Math.max(answer.length ?? ctx.config.codeLength, recent - 1 / SHORTER);
       twinsNeeded = answer.twinsNeeded;
@@ -95,7 +95,7 @@ export function createIssueCode(ctx: Issuing): (request: IssueRequest) => Promis
 }
 
 function draw(ctx: Issuing, length: number, withTwins: boolean): Value {
-  const code = ctx.chance.digits(length);
+  const code = ctx.random.digits(length);
   const [current, ...former] = ctx.keys.pairingCode;
   if (current === undefined) throw new TypeError('no key for pairing codes');
   const hashes = (text: string) => ctx.keys.pairingCode.map((key) => asBytea(hashCode(key, text)));
@@ -119,8 +119,8 @@ async function issueAll(ctx: Issuing, drafts: readonly Draft[]): Promise<Answer[
     charging_location_id: request.chargingLocationId,
     cpo_id: request.cpoId,
     user_hashes: subjectHashes(ctx.keys, 'user', request.userId).map(asBytea),
-    issued_event: ctx.chance.uuid(),
-    replaced_event: ctx.chance.uuid(),
+    issued_event: ctx.random.uuid(),
+    replaced_event: ctx.random.uuid(),
   }));
   const values = drafts.flatMap((draft, n) => draft.values.map(({ code, stored }) => ({ code, stored, n })));
   const { codeLength, codeTtlSeconds, limits } = ctx.config;
@@ -134,8 +134,8 @@ async function issueAll(ctx: Issuing, drafts: readonly Draft[]): Promise<Answer[
     limits.userCodes10Min,
   ]);
   for (const { n, outcome, replacedId, replacedStatus } of outcomes) {
-    if (replacedId !== null) ctx.events[replacedStatus === 'expired' ? 'codeExpired' : 'codeCancelled'](replacedId);
-    if (outcome === 'issued') ctx.events.codeIssued(drafts[n]?.id ?? '');
+    if (replacedId !== null) ctx.metrics[replacedStatus === 'expired' ? 'codeExpired' : 'codeCancelled'](replacedId);
+    if (outcome === 'issued') ctx.metrics.codeIssued(drafts[n]?.id ?? '');
   }
   return outcomes.map((outcome) => ({ ...outcome, code: values[outcome.i ?? -1]?.code }));
 }

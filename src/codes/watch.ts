@@ -2,7 +2,7 @@ import type { Context } from '../context';
 import { CODES_CHANNEL, type Code, readCode } from './codes';
 
 /** How often a code is read again while notifications are lost. */
-const DEAF_POLL_MS = 500;
+const DISCONNECTED_POLL_MS = 500;
 
 /**
  * Waits until a code's status is final, `waitSeconds` have passed or the waiting is `over`: subscribe, read, wait, read
@@ -12,7 +12,7 @@ const DEAF_POLL_MS = 500;
  * @throws Problem `not-found`, also for a code whose user is forgotten meanwhile
  */
 export async function watchCode(
-  ctx: Pick<Context, 'bell' | 'db'>,
+  ctx: Pick<Context, 'listener' | 'db'>,
   id: string,
   waitSeconds: number,
   over: AbortSignal,
@@ -20,19 +20,19 @@ export async function watchCode(
   const until = performance.now() + waitSeconds * 1000;
   let rung = false;
   let wake = () => {};
-  const ring = () => {
+  const notify = () => {
     rung = true;
     wake();
   };
-  const unsubscribe = ctx.bell.on(CODES_CHANNEL, ring, id);
-  over.addEventListener('abort', ring, { once: true });
+  const unsubscribe = ctx.listener.on(CODES_CHANNEL, notify, id);
+  over.addEventListener('abort', notify, { once: true });
   try {
     for (;;) {
       rung = false;
       const { code, expiresInMs } = await readCode(ctx, id);
       const remaining = until - performance.now();
       if (code.status !== 'active' || remaining <= 0 || over.aborted) return code;
-      const quiet = ctx.bell.ringing ? remaining : DEAF_POLL_MS;
+      const quiet = ctx.listener.connected ? remaining : DISCONNECTED_POLL_MS;
       await new Promise<void>((resolve) => {
         const timer = setTimeout(resolve, Math.min(remaining, expiresInMs + 1, quiet));
         wake = () => {
@@ -44,6 +44,6 @@ export async function watchCode(
     }
   } finally {
     unsubscribe();
-    over.removeEventListener('abort', ring);
+    over.removeEventListener('abort', notify);
   }
 }

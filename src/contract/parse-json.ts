@@ -1,15 +1,15 @@
 import { type ParseErrorCode, printParseErrorCode, visit } from 'jsonc-parser';
-import type { Fault } from '../problems';
+import type { ValidationError } from '../problems';
 
 const MAX_DEPTH = 64;
 const NO_JSON = 'is not valid JSON';
 const TOO_DEEP = `is nested more than ${MAX_DEPTH} deep`;
 
 /** Bytes that are no JSON that can be stored: where, and what is wrong there. */
-export class JsonFault extends Error {
+export class JsonError extends Error {
   override readonly name = 'JsonFault';
-  constructor(readonly fault: Fault) {
-    super(`${fault.pointer} ${fault.message}`.trim());
+  constructor(readonly validationError: ValidationError) {
+    super(`${validationError.pointer} ${validationError.message}`.trim());
   }
 }
 
@@ -19,17 +19,17 @@ export class JsonFault extends Error {
  */
 export function parseJson(bytes: Uint8Array): unknown {
   const text = decode(bytes);
-  if (text.trim() === '') throw new JsonFault({ pointer: '', message: 'is empty, must be JSON' });
+  if (text.trim() === '') throw new JsonError({ pointer: '', message: 'is empty, must be JSON' });
   let json: unknown;
   try {
     json = JSON.parse(text);
   } catch {
-    throw new JsonFault({ pointer: '', message: whereItBreaks(text) });
+    throw new JsonError({ pointer: '', message: whereItBreaks(text) });
   }
   // Neither more nesting than brackets, nor NUL or surrogates without an escape: most bodies need no walk.
   if ((text.match(/[[{]/g)?.length ?? 0) > MAX_DEPTH || text.includes('\\u')) {
-    const fault = unstorable(json);
-    if (fault !== undefined) throw new JsonFault(fault);
+    const error = unstorable(json);
+    if (error !== undefined) throw new JsonError(error);
   }
   return json;
 }
@@ -39,7 +39,7 @@ function decode(bytes: Uint8Array): string {
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
   } catch {
-    throw new JsonFault({ pointer: '', message: 'is not valid UTF-8' });
+    throw new JsonError({ pointer: '', message: 'is not valid UTF-8' });
   }
 }
 
@@ -98,7 +98,7 @@ const wordsOf = (code: ParseErrorCode) =>
 const escapePointer = (segment: string) => segment.replaceAll('~', '~0').replaceAll('/', '~1');
 
 /** The first place that PostgreSQL could not store or that is nested too deep. A list, not recursion: 30,000 levels fit in a body. */
-function unstorable(json: unknown): Fault | undefined {
+function unstorable(json: unknown): ValidationError | undefined {
   const open: { value: unknown; pointer: string; depth: number }[] = [{ value: json, pointer: '', depth: 0 }];
   for (let at = open.pop(); at !== undefined; at = open.pop()) {
     const { value, pointer, depth } = at;

@@ -1,5 +1,3 @@
-import type { Chance } from '../context';
-
 /** A span of a distributed trace (W3C Trace Context). */
 export type TraceContext = { readonly traceId: string; readonly spanId: string; readonly sampled: boolean };
 
@@ -20,10 +18,10 @@ export function writeTraceparent({ traceId, spanId, sampled }: TraceContext): st
 }
 
 /** A new span in the trace of its parent, or in a trace of its own, which is not sampled since nothing here records it. */
-export function newSpan(chance: Pick<Chance, 'requestId'>, parent: TraceContext | undefined): TraceContext {
-  const spanId = chance.requestId().replaceAll('-', '').slice(16);
+export function newSpan(random: { requestId(): string }, parent: TraceContext | undefined): TraceContext {
+  const spanId = random.requestId().replaceAll('-', '').slice(16);
   if (parent !== undefined) return { ...parent, spanId };
-  return { traceId: chance.requestId().replaceAll('-', ''), spanId, sampled: false };
+  return { traceId: random.requestId().replaceAll('-', ''), spanId, sampled: false };
 }
 
 /** The ids of a span by the names that log lines have for them. */

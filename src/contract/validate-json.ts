@@ -1,6 +1,6 @@
 import Ajv from 'ajv/dist/2020';
 import addFormats from 'ajv-formats';
-import { type Fault, MAX_FAULTS } from '../problems';
+import { MAX_VALIDATION_ERRORS, type ValidationError } from '../problems';
 import { inlined, type OpenApiDocument, patternWords } from './document';
 import { formats } from './formats';
 import { bodyNormalizer } from './normalize-body';
@@ -11,7 +11,7 @@ import { inWords, valueAt } from './validation-errors';
  * would get them. The value is normalised in place.
  * @param hides whether a value must not be shown
  */
-export type ValidateJson = (schemaName: string, json: unknown, hides: (value: unknown) => boolean) => Fault[];
+export type ValidateJson = (schemaName: string, json: unknown, hides: (value: unknown) => boolean) => ValidationError[];
 
 /** For bodies that do not arrive by the HTTP server: those of CPOs' answers. */
 export function jsonValidator(document: OpenApiDocument): ValidateJson {
@@ -29,11 +29,13 @@ export function jsonValidator(document: OpenApiDocument): ValidateJson {
     compiled.set(name, { validate, normalize });
     normalize(json);
     if (validate(json)) return [];
-    return (validate.errors ?? []).slice(0, MAX_FAULTS).map(({ instancePath, message = '', keyword, params }) => {
-      const pointer = keyword === 'required' ? `${instancePath}/${params.missingProperty}` : instancePath;
-      const allowed = keyword === 'enum' ? `: ${params.allowedValues.join(', ')}` : '';
-      const value = valueAt(json, pointer);
-      return inWords({ pointer, message: message + allowed, keyword }, hides(value) ? undefined : value, patterns);
-    });
+    return (validate.errors ?? [])
+      .slice(0, MAX_VALIDATION_ERRORS)
+      .map(({ instancePath, message = '', keyword, params }) => {
+        const pointer = keyword === 'required' ? `${instancePath}/${params.missingProperty}` : instancePath;
+        const allowed = keyword === 'enum' ? `: ${params.allowedValues.join(', ')}` : '';
+        const value = valueAt(json, pointer);
+        return inWords({ pointer, message: message + allowed, keyword }, hides(value) ? undefined : value, patterns);
+      });
   };
 }

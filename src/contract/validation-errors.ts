@@ -1,4 +1,4 @@
-import type { Fault } from '../problems';
+import type { ValidationError } from '../problems';
 import { formatWords } from './formats';
 
 /** An error as ajv reports it: the place as a JSON Pointer, ajv's message and keyword. */
@@ -20,7 +20,7 @@ export function valueAt(json: unknown, pointer: string): unknown {
  * @param value what stands at the place, undefined to leave it out; a pairing code is never shown
  * @param patterns the meaning of each pattern of the contract
  */
-export function inWords(error: SchemaError, value: unknown, patterns: ReadonlyMap<string, string>): Fault {
+export function inWords(error: SchemaError, value: unknown, patterns: ReadonlyMap<string, string>): ValidationError {
   const { pointer, message, keyword } = error;
   const quotes = keyword === 'type' && message === 'must be string' && typeof value === 'number';
   const shown = value === undefined || !SHOWN.has(keyword) ? undefined : showAt(pointer, value);

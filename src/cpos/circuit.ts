@@ -17,7 +17,7 @@ type Circuit = {
   trial: boolean;
 };
 
-type CircuitEvents = { circuitOpened(cpoId: string): void; circuitClosed(cpoId: string): void };
+type CircuitMetrics = { circuitOpened(cpoId: string): void; circuitClosed(cpoId: string): void };
 
 /**
  * The circuits of this process, one for each CPO. A circuit opens after 10 failures in a row of at least 3 different
@@ -28,12 +28,12 @@ export class Circuits {
   readonly #circuits = new Map<string, Circuit>();
 
   constructor(
-    readonly events: CircuitEvents,
+    readonly metrics: CircuitMetrics,
     readonly now: () => number = () => performance.now(),
   ) {}
 
-  /** The CPOs that are not to be called now. */
-  refusing(): string[] {
+  /** Returns the ids of the CPOs whose circuit is open: they must not be called now. */
+  open(): string[] {
     return [...this.#circuits].filter(([, circuit]) => this.#waitMs(circuit) > 0).map(([cpoId]) => cpoId);
   }
 
@@ -68,7 +68,7 @@ export class Circuits {
   #close(cpoId: string): void {
     const open = this.#circuits.get(cpoId)?.openedAt !== undefined;
     this.#circuits.delete(cpoId);
-    if (open) this.events.circuitClosed(cpoId);
+    if (open) this.metrics.circuitClosed(cpoId);
   }
 
   #countFailure(cpoId: string, user: string, trial: Circuit | undefined): void {
@@ -83,6 +83,6 @@ export class Circuits {
     if (circuit.users.size < USERS_TO_OPEN) circuit.users.add(user);
     if (circuit.failures < FAILURES_TO_OPEN || circuit.users.size < USERS_TO_OPEN) return;
     circuit.openedAt = this.now();
-    this.events.circuitOpened(cpoId);
+    this.metrics.circuitOpened(cpoId);
   }
 }

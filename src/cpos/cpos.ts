@@ -1,8 +1,10 @@
 import { validate as isUuid } from 'uuid';
-import { type Audited, audited, trailOf } from '../audit/audit';
+import { type Audited, audited, auditParameters } from '../audit/audit';
 import type { Context } from '../context';
-import { seal, unseal } from '../crypto/keys';
-import { type Database, rows, violates } from '../db/pool';
+import { seal, unseal } from '../crypto/sealed';
+import { violates } from '../db/errors';
+import type { Database } from '../db/pool';
+import { rows } from '../db/query';
 import { Problem } from '../problems';
 
 export type Cpo = {
@@ -49,12 +51,12 @@ export async function addCpo(
   name: string,
   calling: Outbound = {},
 ): Promise<Cpo> {
-  const id = ctx.chance.uuid();
+  const id = ctx.random.uuid();
   // `keys` is read only when there is something to seal.
   const sealed =
     calling.outboundToken !== undefined && ctx.keys ? seal(ctx.keys, calling.outboundToken, id) : undefined;
   const [cpo] = await rows<Cpo>(ctx.db, ADD, [
-    ...trailOf(ctx),
+    ...auditParameters(ctx),
     id,
     name,
     calling.baseUrl ?? null,
@@ -104,7 +106,7 @@ union all select ${COLUMNS} from before where suspended_at is ${suspended ? 'not
  * @throws RangeError for an unknown id
  */
 export async function setSuspended(ctx: Audited, id: string, suspended: boolean): Promise<Cpo> {
-  const [cpo] = isUuid(id) ? await rows<Cpo>(ctx.db, suspension(suspended), [...trailOf(ctx), id]) : [];
+  const [cpo] = isUuid(id) ? await rows<Cpo>(ctx.db, suspension(suspended), [...auditParameters(ctx), id]) : [];
   if (cpo === undefined) throw new RangeError(`no CPO has the id ${id}`);
   return cpo;
 }
@@ -128,7 +130,7 @@ export async function callableCpo(ctx: Context, id: string, payloadProtocol: str
  * A CPO as it is to be told of an unpairing, suspended or not.
  * @throws Problem `cpo-unavailable` when it has no base URL (any more)
  */
-export async function tellableCpo(ctx: Context, id: string): Promise<CallableCpo> {
+export async function notifiableCpo(ctx: Context, id: string): Promise<CallableCpo> {
   const cpo = await findCpo(ctx, id);
   if (cpo === undefined || cpo.baseUrl === null)
     throw new Problem('cpo-unavailable', { message: 'The CPO has no base URL: the notification waits for one.' });
@@ -178,7 +180,7 @@ export async function setCalling(
   const sealed = outboundToken === undefined ? undefined : seal(ctx.keys, outboundToken, id);
   const secret = [sealed?.bytes ?? null, sealed?.keyId ?? null];
   const protocols = [payloadProtocols !== undefined, payloadProtocols ?? null];
-  const values = [...trailOf(ctx), id, baseUrl ?? null, ...secret, ...protocols];
+  const values = [...auditParameters(ctx), id, baseUrl ?? null, ...secret, ...protocols];
   const [cpo] = isUuid(id) ? await rows<Cpo>(ctx.db, SET_CALLING, values) : [];
   if (cpo !== undefined) return cpo;
   const [refused] = isUuid(id) ? await rows<Cpo>(ctx.db, `select ${COLUMNS} from cpos where id = $1`, [id]) : [];
@@ -204,7 +206,7 @@ union all select ${COLUMNS} from before where base_url is null`;
  * @throws RangeError for an unknown id
  */
 export async function removeCalling(ctx: Audited, id: string): Promise<Cpo> {
-  const [cpo] = isUuid(id) ? await rows<Cpo>(ctx.db, REMOVE_CALLING, [...trailOf(ctx), id]) : [];
+  const [cpo] = isUuid(id) ? await rows<Cpo>(ctx.db, REMOVE_CALLING, [...auditParameters(ctx), id]) : [];
   if (cpo === undefined) throw new RangeError(`no CPO has the id ${id}`);
   return cpo;
 }

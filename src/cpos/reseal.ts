@@ -1,7 +1,7 @@
-import { type Audited, audited, trailOf } from '../audit/audit';
+import { type Audited, audited, auditParameters } from '../audit/audit';
 import type { Context } from '../context';
-import { seal, unseal } from '../crypto/keys';
-import { rows } from '../db/pool';
+import { seal, unseal } from '../crypto/sealed';
+import { rows } from '../db/query';
 
 type Keyed = Pick<Context, 'db' | 'keys'>;
 
@@ -31,7 +31,7 @@ export async function resealTokens(ctx: Audited & Keyed): Promise<number> {
     if (old.length === 0) break;
     for (const { id, ...sealed } of old) {
       const again = seal(ctx.keys, unseal(ctx.keys, sealed, id), id);
-      const changed = await rows(ctx.db, RESEAL, [...trailOf(ctx), id, again.bytes, again.keyId, sealed.bytes]);
+      const changed = await rows(ctx.db, RESEAL, [...auditParameters(ctx), id, again.bytes, again.keyId, sealed.bytes]);
       count += changed.length;
     }
   }

@@ -1,25 +1,20 @@
-import {
-  createCipheriv,
-  createDecipheriv,
-  createHash,
-  createHmac,
-  hkdfSync,
-  randomBytes,
-  randomInt,
-  randomUUID,
-} from 'node:crypto';
+import { createHash, createHmac, hkdfSync, randomBytes } from 'node:crypto';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { v7 } from 'uuid';
 import type { Config } from '../config';
-import type { Chance, Keys, SealingKey } from '../context';
 
-/** Chance from the operating system's cryptographic source. */
-export const chance: Chance = {
-  bytes: randomBytes,
-  digits: (count) => Array.from({ length: count }, () => randomInt(10)).join(''),
-  uuid: () => v7(),
-  requestId: () => randomUUID(),
+export type SealingKey = { readonly id: string; readonly key: Buffer };
+
+/** Keys derived from SECRET_KEY, one for each purpose. */
+export type Keys = {
+  /** The current one first, then those that codes still alive may be hashed with. */
+  readonly pairingCode: readonly Buffer[];
+  /** The current one first, then that of the keys that were used with it in the last 24 hours. */
+  readonly idempotency: readonly Buffer[];
+  /** Of users and uids, where a row must be found again but must not say whose it is; the current one first. */
+  readonly subject: readonly Buffer[];
+  /** The current one first, then those that older secrets were sealed with. */
+  readonly sealing: readonly SealingKey[];
 };
 
 /**
@@ -67,31 +62,4 @@ export function hashSubject(keys: Keys, kind: 'user' | 'uid', id: string): Buffe
 /** The hashes of a user or uid under every known key, the current one first. */
 export function subjectHashes(keys: Keys, kind: 'user' | 'uid', id: string): Buffer[] {
   return keys.subject.map((key) => createHmac('sha256', key).update(`${kind} ${id}`).digest());
-}
-
-export type Sealed = { readonly bytes: Buffer; readonly keyId: string };
-
-/** Encrypts (AES-256-GCM: nonce, tag, text) under the current key; `owner` keeps it from being moved to another row. */
-export function seal(keys: Keys, text: string, owner: string): Sealed {
-  const [current] = keys.sealing;
-  if (current === undefined) throw new TypeError('no sealing key');
-  const nonce = randomBytes(12);
-  const cipher = createCipheriv('aes-256-gcm', current.key, nonce).setAAD(Buffer.from(owner));
-  const body = Buffer.concat([cipher.update(text, 'utf8'), cipher.final()]);
-  return { bytes: Buffer.concat([nonce, cipher.getAuthTag(), body]), keyId: current.id };
-}
-
-/**
- * Decrypts what `seal` made, under whichever known key it was.
- * @throws Error when its key is not known any more, or it was changed
- */
-export function unseal(keys: Keys, sealed: Sealed, owner: string): string {
-  const known: SealingKey | undefined = keys.sealing.find(({ id }) => id === sealed.keyId);
-  if (known === undefined)
-    throw new Error(
-      `what is sealed for ${owner} needs the key ${sealed.keyId}, which neither SECRET_KEY nor SECRET_KEY_PREVIOUS makes`,
-    );
-  const decipher = createDecipheriv('aes-256-gcm', known.key, sealed.bytes.subarray(0, 12)).setAAD(Buffer.from(owner));
-  decipher.setAuthTag(sealed.bytes.subarray(12, 28));
-  return Buffer.concat([decipher.update(sealed.bytes.subarray(28)), decipher.final()]).toString('utf8');
 }

@@ -1,6 +1,6 @@
 import { Client } from 'pg';
 import { QueryFailedError } from 'typeorm';
-import { stateOf } from './pool';
+import { stateOf } from './errors';
 
 /** Codes of Node for a certificate whose CA it does not know. */
 const UNTRUSTED = /^(UNABLE_TO_(VERIFY|GET_ISSUER)|SELF_SIGNED_CERT|DEPTH_ZERO_SELF_SIGNED)/;
@@ -10,21 +10,24 @@ const UNTRUSTED = /^(UNABLE_TO_(VERIFY|GET_ISSUER)|SELF_SIGNED_CERT|DEPTH_ZERO_S
  * @param setting where the URL comes from
  * @returns a function that throws a RangeError with setting, place and reason; a refusal, or an error of a statement, as it is
  */
-export function refuseAsAway(setting: string, url: string): (cause: unknown) => never {
+export function throwUnreachable(setting: string, url: string): (cause: unknown) => never {
   return (cause) => {
     if (cause instanceof QueryFailedError || cause instanceof RangeError) throw cause;
     const what = stateOf(cause) === undefined ? 'does not answer' : 'refuses the connection';
     const remedy = UNTRUSTED.test(String(Object(cause).code))
       ? ': add sslmode=verify-full&sslrootcert=FILE to it, with the CA of the database'
       : '';
-    throw new RangeError(`the database of ${setting} (${placeOf(url)}) ${what}: ${awayBecause(cause)}${remedy}`, {
-      cause,
-    });
+    throw new RangeError(
+      `the database of ${setting} (${placeOf(url)}) ${what}: ${unreachableBecause(cause)}${remedy}`,
+      {
+        cause,
+      },
+    );
   };
 }
 
 /** Why a database is away. */
-export function awayBecause(error: unknown): string {
+export function unreachableBecause(error: unknown): string {
   // Of a name with several addresses, each failure is in `errors` and the message is empty.
   const failures = error instanceof AggregateError ? error.errors : [error];
   const messages = failures.map((failure) => (failure instanceof Error ? failure.message : String(failure)));

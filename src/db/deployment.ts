@@ -1,23 +1,5 @@
-import { EntitySchema } from 'typeorm';
-import { type Database, rows } from './pool';
-
-export type DeploymentRow = { onlyRow: boolean; sandbox: boolean; markedAt: Date };
-
-export const deployment = new EntitySchema<DeploymentRow>({
-  name: 'deployment',
-  columns: {
-    onlyRow: {
-      name: 'only_row',
-      type: 'boolean',
-      primary: true,
-      primaryKeyConstraintName: 'deployment_pkey',
-      default: true,
-    },
-    sandbox: { type: 'boolean' },
-    markedAt: { name: 'marked_at', type: 'timestamptz', precision: 3, default: () => 'now()' },
-  },
-  checks: [{ name: 'deployment_only_row_check', expression: 'only_row' }],
-});
+import type { Database } from './pool';
+import { rows } from './query';
 
 /** A database that is marked as a sandbox where the settings say that this is none, or the other way round. */
 export class WrongDeployment extends RangeError {

@@ -13,7 +13,7 @@ const RETRY_MS = 250;
  * It is pinged so often that a deaf connection is noticed within a second. While it is deaf, `ringing` is
  * false and nobody may rely on it; every (re)connection rings all channels, since anything may have been missed.
  */
-export class Bell {
+export class Listener {
   readonly #emitter = new EventEmitter().setMaxListeners(0);
   #client: Client | undefined;
   #timer: NodeJS.Timeout | undefined;
@@ -27,7 +27,7 @@ export class Bell {
     readonly log: Log,
   ) {}
 
-  get ringing(): boolean {
+  get connected(): boolean {
     return this.#client !== undefined;
   }
 
@@ -61,10 +61,10 @@ export class Bell {
       connectionString: withSession(this.url),
       connectionTimeoutMillis: 2_000,
       query_timeout: PING_DEADLINE_MS,
-      application_name: 'scsp-pairing bell',
+      application_name: 'scsp-pairing listener',
     });
-    client.on('error', () => this.#deaf(client));
-    client.on('end', () => this.#deaf(client));
+    client.on('error', () => this.#disconnected(client));
+    client.on('end', () => this.#disconnected(client));
     client.on('notification', ({ channel, payload = '' }) => this.#emitter.emit(`${channel} ${payload}`));
     try {
       await client.connect();
@@ -92,12 +92,12 @@ export class Bell {
     this.#timer = setTimeout(() => {
       this.#ping(client).then(
         () => client === this.#client && this.#schedulePing(client),
-        () => this.#deaf(client),
+        () => this.#disconnected(client),
       );
     }, PING_EVERY_MS);
   }
 
-  #deaf(client: Client): void {
+  #disconnected(client: Client): void {
     if (client !== this.#client) return;
     this.#client = undefined;
     clearTimeout(this.#timer);

@@ -1,8 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { QueryRunner } from 'typeorm';
 import { markDeployment, requireDeployment } from './deployment';
+import { stateOf } from './errors';
 import { grantService } from './grants';
-import { type Database, type DatabaseModel, describe, openDatabase, rows, stateOf } from './pool';
+import { type Database, type DatabaseSchema, describe, openDatabase } from './pool';
+import { rows } from './query';
 import { requireServer } from './require-server';
 import { withSession } from './session';
 
@@ -36,10 +38,10 @@ type MigrateOptions = {
  */
 export async function migrate(
   url: string,
-  model: DatabaseModel,
+  schema: DatabaseSchema,
   { sandbox, serviceRole }: MigrateOptions = {},
 ): Promise<number> {
-  const db = await describe(patient(url), model, { max: 2, connectionTimeoutMillis: 3_000 }).initialize();
+  const db = await describe(patient(url), schema, { max: 2, connectionTimeoutMillis: 3_000 }).initialize();
   const lock = db.createQueryRunner();
   try {
     await requireServer(db);
@@ -92,8 +94,8 @@ export async function lacksMigrations(db: Database): Promise<boolean> {
  * Refuses a database that lacks migrations, or is of another kind, and changes nothing.
  * @throws NotMigrated, WrongDeployment, or what the driver throws when the database is away
  */
-export async function requireMigrated(url: string, model: DatabaseModel, sandbox: boolean): Promise<void> {
-  const db = await openDatabase(url, model, 1);
+export async function requireMigrated(url: string, schema: DatabaseSchema, sandbox: boolean): Promise<void> {
+  const db = await openDatabase(url, schema, 1);
   try {
     await requireDeployment(db, sandbox);
     if (await lacksMigrations(db)) throw new NotMigrated();

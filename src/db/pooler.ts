@@ -1,8 +1,10 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { escapeIdentifier as quoted } from 'pg';
-import type { Bell } from './listener';
-import { type Database, rows, SERVER_TIMEOUTS, stateOf } from './pool';
+import { stateOf } from './errors';
+import type { Listener } from './listener';
+import { type Database, SERVER_TIMEOUTS } from './pool';
+import { rows } from './query';
 
 const HEARD_MS = 2_000;
 
@@ -73,10 +75,10 @@ export async function requireSession(db: Database): Promise<void> {
  * Sees to it that what the pool notifies of is heard by the bell.
  * @throws RangeError when it is not: through a pooler, or from another database
  */
-export async function requireNotifications(db: Database, bell: Bell, channel: string): Promise<void> {
+export async function requireNotifications(db: Database, listener: Listener, channel: string): Promise<void> {
   const nonce = randomUUID();
   const heard = new AbortController();
-  const unsubscribe = bell.on(channel, () => heard.abort(), nonce);
+  const unsubscribe = listener.on(channel, () => heard.abort(), nonce);
   await rows(db, 'select pg_notify($1, $2)', [channel, nonce]);
   await sleep(HEARD_MS, undefined, { signal: heard.signal }).catch(() => undefined);
   unsubscribe();

@@ -1,5 +1,6 @@
 import { escapeIdentifier as quoted } from 'pg';
-import { type Database, rows } from './pool';
+import type { Database } from './pool';
+import { rows } from './query';
 
 const OLDEST = 15;
 const NEWEST = 18;

@@ -1,9 +1,6 @@
 import { migrations } from '../../migrations';
-import { audit } from '../audit/audit';
-import type { Config } from '../config';
-import { attachEmbedded, startEmbedded } from '../embedded-postgres/launcher';
-import { deployment } from './deployment';
-import type { DatabaseModel } from './pool';
+import type { DatabaseSchema } from './pool';
+import { audit } from './schema/audit';
 import {
   activeCodeCounts,
   codeNeighbours,
@@ -13,6 +10,7 @@ import {
   userCodeIssues,
 } from './schema/codes';
 import { cpos } from './schema/cpos';
+import { deployment } from './schema/deployment';
 import { outbox } from './schema/outbox';
 import {
   attempts,
@@ -29,7 +27,7 @@ import { tokens } from './schema/tokens';
 import { erasures } from './schema/users';
 
 /** Every table and migration of the service. */
-export const model: DatabaseModel = {
+export const schema: DatabaseSchema = {
   entities: [
     cpos,
     tokens,
@@ -57,11 +55,3 @@ export const model: DatabaseModel = {
   ],
   migrations,
 };
-
-/** The database of these settings for a command: the configured one, or the embedded one, running or not. */
-export async function borrowDatabase(config: Config): Promise<{ url: string; giveBack(): Promise<void> }> {
-  const running = config.directDatabaseUrl ?? (await attachEmbedded(config.dataDir));
-  if (running !== undefined) return { url: running, giveBack: async () => {} };
-  const postgres = await startEmbedded({ dir: config.dataDir });
-  return { url: postgres.url, giveBack: () => postgres.stop() };
-}

@@ -1,5 +1,5 @@
 import type { Request, RequestHandler, Response } from 'express';
-import { JsonFault, parseJson } from '../contract/parse-json';
+import { JsonError, parseJson } from '../contract/parse-json';
 import { Problem } from '../problems';
 
 export const BODY_LIMIT = 65_536;
@@ -23,7 +23,8 @@ export const readBody: RequestHandler = async (req, res, next) => {
     req.body = parseJson(bytes);
     res.locals.bodyBytes = bytes;
   } catch (error) {
-    if (error instanceof JsonFault) throw new Problem('malformed-request', { errors: [error.fault], cause: error });
+    if (error instanceof JsonError)
+      throw new Problem('malformed-request', { errors: [error.validationError], cause: error });
     throw error;
   }
   next();

@@ -12,7 +12,7 @@ const waits = new WeakMap<ServerResponse, AbortController>();
  * Returns a signal that is aborted when a request must not wait any longer: its caller has closed the connection, or its
  * half of it and may be gone for good (`http/connections`), its token was revoked, or the service stops (`http/long-polls`).
  */
-export function waitingOver(res: ServerResponse): AbortSignal {
+export function waitSignal(res: ServerResponse): AbortSignal {
   const { socket } = res.req;
   const wait = waits.get(res) ?? new AbortController();
   waits.set(res, wait);
@@ -21,7 +21,7 @@ export function waitingOver(res: ServerResponse): AbortSignal {
 }
 
 /** Ends the waiting of a request, if it waits. */
-export function endWaiting(res: ServerResponse): void {
+export function endWait(res: ServerResponse): void {
   waits.get(res)?.abort(OVER);
 }
 

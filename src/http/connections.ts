@@ -1,7 +1,7 @@
 import type { IncomingMessage, RequestListener, Server, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { Problem } from '../problems';
-import { endWaiting } from './client-disconnect';
+import { endWait } from './client-disconnect';
 import { parserProblem } from './error-response';
 
 /** Who still sends so long after an answer is cut off; a reset at once could take the answer along. */
@@ -26,7 +26,7 @@ export function watchConnections(serve: RequestListener): RequestListener {
     connection.open.add(res);
     res.once('close', () => {
       connection.open.delete(res);
-      if (!res.writableFinished) endWaiting(res);
+      if (!res.writableFinished) endWait(res);
       if (req.complete) return;
       connection.early = req;
       // What has come together with the head is read in this very turn.
@@ -44,7 +44,7 @@ function connectionOf(socket: Duplex): Connection {
   const connection: Connection = { open: new Set(), broken: false };
   connections.set(socket, connection);
   socket.once('end', () => {
-    for (const res of connection.open) endWaiting(res);
+    for (const res of connection.open) endWait(res);
   });
   // Node 20 and 22 close only the response whose turn it is, and forget those behind it in the pipeline. Later versions
   // close all of them (nodejs/node#62534), in ticks that are queued before this one.

@@ -78,9 +78,9 @@ export function parserProblem({ code = '' }: NodeJS.ErrnoException): Problem {
 /** Answers on a connection on which there is no request for the app, and ends it. */
 export function refuseConnection(ctx: Context, problem: Problem, socket: Duplex): void {
   if (!socket.writable) return void socket.destroy();
-  const requestId = ctx.chance.requestId();
+  const requestId = ctx.random.requestId();
   const body = JSON.stringify(bodyOf(problem, requestId));
-  ctx.events.requestAnswered(0, undefined, {
+  ctx.metrics.requestAnswered(0, undefined, {
     request_id: requestId,
     operation: 'none',
     status: problem.status,

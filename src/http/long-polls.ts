@@ -1,7 +1,7 @@
 import type { RequestHandler } from 'express';
 import { callerOf } from '../tokens/caller';
 import type { TokenRegistry } from '../tokens/registry';
-import { endWaiting, waitingOver } from './client-disconnect';
+import { endWait, waitSignal } from './client-disconnect';
 
 /**
  * Ends long polls early, when their caller's token is revoked or the service stops, and counts them apart from other
@@ -22,8 +22,8 @@ export function longPolls(
     if (typeof wait !== 'number' || wait <= 0) return next();
     return count(req, res, (error?: unknown) => {
       if (error !== undefined) return next(error);
-      const end = () => endWaiting(res);
-      waitingOver(res);
+      const end = () => endWait(res);
+      waitSignal(res);
       waiting.add(end);
       if (stopping.aborted) end();
       const unsubscribe = registry.onRefused(callerOf(res), end);

@@ -1,8 +1,9 @@
 import { codeHandlers } from '../codes/http';
 import type { Context } from '../context';
-import type { Handlers } from '../contract/document';
+import type { Contract, Handlers } from '../contract/document';
+import type { CpoClient } from '../cpos/client';
 import { cpoHandlers } from '../cpos/http';
-import { rows } from '../db/pool';
+import { rows } from '../db/query';
 import { pairingHandlers } from '../pairing/http';
 import { Problem } from '../problems';
 import { pageHandlers } from '../site/pages';
@@ -10,16 +11,16 @@ import { stationHandlers } from '../stations/http';
 import { userHandlers } from '../users/http';
 
 /** A handler for every operation of openapi.yaml. */
-export function operationHandlers(ctx: Context): Handlers {
+export function operationHandlers(ctx: Context, contract: Contract, client: CpoClient): Handlers {
   /** Probes that come together share a statement, so that no flood of them fills the pool. */
   let asking: Promise<unknown> | undefined;
   return {
-    ...pairingHandlers(ctx),
+    ...pairingHandlers(ctx, client),
     ...codeHandlers(ctx),
     ...stationHandlers(ctx),
     ...userHandlers(ctx),
     ...cpoHandlers(ctx),
-    ...pageHandlers(ctx, ctx.contract),
+    ...pageHandlers(ctx, contract),
 
     live(_req, res) {
       res.json({ status: 'ok' });

@@ -10,12 +10,12 @@ const SANE_ID = /^[\w.~+/=:-]{1,128}$/;
 export const PROBES: ReadonlySet<string> = new Set(['live', 'ready']);
 
 /** The ids of a request: its own when sane, else a new one; the correlation id only when sane; its span in the caller's trace. */
-function idsOf({ chance }: Context, headers: IncomingHttpHeaders) {
+function idsOf({ random }: Context, headers: IncomingHttpHeaders) {
   const sane = (given: unknown) => (typeof given === 'string' && SANE_ID.test(given) ? given : undefined);
   return {
-    requestId: sane(headers['x-request-id']) ?? chance.requestId(),
+    requestId: sane(headers['x-request-id']) ?? random.requestId(),
     correlationId: sane(headers['x-correlation-id']),
-    trace: newSpan(chance, readTraceparent(headers.traceparent)),
+    trace: newSpan(random, readTraceparent(headers.traceparent)),
   };
 }
 
@@ -38,7 +38,7 @@ export function access(ctx: Context): RequestHandler {
       const operation: string = req.openapi?.schema.operationId ?? 'none';
       const seconds = (performance.now() - began) / 1000;
       const caller = res.locals.caller as Caller | undefined;
-      ctx.events.requestAnswered(seconds, PROBES.has(operation) ? 'debug' : undefined, {
+      ctx.metrics.requestAnswered(seconds, PROBES.has(operation) ? 'debug' : undefined, {
         request_id: requestId,
         correlation_id: correlationId,
         ...traceFields(trace),

@@ -2,13 +2,13 @@ import type { Request, RequestHandler } from 'express';
 import { type OpenApiDocument, type OperationId, operationsOf, patternWords } from '../contract/document';
 import { bodyNormalizer } from '../contract/normalize-body';
 import { inWords, show, valueAt } from '../contract/validation-errors';
-import { type Fault, MAX_FAULTS, Problem } from '../problems';
+import { MAX_VALIDATION_ERRORS, Problem, type ValidationError } from '../problems';
 
 /** An error of express-openapi-validator: a path that begins with body, params, query or headers. */
 type ValidatorError = { path: string; message: string; errorCode?: string };
 
 /** Validation errors that the contract states in words and a JSON Schema cannot. */
-export type Rules = Partial<Record<OperationId, (body: unknown) => Fault[]>>;
+export type Rules = Partial<Record<OperationId, (body: unknown) => ValidationError[]>>;
 
 /** Runs the validator and the rules, and refuses with every error of both in words (contract, section 3, step 4). */
 export function checkRequest(validator: RequestHandler, document: OpenApiDocument, rules: Rules): RequestHandler {
@@ -32,7 +32,7 @@ export function checkRequest(validator: RequestHandler, document: OpenApiDocumen
         query: req.query,
         headers: req.headers,
       };
-      const worded = (found ?? []).slice(0, MAX_FAULTS).map(({ path, message, errorCode = '' }) => {
+      const worded = (found ?? []).slice(0, MAX_VALIDATION_ERRORS).map(({ path, message, errorCode = '' }) => {
         const [, part = '', ...segments] = path.split('/');
         const pointer = segments.map((segment) => `/${segment}`).join('');
         const keyword = errorCode.split('.')[0] ?? '';
@@ -54,11 +54,11 @@ function validatorErrors(error: unknown): ValidatorError[] | undefined {
   return 'status' in error && error.status === 400 ? (error.errors as ValidatorError[]) : undefined;
 }
 
-function invalidRequest(errors: Fault[], count: number): Problem {
+function invalidRequest(errors: ValidationError[], count: number): Problem {
   // Lists that are too long were cut: there are more errors than were counted.
-  if (count > MAX_FAULTS)
+  if (count > MAX_VALIDATION_ERRORS)
     return new Problem('invalid-request', {
-      message: `The request has more than ${MAX_FAULTS} validation errors, the first ${MAX_FAULTS} are in errors.`,
+      message: `The request has more than ${MAX_VALIDATION_ERRORS} validation errors, the first ${MAX_VALIDATION_ERRORS} are in errors.`,
       errors,
     });
   const message = `The request has ${count === 1 ? 'a validation error' : `${count} validation errors`}, see errors.`;

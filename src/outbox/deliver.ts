@@ -1,7 +1,7 @@
 import type { Context } from '../context';
 import { newSpan, type Origin, readTraceparent } from '../contract/trace-context';
 import { hashSubject } from '../crypto/keys';
-import { rows, transaction } from '../db/pool';
+import { rows, transaction } from '../db/query';
 import { DeliveryEngine } from '../delivery/engine';
 import { Problem } from '../problems';
 import { OUTBOX_CHANNEL, type Unpaired } from './outbox';
@@ -123,12 +123,17 @@ export type Delivery = Unpaired & { readonly origin: Origin; readonly user: stri
 export type NotifyCpo = (delivery: Delivery, signal: AbortSignal) => Promise<void>;
 
 /** Notifies CPOs of what the outbox holds, at least once each (contract, section 6). */
-export function startDelivery(ctx: Context, notify: NotifyCpo): { stop(): Promise<void> } {
+export function startDelivery(
+  ctx: Context,
+  notify: NotifyCpo,
+  openCircuits: () => string[],
+): { stop(): Promise<void> } {
   const engine = new DeliveryEngine<Delivery & Claimed>(
     'outbox',
     ctx.log,
     {
-      claim: async (count) => (await claim(ctx, count)).map((claimed) => ({ ...claimed, ...fromThere(ctx, claimed) })),
+      claim: async (count) =>
+        (await claim(ctx, count, openCircuits())).map((claimed) => ({ ...claimed, ...fromThere(ctx, claimed) })),
       async call(delivery, signal) {
         if (signal.aborted) throw new Problem('unavailable');
         if (!delivery.pairedAgain) await notify(delivery, signal);
@@ -138,7 +143,7 @@ export function startDelivery(ctx: Context, notify: NotifyCpo): { stop(): Promis
     },
     LIMITS,
   );
-  const forget = ctx.bell.on(OUTBOX_CHANNEL, () => engine.wake());
+  const forget = ctx.listener.on(OUTBOX_CHANNEL, () => engine.wake());
   engine.start();
   return {
     stop() {
@@ -148,10 +153,10 @@ export function startDelivery(ctx: Context, notify: NotifyCpo): { stop(): Promis
   };
 }
 
-function claim(ctx: Context, count: number): Promise<Claimed[]> {
+function claim(ctx: Context, count: number, notNow: readonly string[]): Promise<Claimed[]> {
   const work = async (tx: Parameters<Parameters<typeof transaction>[1]>[0]) => {
     await rows(tx, 'select pg_advisory_xact_lock($1)', [CLAIM_LOCK]);
-    return rows<Claimed>(tx, CLAIM, [count, ctx.calls.circuits.refusing()]);
+    return rows<Claimed>(tx, CLAIM, [count, notNow]);
   };
   return transaction(ctx.db, work, 'READ COMMITTED');
 }
@@ -159,7 +164,7 @@ function claim(ctx: Context, count: number): Promise<Claimed[]> {
 /** Each call is a request of its own, in the trace of the one that the notification comes from. */
 function fromThere(ctx: Context, { traceparent, userId }: Claimed): Pick<Delivery, 'origin' | 'user'> {
   return {
-    origin: { requestId: ctx.chance.requestId(), trace: newSpan(ctx.chance, readTraceparent(traceparent)) },
+    origin: { requestId: ctx.random.requestId(), trace: newSpan(ctx.random, readTraceparent(traceparent)) },
     user: userId === null ? '' : hashSubject(ctx.keys, 'user', userId).toString('hex'),
   };
 }
@@ -175,10 +180,10 @@ async function postpone(
   }
   const reason = error instanceof Error ? error.message : String(error);
   const [postponed] = await rows<{ gaveUpAt: Date | null }>(ctx.db, POSTPONE, [id, attempts, reason]);
-  ctx.events.cpoNotTold(delivery, reason, postponed?.gaveUpAt != null);
+  ctx.metrics.cpoNotTold(delivery, reason, postponed?.gaveUpAt != null);
 }
 
 async function settle(ctx: Context, { id, pairedAgain, ...delivery }: Delivery & Claimed): Promise<void> {
-  await rows(ctx.db, SETTLE, [id, ctx.chance.uuid(), pairedAgain ? 'cpo.not-told' : 'cpo.told']);
-  ctx.events.cpoTold(delivery, pairedAgain ? 'paired again' : 'told');
+  await rows(ctx.db, SETTLE, [id, ctx.random.uuid(), pairedAgain ? 'cpo.not-told' : 'cpo.told']);
+  ctx.metrics.cpoTold(delivery, pairedAgain ? 'paired again' : 'told');
 }

@@ -1,8 +1,9 @@
 import type { EntityManager } from 'typeorm';
 import { validate as isUuid } from 'uuid';
-import { type Audited, audited, trailOf } from '../audit/audit';
+import { type Audited, audited, auditParameters } from '../audit/audit';
 import { type Origin, writeTraceparent } from '../contract/trace-context';
-import { type Database, rows } from '../db/pool';
+import type { Database } from '../db/pool';
+import { rows } from '../db/query';
 
 /** A station that a CPO has to know to be unpaired. */
 export type Unpaired = { readonly cpoId: string; readonly payloadProtocol: string; readonly uid: string };
@@ -124,7 +125,9 @@ select id, uid is null as erased, pg_notify('${OUTBOX_CHANNEL}', '') from found`
  * @throws RangeError when nothing waits under that id, or the uid was erased with its user
  */
 export async function retryNotification(ctx: Audited, id: string): Promise<{ id: string }> {
-  const [found] = isUuid(id) ? await rows<{ id: string; erased: boolean }>(ctx.db, RETRY, [...trailOf(ctx), id]) : [];
+  const [found] = isUuid(id)
+    ? await rows<{ id: string; erased: boolean }>(ctx.db, RETRY, [...auditParameters(ctx), id])
+    : [];
   if (found === undefined) throw unknown(id);
   if (found.erased)
     throw new RangeError(`the uid of ${id} was erased, so its CPO cannot be notified: scsp outbox drop ${id}`);
@@ -142,7 +145,7 @@ select id from changed`;
  * @throws RangeError when nothing waits under that id
  */
 export async function dropNotification(ctx: Audited, id: string): Promise<{ id: string }> {
-  const [dropped] = isUuid(id) ? await rows<{ id: string }>(ctx.db, DROP, [...trailOf(ctx), id]) : [];
+  const [dropped] = isUuid(id) ? await rows<{ id: string }>(ctx.db, DROP, [...auditParameters(ctx), id]) : [];
   if (dropped === undefined) throw unknown(id);
   return dropped;
 }

@@ -4,10 +4,12 @@ import { type Attempt, listAttempts, statusOf } from '../attempts/attempts';
 import type { Context } from '../context';
 import type { Handlers, Schemas } from '../contract/document';
 import type { Origin } from '../contract/trace-context';
+import type { CpoClient } from '../cpos/client';
 import { stillAllowed, unlessRefused } from '../http/client-disconnect';
 import { FIRST_ID, idIn, LAST_ID, readPage } from '../http/pagination';
 import { Problem } from '../problems';
-import { type PayloadProtocol, protocolOf, type StationBody } from '../protocols';
+import { type PayloadProtocol, protocolOf } from '../protocols';
+import type { StationBody } from '../protocols/protocol';
 import { writePairing } from '../stations/http';
 import { listOwnStations, type OwnStation, type PairedStation, stationOfPairing } from '../stations/stations';
 import { type Caller, callerOf, cpoOf } from '../tokens/caller';
@@ -25,6 +27,7 @@ const UNPAIRED = { message: 'Charging station successfully unpaired.' };
 
 export function pairingHandlers(
   ctx: Context,
+  client: CpoClient,
 ): Pick<
   Handlers,
   | 'whoAmI'
@@ -40,7 +43,7 @@ export function pairingHandlers(
   | 'unpairForCustomer'
 > {
   const pair = createPair(ctx);
-  const redeem = createRedeem(ctx);
+  const redeem = createRedeem(ctx, client);
   const pairIn = async (payloadProtocol: PayloadProtocol, body: StationBody & { code: string }, res: Response) => {
     const protocol = protocolOf(payloadProtocol);
     const station = protocol.read(body);
@@ -65,7 +68,7 @@ export function pairingHandlers(
       const limits = await limitsOf(ctx, id);
       res.json({
         cpo: { id, name },
-        token: { expires_at: expiresAt.toISOString(), warning: expiryWarning(expiresAt, ctx.bell.now()) },
+        token: { expires_at: expiresAt.toISOString(), warning: expiryWarning(expiresAt, ctx.listener.now()) },
         limits: limits.map(({ windowSeconds, ...limit }) => ({ ...limit, window_seconds: windowSeconds })),
       });
     },

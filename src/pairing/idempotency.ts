@@ -1,6 +1,6 @@
 import { createHmac } from 'node:crypto';
 import type { Context } from '../context';
-import { rows } from '../db/pool';
+import { rows } from '../db/query';
 import { Problem } from '../problems';
 
 /** Where an Idempotency-Key counts (contract, section 3). */
@@ -80,7 +80,7 @@ export async function doOnce(
   requestId: string,
   work: (reservation: Reservation) => Promise<void>,
 ): Promise<Replay | undefined> {
-  const reservation = { ...scope, id: ctx.chance.uuid() };
+  const reservation = { ...scope, id: ctx.random.uuid() };
   const replay = await reserve(ctx, reservation, body, requestId);
   if (replay !== undefined) return replay;
   try {

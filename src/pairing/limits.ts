@@ -1,6 +1,6 @@
 import type { Config } from '../config';
 import type { Context } from '../context';
-import { rows } from '../db/pool';
+import { rows } from '../db/query';
 
 export type Limit = {
   readonly name: string;

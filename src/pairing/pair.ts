@@ -3,7 +3,7 @@ import { hashCode, normalizeCode } from '../codes/code';
 import type { Context } from '../context';
 import { subjectHashes } from '../crypto/keys';
 import { Batcher, type Deadlines, requestDeadlines } from '../db/batcher';
-import { asBytea, prepared, preparedRows } from '../db/pool';
+import { asBytea, prepared, preparedRows } from '../db/query';
 import { Problem } from '../problems';
 import { type Station, stationKey } from '../stations/station';
 import { inProgress, type Reservation } from './idempotency';
@@ -111,7 +111,7 @@ function createBatcher(ctx: Context, wait: boolean): Batcher<Row, Result> {
         wait,
       ]);
       results.sort((a, b) => a.n - b.n);
-      for (const cpoId of usedUpADay(set, results)) ctx.events.dayLimitReached(cpoId);
+      for (const cpoId of usedUpADay(set, results)) ctx.metrics.dayLimitReached(cpoId);
       return results;
     },
     largest: LARGEST_SET,
@@ -128,13 +128,13 @@ function usedUpADay(set: readonly Row[], results: readonly Result[]): Set<string
 
 function rowOf(ctx: Context, request: PairRequest) {
   const code = normalizeCode(request.code);
-  const pairingId = ctx.chance.uuid();
+  const pairingId = ctx.random.uuid();
   const stationUid = stationKey(request.station.uid);
   return {
     cpo_id: request.cpoId,
     pairing_id: pairingId,
-    event_id: ctx.chance.uuid(),
-    attempt_id: ctx.chance.uuid(),
+    event_id: ctx.random.uuid(),
+    attempt_id: ctx.random.uuid(),
     request_id: request.requestId,
     code_length: code.length,
     code_hashes: ctx.keys.pairingCode.map((key) => asBytea(hashCode(key, code))),
@@ -157,7 +157,7 @@ function uidHashes(ctx: Pick<Context, 'keys'>, cpoId: string, stationUid: string
 function settle(ctx: Context, request: PairRequest, row: Row, result: Result): void {
   const { outcome } = result;
   if (outcome === 'paired') {
-    return ctx.events.stationPaired({
+    return ctx.metrics.stationPaired({
       pairing_id: row.pairing_id,
       code_id: result.codeId ?? '',
       cpo_id: request.cpoId,
@@ -166,7 +166,7 @@ function settle(ctx: Context, request: PairRequest, row: Row, result: Result): v
   }
   if (outcome === 'reservation-lost') throw inProgress(1);
   if (outcome === 'retry' || outcome === 'counter-locked') throw new Problem('unavailable');
-  ctx.events.pairingRefused(outcome, request.cpoId);
+  ctx.metrics.pairingRefused(outcome, request.cpoId);
   if (outcome === 'station-already-paired') throw new Problem(outcome);
   const retryAfter = result.retryAfter ?? undefined;
   throw new Problem(outcome, {

@@ -1,12 +1,13 @@
 import type { Context } from '../context';
 import type { Origin } from '../contract/trace-context';
-import { askStation } from '../cpos/client';
+import type { CpoClient } from '../cpos/client';
 import { type CallableCpo, callableCpo } from '../cpos/cpos';
 import { hashSubject } from '../crypto/keys';
-import { rows, transaction } from '../db/pool';
+import { rows, transaction } from '../db/query';
 import { enqueueUnkept } from '../outbox/outbox';
 import { Problem } from '../problems';
-import { type PayloadProtocol, protocolOf, type StationBody } from '../protocols';
+import { type PayloadProtocol, protocolOf } from '../protocols';
+import type { StationBody } from '../protocols/protocol';
 import { stationKey } from '../stations/station';
 import type { PairedStation } from '../stations/stations';
 import { inProgress, type Reservation, storeIncorrectCode } from './idempotency';
@@ -80,7 +81,7 @@ type Stored =
  *   `too-many-redemptions`, `incorrect-code`, `user-forgotten`, `station-already-paired`, `cpo-failed`,
  *   `cpo-timed-out`, `unavailable`
  */
-export function createRedeem(ctx: Context): (request: RedeemRequest) => Promise<PairedStation> {
+export function createRedeem(ctx: Context, client: CpoClient): (request: RedeemRequest) => Promise<PairedStation> {
   const inFlight = new Map<string, number>();
   const redeemOne = async (request: RedeemRequest) => {
     const cpo = await callableCpo(ctx, request.cpoId, request.payloadProtocol);
@@ -93,7 +94,7 @@ export function createRedeem(ctx: Context): (request: RedeemRequest) => Promise<
       });
     inFlight.set(cpo.id, others + 1);
     try {
-      return await redeem(ctx, cpo, request);
+      return await redeem(ctx, client, cpo, request);
     } finally {
       const left = (inFlight.get(cpo.id) ?? 1) - 1;
       if (left > 0) inFlight.set(cpo.id, left);
@@ -112,18 +113,23 @@ export function createRedeem(ctx: Context): (request: RedeemRequest) => Promise<
   };
 }
 
-async function redeem(ctx: Context, cpo: CallableCpo, request: RedeemRequest): Promise<PairedStation> {
+async function redeem(
+  ctx: Context,
+  client: CpoClient,
+  cpo: CallableCpo,
+  request: RedeemRequest,
+): Promise<PairedStation> {
   const { payloadProtocol, origin } = request;
   const user = hashSubject(ctx.keys, 'user', request.userId);
   const attempt = await beginAttempt(ctx, user);
   const caller = { origin, user: user.toString('hex') };
-  const answer = await askStation(ctx, cpo, payloadProtocol, request.code.trim(), caller).catch(
-    async (error: unknown) => {
+  const answer = await client
+    .askStation(cpo, payloadProtocol, request.code.trim(), caller)
+    .catch(async (error: unknown) => {
       // What cannot be written stays under way for ten minutes; the caller is told how the call went.
       await endAttempt(ctx, attempt, error).catch(() => undefined);
       throw error;
-    },
-  );
+    });
   if ('body' in answer) return store(ctx, attempt, request, answer.body);
   await takeBack(ctx, request, answer.uid);
   await endAttempt(ctx, attempt, answer.refused).catch(() => undefined);
@@ -138,10 +144,10 @@ async function store(ctx: Context, attempt: string, request: RedeemRequest, body
     await endAttempt(ctx, attempt, error).catch(() => undefined);
     throw error;
   });
-  const pairingId = ctx.chance.uuid();
+  const pairingId = ctx.random.uuid();
   const row = {
     pairing_id: pairingId,
-    event_id: ctx.chance.uuid(),
+    event_id: ctx.random.uuid(),
     attempt_id: attempt,
     cpo_id: cpoId,
     user_id: userId,
@@ -169,7 +175,7 @@ async function store(ctx: Context, attempt: string, request: RedeemRequest, body
     await takeBack(ctx, request, station.uid);
     throw stored.outcome === 'reservation-lost' ? inProgress(1) : new Problem(stored.outcome);
   }
-  ctx.events.stationPaired({ pairing_id: pairingId, cpo_id: cpoId, payload_protocol: payloadProtocol });
+  ctx.metrics.stationPaired({ pairing_id: pairingId, cpo_id: cpoId, payload_protocol: payloadProtocol });
   const { pairedAt } = stored;
   return { pairingId, cpoId, userId, chargingLocationId, payloadProtocol, station, pairedAt };
 }
@@ -179,13 +185,13 @@ async function takeBack(ctx: Context, request: RedeemRequest, uid: string | unde
   if (uid === undefined) return;
   const { cpoId, payloadProtocol, origin } = request;
   await enqueueUnkept(ctx.db, { cpoId, payloadProtocol, uid }, origin, delaySeconds).catch((error: unknown) =>
-    ctx.events.pairingNotTakenBack(cpoId, origin, error instanceof Error ? error.message : String(error)),
+    ctx.metrics.pairingNotTakenBack(cpoId, origin, error instanceof Error ? error.message : String(error)),
   );
 }
 
 /** Counts an attempt before its call; a crash in the middle leaves it under way for ten minutes. */
 function beginAttempt(ctx: Context, user: Buffer): Promise<string> {
-  const id = ctx.chance.uuid();
+  const id = ctx.random.uuid();
   const { user10Min, userCalls10Min } = ctx.config.limits;
   return transaction(ctx.db, async (tx) => {
     await rows(tx, 'select pg_advisory_xact_lock($1, hashtext($2))', [USER_LOCK, user.toString('hex')]);

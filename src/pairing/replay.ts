@@ -1,6 +1,6 @@
 import { hashCode, normalizeCode } from '../codes/code';
 import type { Context } from '../context';
-import { rows } from '../db/pool';
+import { rows } from '../db/query';
 import { Problem } from '../problems';
 import { REPLAYED } from './idempotency';
 

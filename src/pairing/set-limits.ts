@@ -1,5 +1,5 @@
-import { type Audited, audited, trailOf } from '../audit/audit';
-import { rows } from '../db/pool';
+import { type Audited, audited, auditParameters } from '../audit/audit';
+import { rows } from '../db/query';
 
 /** The settings that a CPO may have of its own, by their column of `cpo_tries`. */
 const COLUMNS = {
@@ -33,7 +33,7 @@ with changed as (
   update cpo_tries set ${COLUMNS[name]} = $4 where cpo_id = $3 returning cpo_id as id
 ), ${audited('cpo.limits', 'jsonb_build_object($5::text, $4::integer)')}
 select id from changed`;
-  await rows(ctx.db, set, [...trailOf(ctx), cpoId, limit, name]);
+  await rows(ctx.db, set, [...auditParameters(ctx), cpoId, limit, name]);
 }
 
 const RESET = `
@@ -49,5 +49,5 @@ select id from changed`;
 
 /** Forgets the incorrect codes that a CPO has sent, so that all of its limits begin anew. */
 export async function resetLimits(ctx: Audited, cpoId: string): Promise<void> {
-  await rows(ctx.db, RESET, [...trailOf(ctx), cpoId]);
+  await rows(ctx.db, RESET, [...auditParameters(ctx), cpoId]);
 }

@@ -1,6 +1,6 @@
-import { type Audited, audited, trailOf } from '../audit/audit';
+import { type Audited, audited, auditParameters } from '../audit/audit';
 import type { Context } from '../context';
-import { rows, transaction } from '../db/pool';
+import { rows, transaction } from '../db/query';
 import { enqueue, type Notification } from '../outbox/outbox';
 import { endPairing } from './unpair';
 
@@ -17,7 +17,7 @@ select id from changed`;
 export async function unpairByOperator(ctx: Audited & Pick<Context, 'db'>, uid: string): Promise<Notification> {
   const [ended] = await transaction(ctx.db, async (tx) => {
     const found = await endPairing(ctx, tx, uid, 'operator');
-    for (const { pairingId, cpoId } of found) await rows(tx, AUDIT, [...trailOf(ctx), pairingId, cpoId]);
+    for (const { pairingId, cpoId } of found) await rows(tx, AUDIT, [...auditParameters(ctx), pairingId, cpoId]);
     await enqueue(tx, found);
     return found;
   });

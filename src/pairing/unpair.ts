@@ -1,6 +1,7 @@
 import type { Context } from '../context';
 import type { Origin } from '../contract/trace-context';
-import { type Database, rows, transaction } from '../db/pool';
+import type { Database } from '../db/pool';
+import { rows, transaction } from '../db/query';
 import { enqueue, type Notification } from '../outbox/outbox';
 import { Problem } from '../problems';
 import { stationKey } from '../stations/station';
@@ -13,13 +14,13 @@ type Whose = { readonly cpoId?: string; readonly userId?: string | undefined };
 
 /** Ends the pairing of a uid, in any spelling, if it is the one that is meant; returns it. */
 export async function endPairing(
-  ctx: Pick<Context, 'chance'>,
+  ctx: Pick<Context, 'random'>,
   db: Pick<Database, 'query'>,
   uid: string,
   endedBy: 'cpo' | 'app' | 'operator',
   { cpoId, userId }: Whose = {},
 ): Promise<Notification[]> {
-  return rows(db, UNPAIR, [stationKey(uid), endedBy, ctx.chance.uuid(), cpoId ?? null, userId ?? null]);
+  return rows(db, UNPAIR, [stationKey(uid), endedBy, ctx.random.uuid(), cpoId ?? null, userId ?? null]);
 }
 
 /**
@@ -29,7 +30,7 @@ export async function endPairing(
 export async function unpairByCpo(ctx: Context, cpoId: string, uid: string): Promise<void> {
   const [ended] = await endPairing(ctx, ctx.db, uid, 'cpo', { cpoId });
   if (ended === undefined) throw new Problem('unknown-station');
-  ctx.events.stationUnpaired('cpo', ended.pairingId, cpoId);
+  ctx.metrics.stationUnpaired('cpo', ended.pairingId, cpoId);
 }
 
 /**
@@ -44,5 +45,5 @@ export async function unpairForCustomer(ctx: Context, uid: string, origin: Origi
     return found;
   });
   if (ended === undefined) throw new Problem('unknown-station');
-  ctx.events.stationUnpaired('app', ended.pairingId, ended.cpoId);
+  ctx.metrics.stationUnpaired('app', ended.pairingId, ended.cpoId);
 }

@@ -1,5 +1,5 @@
 import type { Schemas } from '../contract/document';
-import type { Fault } from '../problems';
+import type { ValidationError } from '../problems';
 import { type Connector, repeated } from '../stations/station';
 
 /** OCPP and OCPI payloads describe connectors alike (OCPI 2.2.1, 8.3.2). */
@@ -28,7 +28,7 @@ export function writeConnector(connector: Connector): Schemas['Connector'] {
 }
 
 /** Faults that a JSON Schema cannot state: connector ids that repeat. `wire` may be any JSON. */
-export function connectorFaults(wire: unknown, pointer: string): Fault[] {
+export function connectorErrors(wire: unknown, pointer: string): ValidationError[] {
   const connectors = listIn(wire, 'connectors');
   return repeated(connectors.map((connector) => member(connector, 'id'))).map((position) => ({
     pointer: `${pointer}/connectors/${position}/id`,

@@ -1,5 +1,5 @@
-import { connectorFaults, member, readConnector, writeConnector } from './connectors';
-import type { OcpiBody, Protocol } from './index';
+import { connectorErrors, member, readConnector, writeConnector } from './connectors';
+import type { OcpiBody, Protocol } from './protocol';
 
 /** OCPI 2.2, 2.2.1 and 2.3.0 (8.3.2): a single EVSE, a station of its own; its `evse_id` is the eMI3 id. */
 export const ocpi: Protocol<OcpiBody> = {
@@ -21,5 +21,5 @@ export const ocpi: Protocol<OcpiBody> = {
     };
   },
 
-  faults: (body) => connectorFaults(member(body, 'evse'), '/evse'),
+  faults: (body) => connectorErrors(member(body, 'evse'), '/evse'),
 };

@@ -1,6 +1,6 @@
 import { repeated } from '../stations/station';
-import { connectorFaults, listIn, member, readConnector, writeConnector } from './connectors';
-import type { OcppBody, Protocol } from './index';
+import { connectorErrors, listIn, member, readConnector, writeConnector } from './connectors';
+import type { OcppBody, Protocol } from './protocol';
 
 /** OCPP 1.6, 2.0.1 and 2.1: a charging station with EVSEs. For 1.6, which has no EVSE tier, `evse_id` is the connector id. */
 export const ocpp: Protocol<OcppBody> = {
@@ -38,7 +38,7 @@ export const ocpp: Protocol<OcppBody> = {
         pointer: `/charging_station/evses/${position}/evse_id`,
         message: 'is used by another EVSE of this station',
       })),
-      ...evses.flatMap((evse, position) => connectorFaults(evse, `/charging_station/evses/${position}`)),
+      ...evses.flatMap((evse, position) => connectorErrors(evse, `/charging_station/evses/${position}`)),
     ];
   },
 };

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Context } from '../context';
-import { rows, rowsInIndexOrder } from '../db/pool';
+import { rows, rowsInIndexOrder } from '../db/query';
 
 type Retaining = Pick<Context, 'config' | 'db' | 'log' | 'stopping'>;
 

@@ -1,5 +1,5 @@
 import type { ServerResponse } from 'node:http';
-import type { StationBody } from '../protocols';
+import type { StationBody } from '../protocols/protocol';
 
 /** What the sandbox CPO does with a code; the README and the spec list them. */
 export const scenarios: Record<string, { what: string; answer: (res: ServerResponse) => void }> = {

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import type { Audited } from '../audit/audit';
 import type { Context } from '../context';
 import { addCpo, listCpos, setCalling } from '../cpos/cpos';
-import { rows } from '../db/pool';
+import { rows } from '../db/query';
 import { hashToken, issueToken, type TokenOwner } from '../tokens/tokens';
 import { type SandboxCpo, startSandboxCpo } from './cpo';
 
@@ -30,7 +30,7 @@ export async function openSandbox(service: Context, url: string): Promise<OpenSa
   writeFileSync(`${file}.new`, `${JSON.stringify(sandbox, null, 2)}\n`, { mode: 0o600 });
   renameSync(`${file}.new`, file);
 
-  const outboundToken = ctx.chance.bytes(32).toString('base64url');
+  const outboundToken = ctx.random.bytes(32).toString('base64url');
   const backend = await startBackend(ctx, outboundToken);
   await setCalling(ctx, cpo.id, { baseUrl: backend.url, outboundToken });
   return { credentials: sandbox, file, cpo: backend };

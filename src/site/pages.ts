@@ -82,8 +82,8 @@ export function pageHandlers(
 }
 
 /** RFC 9116. The web addresses in it must be HTTPS. */
-function securityTxt({ config: { publicUrl, securityContact }, bell }: Context): string {
-  const expires = new Date(bell.now() + SECURITY_TXT_LIFE_MS).toISOString();
+function securityTxt({ config: { publicUrl, securityContact }, listener }: Context): string {
+  const expires = new Date(listener.now() + SECURITY_TXT_LIFE_MS).toISOString();
   const lines = [`Contact: ${securityContact}`, `Expires: ${expires}`, 'Preferred-Languages: en'];
   if (publicUrl?.startsWith('https:'))
     lines.push(`Canonical: ${publicUrl}/.well-known/security.txt`, `Policy: ${publicUrl}/#security`);

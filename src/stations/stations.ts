@@ -1,4 +1,5 @@
-import { type Database, rows } from '../db/pool';
+import type { Database } from '../db/pool';
+import { rows } from '../db/query';
 import { Problem } from '../problems';
 import { type Station, stationKey } from './station';
 

@@ -1,6 +1,6 @@
 import { EventEmitter } from 'node:events';
 import type { Context } from '../context';
-import { rows } from '../db/pool';
+import { rows } from '../db/query';
 import { Problem } from '../problems';
 import type { Caller } from './caller';
 import { expiresSoon } from './expiry';
@@ -55,10 +55,10 @@ export class TokenRegistry {
   /** By token, when it was last said that it expires soon. */
   readonly #warned = new Map<string, number>();
 
-  constructor(readonly ctx: Pick<Context, 'db' | 'bell' | 'log'>) {}
+  constructor(readonly ctx: Pick<Context, 'db' | 'listener' | 'log'>) {}
 
   async start(): Promise<void> {
-    this.#unsubscribe = this.ctx.bell.on(TOKENS_CHANNEL, () => {
+    this.#unsubscribe = this.ctx.listener.on(TOKENS_CHANNEL, () => {
       this.#current = false;
       void this.#refresh();
     });
@@ -96,20 +96,20 @@ export class TokenRegistry {
 
   /** Whether memory can be trusted to know every revocation. */
   #trusted(): boolean {
-    return this.#current && this.ctx.bell.ringing;
+    return this.#current && this.ctx.listener.connected;
   }
 
   #find(hash: string): Caller | undefined | Promise<Caller | undefined> {
     const known = this.#live.get(hash);
     if (known !== undefined && this.#trusted())
-      return known.expiresAt.getTime() > this.ctx.bell.now() ? this.#use(known) : undefined;
+      return known.expiresAt.getTime() > this.ctx.listener.now() ? this.#use(known) : undefined;
     if (!this.#current && this.#reading === undefined) void this.#refresh();
 
     const underWay = this.#lookUps.get(hash);
     if (underWay !== undefined && performance.now() - underWay.began < SHARED_FOR_MS) return this.#wait(underWay.found);
     if (known === undefined && !this.#mayLookUpUnknown()) {
       // Memory is a moment behind at most while notifications arrive; while they are lost it may not know a good token.
-      if (this.ctx.bell.ringing) return undefined;
+      if (this.ctx.listener.connected) return undefined;
       throw new Problem('unavailable');
     }
     return this.#wait(this.#lookUp(hash));
@@ -139,7 +139,7 @@ export class TokenRegistry {
   }
 
   #use(caller: Caller): Caller {
-    this.#used.set(caller.tokenId, this.ctx.bell.now());
+    this.#used.set(caller.tokenId, this.ctx.listener.now());
     return caller;
   }
 
@@ -159,7 +159,7 @@ export class TokenRegistry {
   }
 
   #warn(): void {
-    const now = this.ctx.bell.now();
+    const now = this.ctx.listener.now();
     for (const { tokenId, role, cpo, expiresAt } of this.#live.values()) {
       if (!expiresSoon(expiresAt, now) || now - (this.#warned.get(tokenId) ?? -Infinity) < DAY_MS) continue;
       this.#warned.set(tokenId, now);

@@ -1,7 +1,9 @@
 import { hash } from 'node:crypto';
 import { validate as isUuid } from 'uuid';
-import { type Audited, audited, trailOf } from '../audit/audit';
-import { type Database, rows, violates } from '../db/pool';
+import { type Audited, audited, auditParameters } from '../audit/audit';
+import { violates } from '../db/errors';
+import type { Database } from '../db/pool';
+import { rows } from '../db/query';
 import type { Role } from '../db/schema/tokens';
 
 /** Rings when any token or CPO changes. */
@@ -51,13 +53,13 @@ select expires_at as "expiresAt" from changed`;
  * @throws RangeError for an unknown CPO
  */
 export async function issueToken(ctx: Audited, owner: TokenOwner): Promise<IssuedToken> {
-  const token = tokenOf(owner.role, ctx.chance.bytes(32));
-  const id = ctx.chance.uuid();
+  const token = tokenOf(owner.role, ctx.random.bytes(32));
+  const id = ctx.random.uuid();
   const cpoId = owner.role === 'cpo' ? owner.cpoId : null;
   const appName = owner.role === 'app' ? owner.appName : null;
   if (cpoId !== null && !isUuid(cpoId)) throw new RangeError(`no CPO has the id ${cpoId}`);
   const [stored] = await rows<{ expiresAt: Date }>(ctx.db, ISSUE, [
-    ...trailOf(ctx),
+    ...auditParameters(ctx),
     id,
     owner.role,
     cpoId,
@@ -96,11 +98,11 @@ export type RotatedToken = IssuedToken & { readonly replaces: string; readonly o
  */
 export async function rotateToken(ctx: Audited, replaces: string, overlapHours: number): Promise<RotatedToken> {
   type Rotated = { role: Role | null; expiresAt: Date; oldExpiresAt: Date };
-  const id = ctx.chance.uuid();
-  const secret = ctx.chance.bytes(32);
+  const id = ctx.random.uuid();
+  const secret = ctx.random.bytes(32);
   const hashes = (['cpo', 'app'] as const).map((role) => hashToken(tokenOf(role, secret)));
   const [rotated] = isUuid(replaces)
-    ? await rows<Rotated>(ctx.db, ROTATE, [...trailOf(ctx), replaces, overlapHours, id, ...hashes])
+    ? await rows<Rotated>(ctx.db, ROTATE, [...auditParameters(ctx), replaces, overlapHours, id, ...hashes])
     : [];
   if (rotated === undefined) throw new RangeError(`no token has the id ${replaces}`);
   const { role, expiresAt, oldExpiresAt } = rotated;
@@ -123,7 +125,7 @@ union all select id, revoked_at from before where revoked_at is not null`;
  */
 export async function revokeToken(ctx: Audited, id: string): Promise<{ id: string; revokedAt: Date }> {
   const [revoked] = isUuid(id)
-    ? await rows<{ id: string; revokedAt: Date }>(ctx.db, REVOKE, [...trailOf(ctx), id])
+    ? await rows<{ id: string; revokedAt: Date }>(ctx.db, REVOKE, [...auditParameters(ctx), id])
     : [];
   if (revoked === undefined) throw new RangeError(`no token has the id ${id}`);
   return revoked;

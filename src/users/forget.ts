@@ -1,9 +1,9 @@
-import { type Audited, audited, trailOf } from '../audit/audit';
+import { type Audited, audited, auditParameters } from '../audit/audit';
 import { CODES_CHANNEL } from '../codes/codes';
 import type { Context } from '../context';
 import type { Origin } from '../contract/trace-context';
 import { hashSubject, subjectHashes } from '../crypto/keys';
-import { rows, transaction } from '../db/pool';
+import { rows, transaction } from '../db/query';
 import { enqueue, eraseGivenUp, type Notification } from '../outbox/outbox';
 import { Problem } from '../problems';
 
@@ -11,7 +11,7 @@ import { Problem } from '../problems';
 const CODES_BATCH = 500;
 const PAIRINGS_BATCH = 100;
 
-export type Forgetting = Pick<Context, 'db' | 'keys' | 'events'> & Audited;
+export type Forgetting = Pick<Context, 'db' | 'keys' | 'metrics'> & Audited;
 
 export type ForgetOptions = {
   /** What began later is left alone: the user has come back since. Everything is forgotten when undefined. */
@@ -115,7 +115,7 @@ export async function forgetUser(ctx: Forgetting, userId: string, options: Forge
   const pairingIds: string[] = [];
   /** The parameters of a batch; the first that erases something also writes the audit entry. */
   const batch = () => [
-    ...trailOf(ctx),
+    ...auditParameters(ctx),
     userId,
     before,
     codes + pairingIds.length === 0 ? subjectId(userHash) : null,
@@ -149,11 +149,11 @@ export async function forgetUser(ctx: Forgetting, userId: string, options: Forge
     });
     for (const { pairingId, cpoId, active } of done) {
       pairingIds.push(pairingId);
-      if (active) ctx.events.stationUnpaired('app', pairingId, cpoId);
+      if (active) ctx.metrics.stationUnpaired('app', pairingId, cpoId);
     }
     inTime();
   }
-  ctx.events.userForgotten({ user_hash: userHash, pairings: pairingIds.length });
+  ctx.metrics.userForgotten({ user_hash: userHash, pairings: pairingIds.length });
   return { userHash, codes, pairingIds };
 }
 

@@ -1,5 +1,6 @@
 import type { Context } from '../context';
-import { type Database, rows, rowsInIndexOrder } from '../db/pool';
+import type { Database } from '../db/pool';
+import { rows, rowsInIndexOrder } from '../db/query';
 
 /** On which a process says that it has left something to erase. */
 export const ERASURES_CHANNEL = 'scsp_erasures';
@@ -104,7 +105,7 @@ export async function announceLeftOvers(db: Database): Promise<void> {
 }
 
 /** Erases what is left over at the start, whenever it is announced, and now and then in case a process has died. */
-export function startErasing(ctx: Pick<Context, 'db' | 'bell' | 'log' | 'stopping'>): { stop(): Promise<void> } {
+export function startErasing(ctx: Pick<Context, 'db' | 'listener' | 'log' | 'stopping'>): { stop(): Promise<void> } {
   let under: Promise<void> | undefined;
   let again = false;
   let timer: NodeJS.Timeout;
@@ -128,7 +129,7 @@ export function startErasing(ctx: Pick<Context, 'db' | 'bell' | 'log' | 'stoppin
         if (!ctx.stopping.aborted) timer = setTimeout(wake, pause).unref();
       });
   };
-  const unsubscribe = ctx.bell.on(ERASURES_CHANNEL, wake);
+  const unsubscribe = ctx.listener.on(ERASURES_CHANNEL, wake);
   wake();
   return {
     async stop() {

@@ -1,5 +1,6 @@
 import { subjectHashes } from '../crypto/keys';
-import { type Database, rows } from '../db/pool';
+import type { Database } from '../db/pool';
+import { rows } from '../db/query';
 import { type Forgetting, forgetUser } from './forget';
 import { eraseLeftOversOf } from './left-overs';
 

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Client } from 'pg';
 import { migrate } from '../../src/db/migrate';
-import { model } from '../../src/db/schema';
+import { schema } from '../../src/db/schema';
 import { type Embedded, startEmbedded } from '../../src/embedded-postgres/launcher';
 import { launch } from '../a-process';
 import { aStation, NO_LIMITS, SECRET_KEY, startHarness } from '../harness';
@@ -19,7 +19,7 @@ beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'scsp-kill-'));
   chmodSync(folder, 0o711);
   postgres = await startEmbedded({ dir: join(folder, 'data') });
-  await migrate(postgres.url, model);
+  await migrate(postgres.url, schema);
 });
 afterAll(async () => {
   await postgres.stop();
@@ -182,7 +182,7 @@ const mayMount = (() => {
       dir: join(disk, 'data'),
       settings: { max_wal_size: '32MB', min_wal_size: '32MB', wal_keep_size: '0' },
     });
-    await migrate(full.url, model);
+    await migrate(full.url, schema);
     const proxy = await startProxy(full.url);
     const service = await startHarness(NO_LIMITS, { databaseUrl: proxy.url });
     const cpo = await service.cpo();

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Client } from 'pg';
 import { migrate } from '../../src/db/migrate';
-import { model } from '../../src/db/schema';
+import { schema } from '../../src/db/schema';
 import { startEmbedded } from '../../src/embedded-postgres/launcher';
 import { type BehindProxy, startBehindProxy } from '../behind-proxy';
 import { NO_LIMITS, startHarness, type TestCpo } from '../harness';
@@ -139,7 +139,7 @@ test('PostgreSQL restarted: the service keeps going', async () => {
     startEmbedded({ dir: join(folder, 'data'), initdbOptions: ['--no-sync'], settings: { fsync: 'off' } });
   let postgres = await start();
   const before = await startProxy(postgres.url);
-  await migrate(postgres.url, model);
+  await migrate(postgres.url, schema);
   const restarted = await startHarness(NO_LIMITS, { databaseUrl: before.url });
   const owner = await restarted.cpo();
   for (let round = 0; round < 3; round++) {

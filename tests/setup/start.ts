@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Client } from 'pg';
 import { migrate } from '../../src/db/migrate';
-import { model } from '../../src/db/schema';
+import { schema } from '../../src/db/schema';
 import { type Embedded, startEmbedded } from '../../src/embedded-postgres/launcher';
 
 declare global {
@@ -30,7 +30,7 @@ export default async function start(): Promise<void> {
   await client.end();
   const url = new URL(admin);
   url.pathname = template;
-  await migrate(url.href, model);
+  await migrate(url.href, schema);
 
   process.env.SCSP_TEST_ADMIN_URL = admin;
   if (embedded !== undefined) process.env.SCSP_TEST_DATABASE_LOG = join(folder, 'data/postgres.log');
