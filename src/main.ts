@@ -1,12 +1,7 @@
-import { setFlagsFromString } from 'node:v8';
 import { type Config, ConfigError, readConfig } from './config';
 import { createLog, type Log, stackOf, surviveClosedOutput } from './log';
 import { startText } from './sandbox/start';
 import { startService } from './service';
-
-// What V8 has once seen live long it allocates as old from then on. Requests that lived through a pause are such: with
-// that, one process in four ended up keeping all of each request until the next major collection, at a quarter more CPU.
-setFlagsFromString('--no-allocation-site-pretenuring');
 
 /** A terminal and npm both deliver a Ctrl-C: the same signal within this time is no second one. */
 const SAME_SIGNAL_MS = 1_000;

@@ -204,7 +204,7 @@ export function shownTo({ message, got }: ValidationError): string {
 /** At most so many validation errors of one request are reported. */
 export const MAX_VALIDATION_ERRORS = 100;
 
-/** An expected failure, answered in the one shape of RFC 9457 by `http/failure.ts`. */
+/** An expected failure, answered in the one shape of RFC 9457 by `http/error-response.ts`. */
 export class Problem extends Error {
   override readonly name = 'Problem';
   readonly status: number;
@@ -225,11 +225,7 @@ export class Problem extends Error {
     } = {},
   ) {
     const [status, title, message] = problems[type];
-    // It is answered, not looked into: its stack would cost as much as the rest of a refusal.
-    const limit = Error.stackTraceLimit;
-    Error.stackTraceLimit = 0;
     super(details.message ?? message, { cause: details.cause });
-    Error.stackTraceLimit = limit;
     this.status = status;
     this.title = title;
     this.errors = details.errors?.slice(0, MAX_VALIDATION_ERRORS);

@@ -1,6 +1,4 @@
-import { once } from 'node:events';
-import { createServer, type Server } from 'node:http';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { createServer } from 'node:http';
 import { RefusedAttempts } from './attempts/refused-attempts';
 import { CODES_CHANNEL } from './codes/codes';
 import { type ExpiryTimes, startExpiry } from './codes/expire';
@@ -21,12 +19,9 @@ import { requireServer } from './db/require-server';
 import { schema } from './db/schema';
 import { startEmbedded } from './embedded-postgres/launcher';
 import { createApp } from './http/app';
-import { tendConnections, watchConnections } from './http/connections';
-import { refuseConnection } from './http/error-response';
 import { LOAD_LIMITS, type LoadLimits } from './http/load-shedding';
-import { messagesOf } from './http/messages';
 import { operationHandlers } from './http/operations';
-import { listen, requireReady } from './http/server';
+import { close, createHttpServer, HTTP_LIMITS, listen, requireReady } from './http/server';
 import { createLog, type Log } from './log';
 import { createMetrics } from './metrics';
 import { startDelivery } from './outbox/deliver';
@@ -39,26 +34,6 @@ import { ERASURES_CHANNEL, startErasing } from './users/left-overs';
 
 /** Of the database, for requests; what needs a session of its own has a few more. */
 export const CONNECTIONS = 10;
-/** Requests in flight get so long to finish when the service stops. */
-export const GRACE_MS = 10_000;
-
-/** Slow senders must not hold connections: headers within 5 s, everything within 15 s. Idle ones outlive a load balancer's minute. */
-const HTTP_LIMITS = {
-  headersTimeout: 5_000,
-  requestTimeout: 15_000,
-  keepAliveTimeout: 75_000,
-  // Whoever does not read an answer must not hold its slot; the longest long poll is silent for 30 s.
-  timeout: 45_000,
-  connectionsCheckingInterval: 1_000,
-  maxHeaderSize: 16_384,
-  // Beyond a number Node leaves headers out, a second Host perhaps; their size is limit enough.
-  maxHeadersCount: 0,
-  // Node's own refusal is not in the one shape; http/app refuses instead.
-  requireHostHeader: false,
-  // Long polls, requests, slow bodies and some idle ones; more are closed at once, before memory or file descriptors run out.
-  maxConnections: 10_000,
-};
-
 export type Overrides = {
   readonly log?: Log;
   readonly random?: Random;
@@ -140,15 +115,7 @@ export async function startService(config: Config, overrides: Overrides = {}): P
 
     const load = { ...LOAD_LIMITS, requestsPerCaller: config.limitInFlight, ...overrides.load };
     const app = createApp(ctx, contract.document, registry, refused, operationHandlers(ctx, contract, client), load);
-    const { maxConnections, maxHeadersCount, timeout, ...limits } = { ...HTTP_LIMITS, ...overrides.http };
-    const serve = watchConnections(app);
-    const server = Object.assign(createServer({ ...limits, ...messagesOf(app) }, serve), {
-      maxConnections,
-      maxHeadersCount,
-      timeout,
-    });
-    server.on('checkContinue', serve).on('checkExpectation', serve);
-    tendConnections(server, (problem, socket) => refuseConnection(ctx, problem, socket));
+    const server = createHttpServer(ctx, app, { ...HTTP_LIMITS, ...overrides.http });
     const port = await listen(server, config.port, config.host, 'PORT');
     closeServer = () => close(server);
     await requireReady(server);
@@ -214,20 +181,4 @@ async function serveMetrics(ctx: Context, port: number, parts: (() => Promise<un
   const bound = await listen(server, port, ctx.config.host, 'METRICS_PORT');
   ctx.log.info('metrics', { url: `http://localhost:${bound}/metrics`, port: bound });
   return bound;
-}
-
-/** No new connections, idle ones closed as they fall idle, the rest given time. */
-async function close(server: Server): Promise<void> {
-  const closed = once(server, 'close');
-  server.close();
-  const over = performance.now() + GRACE_MS;
-  while (server.listening || (await connections(server)) > 0) {
-    server.closeIdleConnections();
-    if (performance.now() > over) server.closeAllConnections();
-    await Promise.race([closed, sleep(20)]);
-  }
-}
-
-function connections(server: Server): Promise<number> {
-  return new Promise((resolve) => server.getConnections((_error, count) => resolve(count ?? 0)));
 }

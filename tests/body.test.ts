@@ -197,8 +197,8 @@ describe('faults against the contract', () => {
     });
     expect(answer.body.errors).toHaveLength(1);
   });
-  test('a protocol that is not percent-encoded text is unsupported', async () => {
-    expect((await pair(body(), '/v1/scsp/%ZZ/pair')).body.type).toBe('/problems/unsupported-protocol');
+  test('a path with a broken percent-encoding is malformed', async () => {
+    expect((await pair(body(), '/v1/scsp/%ZZ/pair')).body.type).toBe('/problems/malformed-request');
   });
   test('of thousands of faults 100 are told', async () => {
     const answer = await send(`{"code":"1","charging_station":{"uid":"x","evses":[${'1,'.repeat(30_000)}1]}}`);

@@ -6,8 +6,9 @@ import { parse, parseAllDocuments } from 'yaml';
 import { settings } from '../src/config';
 import { projectFile, readContract } from '../src/contract/document';
 import { mayCall } from '../src/cpos/address';
+import { GRACE_MS } from '../src/http/server';
 import { STOP_MS } from '../src/outbox/deliver';
-import { CONNECTIONS, GRACE_MS } from '../src/service';
+import { CONNECTIONS } from '../src/service';
 import { faultsOf } from './kubernetes-schema';
 
 const FOLDER = projectFile('deploy/kubernetes');

@@ -1,4 +1,4 @@
-import { spawn, spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
@@ -14,14 +14,6 @@ beforeEach(() => {
 afterEach(() => rmSync(dataDir, { recursive: true, force: true }));
 
 const json = async (response: Response): Promise<any> => response.json();
-
-test('V8 has the flag that the service sets: one that it does not know it passes over', () => {
-  const [, flag = ''] =
-    /^setFlagsFromString\('(.+)'\);$/m.exec(readFileSync(join(__dirname, '../src/main.ts'), 'utf8')) ?? [];
-  expect(flag).toMatch(/^--/);
-  expect(spawnSync(process.execPath, [flag, '--eval', '']).status).toBe(0);
-  expect(spawnSync(process.execPath, [`${flag}-of-another-v8`, '--eval', '']).status).not.toBe(0);
-});
 
 test('a proxy in the environment neither keeps the service from starting nor gets its calls', async () => {
   const proxy = 'http://127.0.0.1:9';

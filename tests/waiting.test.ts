@@ -3,13 +3,13 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net';
 import { setImmediate } from 'node:timers/promises';
 import { waitSignal } from '../src/http/client-disconnect';
-import { tendConnections, watchConnections } from '../src/http/connections';
+import { handleClientErrors, trackResponses } from '../src/http/connections';
 import { openRaw } from './raw-http';
 
 /** A request that has come, its answer that has not gone, and the caller's end of the connection. */
 async function aRequest() {
-  const server = createServer(watchConnections(() => undefined)).listen(0, '127.0.0.1');
-  tendConnections(server, (_error, socket) => socket.destroy());
+  const server = createServer(trackResponses(() => undefined)).listen(0, '127.0.0.1');
+  handleClientErrors(server, (_error, socket) => socket.destroy());
   await once(server, 'listening');
   const caller = await openRaw(`http://127.0.0.1:${(server.address() as AddressInfo).port}`);
   caller.socket.write('GET / HTTP/1.1\r\nHost: x\r\n\r\n');

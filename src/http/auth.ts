@@ -9,7 +9,7 @@ const REALM = 'scsp-pairing';
 
 /**
  * The security handler of `bearer` in openapi.yaml: who calls (401), and may that role do this (403); RFC 6750.
- * The validator keeps only an error's status, so the problem itself waits in `res.locals.refusal` for http/failure.
+ * The validator keeps only an error's status, so the problem itself waits in `res.locals.refusal` for http/error-response.
  */
 export function bearer(registry: TokenRegistry): (req: Request, roles: string[]) => Promise<boolean> {
   const passport = new Passport();

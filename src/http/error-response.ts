@@ -11,7 +11,7 @@ const JSON_TYPES = ['application/json', 'application/problem+json'];
 const RETRY_AFTER_SECONDS = '1';
 
 /** The only place that writes an error answer; whatever was thrown becomes a problem (RFC 9457). */
-export function failure(ctx: Context): ErrorRequestHandler {
+export function errorResponse(ctx: Context): ErrorRequestHandler {
   return (error, req, res, _next) => {
     const problem = problemOf(res.locals.refusal ?? error, req);
     if (problem.type === 'internal-error') ctx.log.error('internal error', { ...logIds(res), stack: stackOf(error) });

@@ -20,7 +20,7 @@ function idsOf({ random }: Context, headers: IncomingHttpHeaders) {
 }
 
 /** Gives each request its id and, when it is over, its log line and metrics. */
-export function access(ctx: Context): RequestHandler {
+export function requestLog(ctx: Context): RequestHandler {
   return (req, res, next) => {
     const began = performance.now();
     const { requestId, correlationId, trace } = idsOf(ctx, req.headers);

@@ -1,7 +1,43 @@
 import { once } from 'node:events';
-import { get, type IncomingMessage, type Server } from 'node:http';
+import { createServer, get, type IncomingMessage, type Server } from 'node:http';
 import type { AddressInfo, LookupFunction } from 'node:net';
 import { text } from 'node:stream/consumers';
+import type { Express } from 'express';
+import type { Context } from '../context';
+import { handleClientErrors, trackResponses } from './connections';
+import { refuseConnection } from './error-response';
+
+/** Requests in flight get this long to finish when the service stops. */
+export const GRACE_MS = 10_000;
+const CLOSE_IDLE_EVERY_MS = 20;
+
+/** Limits on clients that send or read slowly. */
+export const HTTP_LIMITS = {
+  headersTimeout: 5_000,
+  requestTimeout: 15_000,
+  /** Longer than a load balancer keeps an idle connection. */
+  keepAliveTimeout: 75_000,
+  /** For clients that do not read their response; the longest long poll is silent for 30 s. */
+  timeout: 45_000,
+  connectionsCheckingInterval: 1_000,
+  maxHeaderSize: 16_384,
+  /** No limit: beyond it Node leaves headers out, a second Host perhaps. Their size is limited. */
+  maxHeadersCount: 0,
+  /** `normalizeRequest` refuses a request without Host, in the one shape of errors. */
+  requireHostHeader: false,
+  /** Long polls, requests, slow bodies and idle connections; more are closed at once, before file descriptors run out. */
+  maxConnections: 10_000,
+};
+
+/** Creates the HTTP server of the API; `listen` starts it. */
+export function createHttpServer(ctx: Context, app: Express, limits: typeof HTTP_LIMITS): Server {
+  const { maxConnections, maxHeadersCount, timeout, ...options } = limits;
+  const listener = trackResponses(app);
+  const server = Object.assign(createServer(options, listener), { maxConnections, maxHeadersCount, timeout });
+  server.on('checkContinue', listener).on('checkExpectation', listener);
+  handleClientErrors(server, (problem, socket) => refuseConnection(ctx, problem, socket));
+  return server;
+}
 
 /**
  * Listens; returns the port.
@@ -65,4 +101,15 @@ export async function requireReady(server: Server): Promise<void> {
   const [response] = (await once(get(options), 'response')) as [IncomingMessage];
   const body = await text(response);
   if (response.statusCode !== 200) throw new Error(`the service does not answer itself: ${body}`);
+}
+
+/** Closes a server: no new connections, idle ones at once, those in use as soon as they are idle, all after GRACE_MS. */
+export async function close(server: Server): Promise<void> {
+  const closed = once(server, 'close');
+  server.close();
+  const idle = setInterval(() => server.closeIdleConnections(), CLOSE_IDLE_EVERY_MS);
+  const grace = setTimeout(() => server.closeAllConnections(), GRACE_MS);
+  await closed;
+  clearInterval(idle);
+  clearTimeout(grace);
 }

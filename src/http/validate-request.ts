@@ -11,7 +11,7 @@ type ValidatorError = { path: string; message: string; errorCode?: string };
 export type Rules = Partial<Record<OperationId, (body: unknown) => ValidationError[]>>;
 
 /** Runs the validator and the rules, and refuses with every error of both in words (contract, section 3, step 4). */
-export function checkRequest(validator: RequestHandler, document: OpenApiDocument, rules: Rules): RequestHandler {
+export function validateRequest(validator: RequestHandler, document: OpenApiDocument, rules: Rules): RequestHandler {
   const patterns = patternWords(document);
   const protocols = knownProtocols(document);
   const normalizers = new Map(

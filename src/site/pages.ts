@@ -22,7 +22,7 @@ const CACHED = 'public, max-age=3600';
 const SECURITY_TXT_LIFE_MS = 364 * 86_400_000;
 
 /** What the pages load, under `/docs/`; everything else there is left to the next step. */
-export const pageAssets: RequestHandler = assets();
+export const siteAssets: RequestHandler = assets();
 
 function assets() {
   const router = Router({ strict: true, caseSensitive: true });
