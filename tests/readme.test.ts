@@ -93,7 +93,7 @@ describe('the commands work as pasted', () => {
       '"uid":"SANDBOX-100001"',
       '"items":[{"uid":"SANDBOX-100001"',
       'Charging station successfully unpaired.',
-      "operation: 'cpoUnpairEvse'",
+      'cpoUnpairEvse',
     ]);
   });
 });
