@@ -25,10 +25,3 @@ test('the odds that SECURITY.md tells are those of the defaults', () => {
   expect(text).toContain(`for one uid ${limits.cpoUid24H} a day and ${limits.cpoUid10Min} in ten minutes`);
   expect(capacity(6)).toBe(1e6 / GUESS_ODDS);
 });
-
-test('every command that SECURITY.md tells exists', () => {
-  const commands = [...text.matchAll(/npx --no scsp ([a-z]+)( [a-z]+)?/g)];
-  expect(commands.length).toBeGreaterThan(2);
-  for (const [, noun = '', verb = noun] of commands)
-    expect(readFileSync(projectFile(`src/cli/${noun}.ts`), 'utf8')).toContain(`'${verb.trim()}'`);
-});

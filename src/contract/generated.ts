@@ -1642,7 +1642,7 @@ export interface components {
         RequestId: string;
         /**
          * @description Always sent, `scsp-pairing/` and our version.
-         * @example scsp-pairing/0.1.0
+         * @example scsp-pairing/0.2.0
          */
         OurUserAgent: string;
         /**
@@ -3106,7 +3106,7 @@ export interface operations {
             header?: {
                 /**
                  * @description Always sent, `scsp-pairing/` and our version.
-                 * @example scsp-pairing/0.1.0
+                 * @example scsp-pairing/0.2.0
                  */
                 "User-Agent"?: components["parameters"]["OurUserAgent"];
                 /**
@@ -3204,7 +3204,7 @@ export interface operations {
             header?: {
                 /**
                  * @description Always sent, `scsp-pairing/` and our version.
-                 * @example scsp-pairing/0.1.0
+                 * @example scsp-pairing/0.2.0
                  */
                 "User-Agent"?: components["parameters"]["OurUserAgent"];
                 /**
@@ -3275,7 +3275,7 @@ export interface operations {
             header?: {
                 /**
                  * @description Always sent, `scsp-pairing/` and our version.
-                 * @example scsp-pairing/0.1.0
+                 * @example scsp-pairing/0.2.0
                  */
                 "User-Agent"?: components["parameters"]["OurUserAgent"];
                 /**
@@ -3401,7 +3401,7 @@ export interface operations {
             header?: {
                 /**
                  * @description Always sent, `scsp-pairing/` and our version.
-                 * @example scsp-pairing/0.1.0
+                 * @example scsp-pairing/0.2.0
                  */
                 "User-Agent"?: components["parameters"]["OurUserAgent"];
                 /**
@@ -3451,7 +3451,7 @@ export interface operations {
             header?: {
                 /**
                  * @description Always sent, `scsp-pairing/` and our version.
-                 * @example scsp-pairing/0.1.0
+                 * @example scsp-pairing/0.2.0
                  */
                 "User-Agent"?: components["parameters"]["OurUserAgent"];
                 /**

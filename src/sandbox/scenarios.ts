@@ -1,7 +1,7 @@
 import type { ServerResponse } from 'node:http';
 import type { StationBody } from '../protocols/protocol';
 
-/** What the sandbox CPO does with a code; the README and the spec list them. */
+/** What the sandbox CPO does with a code; `docs/sandbox.md` lists them. */
 export const scenarios: Record<string, { what: string; answer: (res: ServerResponse) => void }> = {
   '000400': { what: 'answers 400', answer: (res) => json(res, 400, { message: 'Bad request.' }) },
   '000401': { what: 'answers 401', answer: (res) => json(res, 401, { message: 'Unauthorized.' }) },

@@ -81,7 +81,7 @@ CODE=$(curl -s ${url}/v1/app/pairing-codes -H 'Authorization: Bearer ${app.token
 
 curl -s ${url}/v1/scsp/ocpp2.0.1/pair -H 'Authorization: Bearer ${cpo.token}' -H 'Content-Type: application/json' -d '{"code":"'"$CODE"'","charging_station":{"uid":"demo-'"$(date +%s)"'","evses":[{"evse_id":1,"capabilities":["CHARGING_PROFILE_CAPABLE"],"connectors":[{"id":"1","power_type":"AC_3_PHASE","max_voltage":220,"max_amperage":16}]}]}}'
 
-  ${paint(2, `Codes of the CPO to redeem in the app: 100000 to 199999, see the README. Its backend: ${backend.url}`)}
+  ${paint(2, `Codes of the CPO to redeem in the app: 100000 to 199999, see docs/sandbox.md. Its backend: ${backend.url}`)}
   ${paint(2, `Tokens: ${file}   Stop: Ctrl-C`)}
 `;
 }
