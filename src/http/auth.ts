@@ -8,8 +8,8 @@ import type { TokenRegistry } from '../tokens/registry';
 const REALM = 'scsp-pairing';
 
 /**
- * The security handler of `bearer` in openapi.yaml: who calls (401), and may that role do this (403); RFC 6750.
- * The validator keeps only an error's status, so the problem itself waits in `res.locals.refusal` for http/error-response.
+ * Creates the security handler of `bearer` in openapi.yaml: authenticates the caller (401) and checks its role (403), RFC 6750.
+ * The validator keeps only the status of an error. The problem itself is in `res.locals.refusal`, for http/error-response.
  */
 export function bearer(registry: TokenRegistry): (req: Request, roles: string[]) => Promise<boolean> {
   const passport = new Passport();
@@ -22,8 +22,8 @@ export function bearer(registry: TokenRegistry): (req: Request, roles: string[])
     }),
   );
 
-  // The strategy also takes access_token from query and body; it is shown the header alone. And what passport is shown
-  // it keeps until the next major garbage collection: V8 allocates function literals assigned to properties as old.
+  // The strategy also takes access_token from query and body, so it gets the header alone. Passport would also keep a whole
+  // request until the next major garbage collection: V8 allocates function literals assigned to properties as old.
   const authenticate = (authorization: string | undefined) =>
     new Promise<Caller>((resolve, reject) => {
       const done = (error: unknown, caller: Caller | false) => {
@@ -62,7 +62,7 @@ function requireAllowed(caller: Caller, roles: string[]): void {
   if (caller.cpo?.suspended) throw new Problem('cpo-suspended');
 }
 
-/** Made once, for a flood of them. RFC 6750, 3: no `error` when no bearer token was sent. */
+/** Created once, since there may be many. RFC 6750, 3: no `error` when no bearer token was sent. */
 const NO_ERROR = { 'WWW-Authenticate': `Bearer realm="${REALM}"` };
 const MISSING = new Problem('missing-token', { headers: NO_ERROR });
 const WRONG_SCHEME = new Problem('missing-token', {
@@ -73,7 +73,10 @@ const INVALID = new Problem('invalid-token', {
   headers: { 'WWW-Authenticate': `Bearer realm="${REALM}", error="invalid_token"` },
 });
 
-/** @param header the `Authorization` header as sent; never repeated, because its scheme may be a token without one */
+/**
+ * Returns the 401 for a request.
+ * @param header the `Authorization` header as sent; it is never shown, because a token without a scheme looks like a scheme
+ */
 export function unauthorized(header: string | undefined): Problem {
   const [, scheme, rest] = /^\s*(\S+)\s*(.*)$/.exec(header ?? '') ?? [];
   if (scheme === undefined) return MISSING;

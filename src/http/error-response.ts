@@ -10,7 +10,7 @@ import { unauthorized } from './auth';
 const JSON_TYPES = ['application/json', 'application/problem+json'];
 const RETRY_AFTER_SECONDS = '1';
 
-/** The only place that writes an error answer; whatever was thrown becomes a problem (RFC 9457). */
+/** Writes every error response to a request: turns what was thrown into a problem (RFC 9457). */
 export function errorResponse(ctx: Context): ErrorRequestHandler {
   return (error, req, res, _next) => {
     const problem = problemOf(res.locals.refusal ?? error, req);
@@ -33,7 +33,7 @@ function logIds({ locals }: Response) {
   return { request_id: requestId, ...traceFields(trace) };
 }
 
-/** The members of RFC 9457 beside the message for people. */
+/** Returns the body of an error response: `message`, and the members of RFC 9457. */
 export function bodyOf(problem: Problem, requestId: string) {
   return {
     message: problem.message,
@@ -66,7 +66,7 @@ function reasonOf(cause: unknown): string {
   return cause instanceof Error ? cause.message : String(cause);
 }
 
-/** Turns what Node's HTTP parser refuses into a problem (`clientError`). */
+/** Returns the problem for an error of Node's HTTP parser (`clientError`). */
 export function parserProblem({ code = '' }: NodeJS.ErrnoException): Problem {
   const types: Record<string, ProblemType> = {
     HPE_HEADER_OVERFLOW: 'headers-too-large',
@@ -75,7 +75,7 @@ export function parserProblem({ code = '' }: NodeJS.ErrnoException): Problem {
   return new Problem(types[code] ?? 'malformed-request');
 }
 
-/** Answers on a connection on which there is no request for the app, and ends it. */
+/** Writes an error response to a connection without a request for the app, and ends it. */
 export function refuseConnection(ctx: Context, problem: Problem, socket: Duplex): void {
   if (!socket.writable) return void socket.destroy();
   const requestId = ctx.random.requestId();

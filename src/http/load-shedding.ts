@@ -4,9 +4,9 @@ import { type Caller, partyOf } from '../tokens/caller';
 import { disconnected } from './client-disconnect';
 
 /**
- * How many requests of each kind a process takes at once, and how many of them from one CPO or app:
- * those whose body has not arrived, of up to 64 KiB each; those that are worked on; long polls, which hold no connection
- * of the database; and those without a token.
+ * The number of requests of each kind that a process accepts at once, in total and from one CPO or app: requests whose body
+ * has not arrived, of up to 64 KiB each; requests in progress; long polls, which hold no database connection; and requests
+ * without a token.
  */
 export type LoadLimits = {
   readonly bodies: number;
@@ -19,8 +19,8 @@ export type LoadLimits = {
 };
 
 /**
- * So many requests a process of this size answers within the second or two that callers wait; more would only wait
- * longer. The share of a caller in these is a setting.
+ * A process answers this many requests within the second or two that callers wait; more would only wait longer. The share
+ * of one caller is a setting.
  */
 export const LOAD_LIMITS: Omit<LoadLimits, 'requestsPerCaller'> = {
   bodies: 2_048,
@@ -33,7 +33,7 @@ export const LOAD_LIMITS: Omit<LoadLimits, 'requestsPerCaller'> = {
 
 const RETRY_AFTER = { 'Retry-After': '1' };
 
-/** The slots of one kind: how many are taken, in all and by each CPO or app. */
+/** Counts the slots of one kind, in total and by CPO or app. */
 class Slots {
   #taken = 0;
   readonly #takenBy = new Map<string, number>();
@@ -43,7 +43,7 @@ class Slots {
     readonly perCaller: number,
   ) {}
 
-  /** @throws Problem `too-many-requests` when it is one caller's doing, otherwise `unavailable` */
+  /** @throws Problem `too-many-requests` at the caller's own limit, `unavailable` at that of the process */
   take(party: string): void {
     const own = this.#takenBy.get(party) ?? 0;
     if (own >= this.perCaller) throw new Problem('too-many-requests', { headers: RETRY_AFTER });
@@ -61,10 +61,10 @@ class Slots {
   }
 }
 
-/** Steps at each of which a request takes a slot of that kind, and gives back the one that it held before. */
+/** Steps at which a request takes a slot of that kind, and releases the one that it held before. */
 export type LoadShedding = Readonly<Record<'bodies' | 'requests' | 'longPolls' | 'pages', RequestHandler>>;
 
-/** Refuses at once what is too much: whoever is refused tries again; whoever waits in a queue gives up and tries again too. */
+/** Refuses requests beyond the limits at once: a client that waited in a queue would give up and send its request again. */
 export function createLoadShedding(limits: LoadLimits): LoadShedding {
   const held = new WeakMap<Response, { slots: Slots; party: string }>();
   const free = (res: Response) => {
@@ -75,7 +75,7 @@ export function createLoadShedding(limits: LoadLimits): LoadShedding {
   const step = (limit: number, perCaller = Number.POSITIVE_INFINITY): RequestHandler => {
     const slots = new Slots(limit, perCaller);
     return (_req, res, next) => {
-      // The slot would never be given back, and nobody would get the answer.
+      // Its slot would never be released, and nobody would get the response.
       if (disconnected(res)) return;
       const caller = res.locals.caller as Caller | undefined;
       const party = caller === undefined ? '' : partyOf(caller);

@@ -4,8 +4,8 @@ import type { TokenRegistry } from '../tokens/registry';
 import { endWait, waitSignal } from './client-disconnect';
 
 /**
- * Ends long polls early, when their caller's token is revoked or the service stops, and counts them apart from other
- * requests. Belongs behind the validator, which makes a number of `wait` only where the operation has that parameter.
+ * Ends long polls when their token is revoked or the service stops, and counts them apart from other requests. Belongs after
+ * the validator, which converts `wait` to a number if the operation has that parameter.
  * @param count takes a slot for a long poll
  */
 export function longPolls(

@@ -12,7 +12,7 @@ import { userHandlers } from '../users/http';
 
 /** A handler for every operation of openapi.yaml. */
 export function operationHandlers(ctx: Context, contract: Contract, client: CpoClient): Handlers {
-  /** Probes that come together share a statement, so that no flood of them fills the pool. */
+  /** Simultaneous probes share a statement, so that they never fill the pool. */
   let asking: Promise<unknown> | undefined;
   return {
     ...pairingHandlers(ctx, client),

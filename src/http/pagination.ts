@@ -1,7 +1,7 @@
 import { validate as isUuid } from 'uuid';
 import { Problem } from '../problems';
 
-/** A page of a list: its items and where the next one begins (contract, section 2). */
+/** A page of a list: its items and the cursor of the next page (contract, section 2). */
 export type Page<Item> = { items: Item[]; next_cursor: string | null };
 
 const DEFAULT_LIMIT = 50;
@@ -13,10 +13,10 @@ export const FIRST_ID = '00000000-0000-0000-0000-000000000000';
 export const LAST_ID = 'ffffffff-ffff-ffff-ffff-ffffffffffff';
 
 /**
- * One page of a list that is read from behind a key, so that pages stay as they are when items are added.
- * @param first the key before everything
- * @param read as many items as asked for, from behind a key, in the order of their keys
- * @throws Problem `invalid-request` for a cursor that is none of ours
+ * Reads one page of a list by keyset pagination, so that added items do not shift the pages.
+ * @param first a key before all keys
+ * @param read returns up to `limit` items after a key, in the order of their keys
+ * @throws Problem `invalid-request` for a cursor that is not of this list
  */
 export async function readPage<Item, Written>(
   query: { cursor?: string | undefined; limit?: number | undefined },
@@ -27,7 +27,7 @@ export async function readPage<Item, Written>(
 ): Promise<Page<Written>> {
   const limit = query.limit ?? DEFAULT_LIMIT;
   const after = query.cursor === undefined ? first : readCursor(query.cursor);
-  // One more than asked for tells whether there is a next page.
+  // One item more than asked for shows whether there is a next page.
   const found = await read(after, limit + 1);
   const items = found.slice(0, limit);
   const last = items.at(-1);
@@ -44,7 +44,7 @@ function readCursor(cursor: string): string {
 }
 
 /**
- * The key of a list that is read from behind an id.
+ * Returns the key of a list that is paginated by id.
  * @throws Problem `invalid-request`
  */
 export function idIn(key: string): string {

@@ -5,21 +5,21 @@ import { newSpan, type Origin, readTraceparent, traceFields } from '../contract/
 import type { Problem } from '../problems';
 import type { Caller } from '../tokens/caller';
 
-const SANE_ID = /^[\w.~+/=:-]{1,128}$/;
-/** Operations that machines call every few seconds: logged only at level debug, and served whatever the load is. */
+const VALID_ID = /^[\w.~+/=:-]{1,128}$/;
+/** Operations that machines call every few seconds: logged at level debug only, and served whatever the load is. */
 export const PROBES: ReadonlySet<string> = new Set(['live', 'ready']);
 
-/** The ids of a request: its own when sane, else a new one; the correlation id only when sane; its span in the caller's trace. */
+/** Returns the ids of a request: its own if valid, otherwise a new one; a correlation id if valid; a span in the caller's trace. */
 function idsOf({ random }: Context, headers: IncomingHttpHeaders) {
-  const sane = (given: unknown) => (typeof given === 'string' && SANE_ID.test(given) ? given : undefined);
+  const valid = (given: unknown) => (typeof given === 'string' && VALID_ID.test(given) ? given : undefined);
   return {
-    requestId: sane(headers['x-request-id']) ?? random.requestId(),
-    correlationId: sane(headers['x-correlation-id']),
+    requestId: valid(headers['x-request-id']) ?? random.requestId(),
+    correlationId: valid(headers['x-correlation-id']),
     trace: newSpan(random, readTraceparent(headers.traceparent)),
   };
 }
 
-/** Gives each request its id and, when it is over, its log line and metrics. */
+/** Gives each request its id and, once it has ended, its log line and metrics. */
 export function requestLog(ctx: Context): RequestHandler {
   return (req, res, next) => {
     const began = performance.now();
@@ -44,7 +44,7 @@ export function requestLog(ctx: Context): RequestHandler {
         ...traceFields(trace),
         method,
         operation,
-        // 499: the caller left before the answer was out.
+        // 499: the client disconnected before the response was sent.
         status: res.writableFinished ? res.statusCode : 499,
         problem: (res.locals.problem as Problem | undefined)?.type,
         role: caller?.role,

@@ -10,7 +10,7 @@ type ValidatorError = { path: string; message: string; errorCode?: string };
 /** Validation errors that the contract states in words and a JSON Schema cannot. */
 export type Rules = Partial<Record<OperationId, (body: unknown) => ValidationError[]>>;
 
-/** Runs the validator and the rules, and refuses with every error of both in words (contract, section 3, step 4). */
+/** Runs the validator and the rules, and refuses with all validation errors of both (contract, section 3, step 4). */
 export function validateRequest(validator: RequestHandler, document: OpenApiDocument, rules: Rules): RequestHandler {
   const patterns = patternWords(document);
   const protocols = knownProtocols(document);
@@ -55,7 +55,7 @@ function validatorErrors(error: unknown): ValidatorError[] | undefined {
 }
 
 function invalidRequest(errors: ValidationError[], count: number): Problem {
-  // Lists that are too long were cut: there are more errors than were counted.
+  // Lists that are too long were cut, so there may be more errors than were counted.
   if (count > MAX_VALIDATION_ERRORS)
     return new Problem('invalid-request', {
       message: `The request has more than ${MAX_VALIDATION_ERRORS} validation errors, the first ${MAX_VALIDATION_ERRORS} are in errors.`,
@@ -67,7 +67,7 @@ function invalidRequest(errors: ValidationError[], count: number): Problem {
 
 const PROTOCOL = '/params/payload-protocol';
 
-/** Errors of the body are left out: it was validated as that of another protocol. */
+/** Leaves out the errors of the body, which was validated as that of another protocol. */
 function unsupportedProtocol(protocols: readonly string[], { 'payload-protocol': given }: Request['params']): Problem {
   const message = `must be one of ${protocols.join(', ')}`;
   return new Problem('unsupported-protocol', {
@@ -76,7 +76,7 @@ function unsupportedProtocol(protocols: readonly string[], { 'payload-protocol':
   });
 }
 
-/** Those of the path parameter and those that are a literal path of their own. */
+/** Returns the protocols of the path parameter, and those with a literal path. */
 function knownProtocols(document: OpenApiDocument): string[] {
   const parameter = document.components.parameters?.PayloadProtocol as { schema: { enum: string[] } };
   const paths = operationsOf(document).map(({ path }) => /^\/v1\/scsp\/([^/{]+)\/pair$/.exec(path)?.[1]);
