@@ -4,7 +4,7 @@ import { MAX_VALIDATION_ERRORS, type ValidationError } from '../problems';
 import { inlined, type OpenApiDocument, patternWords } from './document';
 import { formats } from './formats';
 import { bodyNormalizer } from './normalize-body';
-import { inWords, valueAt } from './validation-errors';
+import { evaluatePointer, inWords } from './validation-errors';
 
 /**
  * Returns the validation errors of a JSON value by a schema of the contract, at most 100, as a caller's own request
@@ -34,7 +34,7 @@ export function jsonValidator(document: OpenApiDocument): ValidateJson {
       .map(({ instancePath, message = '', keyword, params }) => {
         const pointer = keyword === 'required' ? `${instancePath}/${params.missingProperty}` : instancePath;
         const allowed = keyword === 'enum' ? `: ${params.allowedValues.join(', ')}` : '';
-        const value = valueAt(json, pointer);
+        const value = evaluatePointer(json, pointer);
         return inWords({ pointer, message: message + allowed, keyword }, hides(value) ? undefined : value, patterns);
       });
   };

@@ -8,7 +8,7 @@ export type SchemaError = { readonly pointer: string; readonly message: string; 
 export const unescapePointer = (segment: string) => segment.replaceAll('~1', '/').replaceAll('~0', '~');
 
 /** Returns the value at a JSON Pointer (RFC 6901), undefined where there is none. */
-export function valueAt(json: unknown, pointer: string): unknown {
+export function evaluatePointer(json: unknown, pointer: string): unknown {
   let value = json;
   for (const segment of pointer.split('/').slice(1))
     value = typeof value === 'object' && value !== null ? Reflect.get(value, unescapePointer(segment)) : undefined;

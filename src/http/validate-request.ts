@@ -1,7 +1,7 @@
 import type { Request, RequestHandler } from 'express';
 import { type OpenApiDocument, type OperationId, operationsOf, patternWords } from '../contract/document';
 import { bodyNormalizer } from '../contract/normalize-body';
-import { inWords, show, valueAt } from '../contract/validation-errors';
+import { evaluatePointer, inWords, show } from '../contract/validation-errors';
 import { MAX_VALIDATION_ERRORS, Problem, type ValidationError } from '../problems';
 
 /** An error of express-openapi-validator: a path that begins with body, params, query or headers. */
@@ -36,7 +36,7 @@ export function checkRequest(validator: RequestHandler, document: OpenApiDocumen
         const [, part = '', ...segments] = path.split('/');
         const pointer = segments.map((segment) => `/${segment}`).join('');
         const keyword = errorCode.split('.')[0] ?? '';
-        return inWords({ pointer, message, keyword }, valueAt(parts[part], pointer), patterns);
+        return inWords({ pointer, message, keyword }, evaluatePointer(parts[part], pointer), patterns);
       });
       return next(invalidRequest([...worded, ...broken], (found?.length ?? 0) + broken.length));
     });
