@@ -27,10 +27,10 @@ import { access, PROBES } from './request-log';
 import { checkRequest, type Rules } from './validate-request';
 
 const rules: Rules = {
-  pairOcpp: ocpp.faults,
-  pairOcpi22: ocpi.faults,
-  pairOcpi221: ocpi.faults,
-  pairOcpi230: ocpi.faults,
+  pairOcpp: ocpp.semanticErrors,
+  pairOcpi22: ocpi.semanticErrors,
+  pairOcpi221: ocpi.semanticErrors,
+  pairOcpi230: ocpi.semanticErrors,
 };
 
 /** Pairing in OCPP format, and the addresses that are surely it. */
