@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { Client, escapeIdentifier as quoted } from 'pg';
 import { TABLE_RIGHTS } from '../src/db/grants';
 import { schema } from '../src/db/schema';
-import { removeOld } from '../src/retention/retention';
+import { runRetention } from '../src/retention/retention';
 import { command } from './a-command';
 import { answerStation, sendJson, startCpo } from './a-cpo';
 import { aStation, createTestDatabase, type Harness, SECRET_KEY, startHarness } from './harness';
@@ -140,7 +140,7 @@ describe('the role of the service', () => {
       insert into pairing_codes (id, hash, length, user_id, charging_location_id, status, expires_at, ended_at)
         values (gen_random_uuid(), '\\x00', 6, 'u', 'old', 'expired', now() - interval '1 year', now() - interval '1 year')`;
     await query(roles.ownerUrl, sql);
-    await removeOld({ ...service, log: service.log.log, stopping: new AbortController().signal });
+    await runRetention({ ...service, log: service.log.log, stopping: new AbortController().signal });
     for (const what of ['attempts', 'idempotency keys', 'redemptions', 'redemption attempts', 'unpaired codes'])
       await service.log.waitFor(({ message }) => message === `old ${what} removed`);
   });
