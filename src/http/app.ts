@@ -7,8 +7,8 @@ import {
   type OpenApiDocument,
   type OperationId,
   operationsOf,
-  routable,
   servedBy,
+  toValidatorDocument,
 } from '../contract/document';
 import { formats } from '../contract/formats';
 import { Problem } from '../problems';
@@ -52,7 +52,7 @@ export function createApp(
   app.enable('case sensitive routing');
   const stepsOf = (part: OpenApiDocument) => {
     const contract = validator({
-      apiSpec: routable(part) as never,
+      apiSpec: toValidatorDocument(part) as never,
       validateApiSpec: true,
       validateRequests: { allErrors: true, allowUnknownQueryParameters: true },
       validateResponses: !ctx.config.production,
