@@ -4,7 +4,7 @@ import { codesWithinOneEdit, deletionNeighbours, hashCode, neighbourKeys } from 
 import { deriveKeys } from '../src/crypto/keys';
 import { random } from '../src/crypto/random';
 import { migrate } from '../src/db/migrate';
-import { describe as describeDatabase } from '../src/db/pool';
+import { createDataSource } from '../src/db/pool';
 import { asBytea } from '../src/db/query';
 import { schema } from '../src/db/schema';
 import { createTestDatabase, type Harness, SECRET_KEY, startHarness } from './harness';
@@ -153,7 +153,7 @@ describe('near twins', () => {
 
   test('of a code that was active before the migration are refused', async () => {
     const database = await createTestDatabase();
-    const source = await describeDatabase(database.url, schema, {}).initialize();
+    const source = await createDataSource(database.url, schema, {}).initialize();
     const migrated = async () =>
       (await source.query(`select to_regclass('code_neighbours') is not null as yes`))[0].yes;
     while (await migrated()) await source.undoLastMigration();

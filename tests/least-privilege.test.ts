@@ -206,7 +206,7 @@ describe('scsp migrate', () => {
     for (const DATABASE_URL of [roles.ownerUrl, roles.adminUrl]) {
       const { code, stderr } = await migrate({ DATABASE_URL });
       expect(code).toBe(1);
-      expect(JSON.parse(stderr).message).toMatch(/^the role .* it must be a lesser one$/);
+      expect(JSON.parse(stderr).message).toMatch(/^the role .* use a less privileged role$/);
     }
   });
 
@@ -215,7 +215,7 @@ describe('scsp migrate', () => {
     const { code, stderr } = await migrate();
     expect([code, JSON.parse(stderr)]).toEqual([
       1,
-      { message: `the role ${roles.role} of DATABASE_URL must not be allowed to create in the schema public` },
+      { message: `the role ${roles.role} of DATABASE_URL has the privilege CREATE on the schema public: revoke it` },
     ]);
     await query(roles.adminUrl, `revoke create on schema public from ${quoted(roles.role)}`);
   });
@@ -259,7 +259,7 @@ describe('the service', () => {
     );
     const start = startHarness({ SANDBOX: 'true' }, { databaseUrl: roles.url });
     await expect(start).rejects.toMatchObject({
-      message: `${BEHIND} with MIGRATION_DATABASE_URL, as a role that may do it`,
+      message: `${BEHIND} with MIGRATION_DATABASE_URL set to the owner of the tables`,
     });
     await query(roles.ownerUrl, 'insert into migrations (timestamp, name) values (1, $1)', [name]);
   });
