@@ -138,7 +138,10 @@ describe('faults against the contract', () => {
     };
     expect(await faults({ code: 362_821, charging_station: station })).toEqual([
       { pointer: '/code', message: 'must be a string, got a number: put it in quotes (leading zeros are significant)' },
-      { pointer: '/charging_station/uid', message: 'must be printable ASCII characters, and not "." or "..", got "é"' },
+      {
+        pointer: '/charging_station/uid',
+        message: 'must contain only printable ASCII characters and must not be "." or "..", got "é"',
+      },
       { pointer: '/charging_station/evses/0/evse_id', message: 'must be an integer, got "1"' },
       { pointer: '/charging_station/evses/0/connectors', message: 'must have at least 1 item' },
       { pointer: '/charging_station/evses/1/evse_id', message: 'must be at least 1, got 0' },
