@@ -5,10 +5,7 @@ export function normalizeCode(typed: string): string {
   return typed.replace(/[\s\p{Cf}\p{Pd}\u2212]/gu, '');
 }
 
-/**
- * Returns the keyed hash under which a code is stored. Without the key, all six-digit codes could be hashed and
- * compared.
- */
+/** Returns the keyed hash under which a code is stored. An unkeyed hash of six digits could be reversed by brute force. */
 export function hashCode(key: Buffer, code: string): Buffer {
   return createHmac('sha256', key).update(code).digest();
 }
@@ -32,10 +29,7 @@ export function neighbourKeys(key: Buffer, code: string): string[] {
   );
 }
 
-/**
- * Returns every string within one edit of a code, to compare it with codes of 0.1 replicas, which have no neighbour
- * keys.
- */
+/** Returns every string within one edit of a code, to compare it with codes of 0.1, which have no neighbour keys. */
 export function codesWithinOneEdit(code: string): string[] {
   const found = new Set<string>();
   for (let at = 0; at <= code.length; at++) {

@@ -19,10 +19,7 @@ type IssueContext = Pick<Context, 'config' | 'db' | 'metrics' | 'random' | 'keys
 
 const MAX_BATCH_SIZE = 32;
 const MAX_CODE_LENGTH = 18;
-/**
- * Offers several values when a request is retried. On the first attempt, one of each length suffices for nearly all
- * requests.
- */
+/** Offers several values when a request is retried. The first time, one of each length nearly always suffices. */
 const CANDIDATES_PER_RETRY = 8;
 /** The number of shorter codes after which the expected length decreases by one. */
 const SHORTER_AFTER = 32;

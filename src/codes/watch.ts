@@ -7,8 +7,7 @@ const DISCONNECTED_POLL_MS = 500;
 /**
  * Waits until a code's status is final, `waitSeconds` have passed or the signal aborts. Subscribes before the first
  * read, so that no change is missed.
- * @param signal belongs to this request alone: on Node 20, `AbortSignal.any` leaks an entry in a long-lived source
- *   signal
+ * @param signal belongs to this request alone: on Node 20, `AbortSignal.any` leaks entries in a long-lived source
  * @returns the code's current state
  * @throws Problem `not-found`, also if the code's user is forgotten meanwhile
  */

@@ -49,8 +49,7 @@ export class Batcher<In, Out> {
 
   /**
    * Queues an input and returns its result.
-   * @throws Problem `unavailable` if the queue is full or a deadline has passed; the work may have been done all the
-   *   same
+   * @throws Problem `unavailable` if the queue is full or a deadline has passed; the work may still have been done
    */
   add(key: string, input: In, { startBy, answerBy }: Deadlines): Promise<Out> {
     if (this.#queued >= MAX_PENDING) return Promise.reject(new Problem('unavailable'));

@@ -8,8 +8,7 @@ const UNTRUSTED = /^(UNABLE_TO_(VERIFY|GET_ISSUER)|SELF_SIGNED_CERT|DEPTH_ZERO_S
 /**
  * Creates a handler for errors while connecting to a database.
  * @param setting the name of the setting that holds the URL
- * @returns a function that throws a RangeError with setting, address and reason; rethrows a RangeError or statement
- *   error as is
+ * @returns a function that throws a RangeError with setting, address and reason; rethrows RangeErrors and query errors
  */
 export function throwUnreachable(setting: string, url: string): (cause: unknown) => never {
   return (cause) => {

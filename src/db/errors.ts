@@ -7,10 +7,7 @@ export function violates(error: unknown, constraint: string): boolean {
   return error instanceof QueryFailedError && error.driverError.constraint === constraint;
 }
 
-/**
- * Matches connection, resource, shutdown, system, rollback, lock time-out, read-only (after a failover) and login
- * errors.
- */
+/** Matches connection, resource, shutdown, system, rollback, lock time-out, read-only (failover) and login errors. */
 const UNAVAILABLE_STATES = /^(08|53|57|58|40|55P03|25006|28|3D000)/;
 
 /** Unwraps the driver's error from TypeORM's. */

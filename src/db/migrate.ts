@@ -31,8 +31,7 @@ type MigrateOptions = {
 };
 
 /**
- * Runs pending migrations under an advisory lock: of several processes that start together, one migrates and the others
- * wait.
+ * Runs pending migrations under an advisory lock. Processes that start at the same time wait for the one that migrates.
  * @returns the number of migrations run
  * @throws NotMigrated if migrations are pending and this role lacks the privileges to run them
  * @throws RangeError if the database is not supported; nothing has been changed then

@@ -22,7 +22,7 @@ import { rejectIfForgotten } from './replay';
 import { unpairByCpo, unpairForCustomer } from './unpair';
 
 /** Derives the ids under which apps own Idempotency-Keys (a UUIDv5 namespace, RFC 9562). */
-const IDEMPOTENCY_OWNERS = '0c5bd5a2-6f6e-5d3c-9e39-1f5d0a4d4c1b';
+const APP_OWNER_NAMESPACE = '0c5bd5a2-6f6e-5d3c-9e39-1f5d0a4d4c1b';
 const UNPAIRED = { message: 'Charging station successfully unpaired.' };
 
 export function pairingHandlers(
@@ -154,7 +154,7 @@ async function idempotently(
 }
 
 /** Returns the id that owns an app's Idempotency-Keys. All tokens of the app share it. */
-const ownerOf = ({ app }: Caller): string => uuidv5(`app ${app}`, IDEMPOTENCY_OWNERS);
+const ownerOf = ({ app }: Caller): string => uuidv5(`app ${app}`, APP_OWNER_NAMESPACE);
 
 const requestIdOf = (res: Response): string => res.locals.requestId;
 

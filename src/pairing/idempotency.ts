@@ -68,8 +68,7 @@ export function readIdempotencyKey(header: string): string {
 }
 
 /**
- * Reserves a key and runs `work`, or returns the outcome of an earlier request. `work` stores its outcome in its own
- * commit.
+ * Reserves a key and runs `work`, which stores the outcome in its own commit, or returns that of an earlier request.
  * @param body the raw request body; only its keyed hash is stored, because it contains a pairing code
  * @returns the outcome to replay, or undefined if `work` ran
  * @throws Problem `idempotency-key-reused`, `idempotency-in-progress`, the stored problem, or anything `work` throws

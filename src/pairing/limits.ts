@@ -42,10 +42,7 @@ select m.limit_uid_10min as "limitUid10Min",
   m.limit_cpo_24h as "limitCpo24H", m.left_cpo_24h as "leftCpo24H"
 from m`;
 
-/**
- * Returns a CPO's limits on incorrect codes and what remains; the per-uid figures are those of the uid with the least
- * left.
- */
+/** Returns a CPO's limits on incorrect codes and what remains. For uids, that is the uid with the least remaining. */
 export async function limitsOf(ctx: Pick<Context, 'db' | 'config'>, cpoId: string): Promise<Limit[]> {
   const found = await rows<Remaining>(ctx.db, REMAINING_OF_CPO, [cpoId, limitsRow(ctx.config.limits)]);
   return found.flatMap(toLimits);
@@ -69,11 +66,11 @@ export function toLimits(remaining: Remaining): Limit[] {
 
 /** Returns `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers-10). */
 export function rateLimitHeaders(limits: readonly Limit[], retryAfter: number | undefined): Record<string, string> {
-  const wait = (left: number) => (left === 0 && retryAfter !== undefined ? `;t=${retryAfter}` : '');
+  const reset = (left: number) => (left === 0 && retryAfter !== undefined ? `;t=${retryAfter}` : '');
   return {
     'RateLimit-Policy': limits
       .map(({ name, limit, windowSeconds }) => `"${name}";q=${limit};w=${windowSeconds}`)
       .join(', '),
-    RateLimit: limits.map(({ name, left }) => `"${name}";r=${left}${wait(left)}`).join(', '),
+    RateLimit: limits.map(({ name, left }) => `"${name}";r=${left}${reset(left)}`).join(', '),
   };
 }

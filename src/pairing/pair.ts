@@ -50,8 +50,7 @@ const MAX_LOCKED_CPOS = 3;
 export type Pair = (request: PairRequest) => Promise<void>;
 
 /**
- * Creates the function that pairs a station with the customer who was shown the code (contract, section 3, steps 5 to
- * 8).
+ * Creates the function that pairs a station with the customer who was shown the code (contract, section 3, steps 5-8).
  * @returns a function that throws Problem `incorrect-code`, `station-already-paired` (the code stays active),
  *   `too-many-incorrect-codes`, `idempotency-in-progress`, `unavailable`
  */

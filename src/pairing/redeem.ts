@@ -30,10 +30,7 @@ export type RedeemRequest = {
 /** Limits redemptions per CPO in this process, so that one slow CPO cannot exhaust memory and sockets. */
 const MAX_IN_FLIGHT_PER_CPO = 64;
 const RETRY_AFTER_SECONDS = '2';
-/**
- * Delays the notification when the commit's outcome is unknown. Exceeds the statement time-out, so the outcome is final
- * by then.
- */
+/** Delays the notification while the commit's outcome is unknown: longer than a statement can run. */
 const COMMIT_UNKNOWN_SECONDS = 10;
 const BLANK_CODE = /^[\s\p{Cf}]*$/u;
 
@@ -183,10 +180,7 @@ async function store(ctx: Context, attempt: string, request: RedeemRequest, body
   return { pairingId, cpoId, userId, chargingLocationId, payloadProtocol, station, pairedAt };
 }
 
-/**
- * Enqueues an unpair notification for a station that the CPO paired and that is not paired here, unless it is paired by
- * then.
- */
+/** Enqueues an unpair notification for a station that only the CPO has paired. Dropped if it is paired here by then. */
 async function compensate(ctx: Context, request: RedeemRequest, uid: string | undefined, delaySeconds = 0) {
   if (uid === undefined) return;
   const { cpoId, payloadProtocol, origin } = request;

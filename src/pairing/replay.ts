@@ -4,9 +4,7 @@ import { rows } from '../db/query';
 import { Problem } from '../problems';
 import { REPLAYED } from './idempotency';
 
-/**
- * A code is not reissued while an Idempotency-Key is valid, so the latest pairing by that code is the one to replay.
- */
+/** Codes are not reissued while an Idempotency-Key is valid, so the latest pairing by a code is the one to replay. */
 const PAIRED_BY = `
 select p.user_id is not null as known
 from pairing_codes c join pairings p on p.code_id = c.id
@@ -14,8 +12,7 @@ where c.hash = any($1) and p.cpo_id = $2
 order by c.created_at desc limit 1`;
 
 /**
- * Rejects the replay of a pairing whose user has been forgotten (contract, section 6). For outcomes stored by a 0.1
- * replica.
+ * Rejects the replay of an outcome stored by a 0.1 replica if the pairing's user has been forgotten (contract, section 6).
  * @throws Problem `incorrect-code`
  */
 export async function rejectIfForgotten(ctx: Context, cpoId: string, code: string): Promise<void> {

@@ -2,10 +2,7 @@ import { duplicatePositions } from '../stations/station';
 import { arrayMember, connectorErrors, member, readConnector, writeConnector } from './connectors';
 import type { OcppBody, Protocol } from './protocol';
 
-/**
- * Translates OCPP 1.6, 2.0.1 and 2.1: a charging station with EVSEs. OCPP 1.6 has no EVSEs; `evse_id` is the
- * connectorId.
- */
+/** Translates OCPP 1.6, 2.0.1 and 2.1: a charging station with EVSEs. In 1.6, `evse_id` is the connectorId. */
 export const ocpp: Protocol<OcppBody> = {
   responseSchema: 'CpoPairOcppResponse',
   unpairSegment: 'chargingstations',

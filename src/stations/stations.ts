@@ -97,10 +97,7 @@ export function listOwnStations(db: Database, cpoId: string, after: string, limi
   return rows(db, OWN_STATIONS, [cpoId, after, limit]);
 }
 
-/**
- * Builds a query that reads the newest pairings from the primary key (UUIDv7) or `pairings_active_cpo_idx` (migration
- * 010).
- */
+/** Builds a query that reads the newest pairings by the primary key (UUIDv7) or `pairings_active_cpo_idx`. */
 const latest = (condition: string) => `
 select s.uid, p.cpo_id as "cpoId", p.user_id as "userId", p.charging_location_id as "chargingLocationId",
   s.payload_protocol as "payloadProtocol", p.paired_at as "pairedAt"
