@@ -2,18 +2,19 @@ import type { MigrationInterface, QueryRunner } from 'typeorm';
 import { sqlFile } from './sql-file';
 import { withShortLocks } from './with-short-locks';
 
-// Not in one transaction, because codes of a day are counted while others are issued. A migration that stopped half done is
-// run again from its beginning.
+// Not in one transaction: a day's codes are counted while new ones are issued. An interrupted migration is run again
+// from the beginning.
 
-// Replicas of the previous version go on inserting into pairing_codes: the trigger counts their codes, and notes until when
-// codes are active without neighbour keys. Until then the function compares new codes with them as that version does.
+// During a rolling upgrade, 0.1 replicas keep inserting into pairing_codes. The trigger counts their codes and records
+// until when codes without neighbour keys may be active. Until then, new codes are compared with them in the same way
+// as 0.1 does.
 const TABLES = `
 drop trigger if exists pairing_codes_counted on pairing_codes;
 drop function if exists scsp_issue_codes_v1, scsp_count_issued_codes_v1, scsp_expire_codes_v1;
 drop table if exists code_neighbours, code_neighbours_missing, issued_code_counts, active_code_counts, user_code_issues;
 
--- Keyed hashes of an active code and of each string that leaves one of its digits out: two codes within one edit share one.
--- Without a foreign key, whose check would cost more than the insert. Deleted when the code's time is over.
+-- Keyed hashes of an active code and of each string without one of its digits: two codes within one edit share one. Without a
+-- foreign key, whose check would cost more than the insert. Deleted once the code has expired.
 create table code_neighbours (
   key bigint not null,
   code_id uuid not null,
@@ -22,14 +23,14 @@ create table code_neighbours (
 );
 create index code_neighbours_expires_idx on code_neighbours (expires_at);
 
--- Until when codes are active that have no row there, because a previous version has issued them.
+-- The time until which codes without rows in code_neighbours may be active, because a 0.1 replica has issued them.
 create table code_neighbours_missing (
   only_row boolean not null default true
     constraint code_neighbours_missing_pkey primary key constraint code_neighbours_missing_only_row_check check (only_row),
   until timestamptz(3) not null
 );
 
--- Values issued, by hour (of the epoch): those of the last 24 hours cannot be issued again.
+-- Number of values issued per hour (since the epoch). Values of the last 24 hours cannot be issued again.
 create table issued_code_counts (
   length smallint not null,
   hour integer not null,
@@ -37,14 +38,14 @@ create table issued_code_counts (
   constraint issued_code_counts_pkey primary key (length, hour)
 );
 
--- At least as many as are active. Codes that end are not subtracted here, so that pairing does not wait for this row.
+-- Upper bound of the active codes. Codes that end are not subtracted, so that pairing does not wait for a lock on this row.
 create table active_code_counts (
   length smallint constraint active_code_counts_pkey primary key,
   active integer not null,
   counted_at timestamptz
 );
 
--- Codes issued to a user in the last ten minutes. The user is known by a keyed hash only, so that the limit outlives an erasure.
+-- Codes issued to a user in the last ten minutes. Stores a keyed hash of the user, so that the limit survives an erasure.
 create table user_code_issues (
   user_hash bytea not null,
   id uuid not null,
@@ -59,7 +60,7 @@ create trigger pairing_codes_counted after insert on pairing_codes
   referencing new table as inserted for each statement execute function scsp_count_issued_codes_v1();
 `;
 
-// What is inserted between the trigger and this is counted twice, which is on the safe side and over after a day.
+// Codes inserted between creating the trigger and this are counted twice: a safe error that disappears after a day.
 const COUNT = `
 insert into issued_code_counts as c (length, hour, issued)
 select length, floor(extract(epoch from created_at) / 3600)::int as hour, count(*)

@@ -2,10 +2,10 @@ import type { MigrationInterface, QueryRunner } from 'typeorm';
 import { sqlFile } from './sql-file';
 import { withShortLocks } from './with-short-locks';
 
-// Replicas of 0.1 go on with cpo_tries while this version is rolled out: they lock the same row of it, and what they count
-// there is added here. Its arrays go when no replica of 0.1 can run any more.
+// During a rolling upgrade, 0.1 replicas keep using cpo_tries: they lock the same row, and the attempts that they count
+// are added to those counted here. Its array columns can be dropped once no 0.1 replica can run.
 const UP = `
--- Each incorrect code that counts, under keyed hashes; removed after a day.
+-- Incorrect codes that count towards the limits, as keyed hashes; deleted after a day.
 create table failed_attempts (
   cpo_id uuid not null,
   failed_at timestamptz not null,
@@ -14,10 +14,10 @@ create table failed_attempts (
   code_hash bytea not null,
   constraint failed_attempts_pkey primary key (cpo_id, failed_at, seq)
 );
--- No index begins with the time: the planner would take it where it expects few attempts of a day.
+-- No index starts with the time: the planner would choose it if it expects few attempts per day.
 create index failed_attempts_uid_hash_idx on failed_attempts (uid_hash, failed_at);
 
--- The number and time of a CPO's last failed attempt, and the limits that are its own.
+-- Sequence number and time of a CPO's last failed attempt, and its limit overrides.
 alter table cpo_tries
   add failed_count bigint not null default 0,
   add last_failed_at timestamptz,
@@ -26,10 +26,10 @@ alter table cpo_tries
   add limit_cpo_10min integer,
   add limit_cpo_24h integer;
 
--- Why a code was incorrect, for operators.
+-- Why a code was incorrect; shown to operators only.
 alter table attempts add reason text;
 
--- Fences a request whose key was taken over, and finds the pairing that a stored response tells of.
+-- The reservation fences off a request whose key was taken over; pairing_id is the pairing of the stored response.
 alter table idempotency_keys add reservation uuid, add pairing_id uuid;
 
 create type scsp_limits as (
@@ -41,7 +41,7 @@ create type scsp_remaining_uid as (
   counted_at timestamptz, limit_uid_10min integer, left_uid_10min integer, limit_uid_24h integer, left_uid_24h integer,
   limit_cpo_10min integer, left_cpo_10min integer, limit_cpo_24h integer, left_cpo_24h integer);
 
--- What the steps of scsp_pair_v1 hand on, by the number of the request.
+-- Rows that the steps of scsp_pair_v1 pass on; n is the number of the request.
 create type scsp_pair_request as (
   n integer, cpo_id uuid, pairing_id uuid, event_id uuid, attempt_id uuid, request_id text,
   code_length smallint, code_hashes bytea[], payload_protocol text, uid text, station_uid text, uid_hashes bytea[],
@@ -80,8 +80,8 @@ drop table if exists failed_attempts;
 
 export class PairInSql1764000000012 implements MigrationInterface {
   name = 'PairInSql1764000000012';
-  // In one of its own, which is tried again while a table is locked. A migration that was not recorded is run again from its
-  // beginning.
+  // withShortLocks runs its own transaction and retries while a table is locked. If the migration is not recorded, it
+  // runs again from the beginning.
   transaction = false;
   async up(runner: QueryRunner): Promise<void> {
     await withShortLocks(runner, [DOWN, UP, ...FUNCTIONS.map(sqlFile)].join('\n'));

@@ -14,7 +14,7 @@ import { throwUnreachable } from './db/connection-errors';
 import { Listener } from './db/listener';
 import { migrate, requireMigrated } from './db/migrate';
 import { openDatabase } from './db/pool';
-import { refuseAsPooler, requireNotifications, requireSession, requireTimeouts } from './db/pooler';
+import { requireNotifications, requireSession, requireTimeouts, throwIfPooler } from './db/pooler';
 import { requireServer } from './db/require-server';
 import { schema } from './db/schema';
 import { startEmbedded } from './embedded-postgres/launcher';
@@ -74,7 +74,7 @@ export async function startService(config: Config, overrides: Overrides = {}): P
     const directUrl = config.directDatabaseUrl ?? databaseUrl;
     const pooled = databaseUrl !== directUrl;
     const opening = openDatabase(databaseUrl, schema, CONNECTIONS, pooled);
-    const db = await (pooled ? opening : opening.catch(refuseAsPooler)).catch(
+    const db = await (pooled ? opening : opening.catch(throwIfPooler)).catch(
       throwUnreachable(settingOf(config, databaseUrl), databaseUrl),
     );
     parts.push(() => db.destroy());

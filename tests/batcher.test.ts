@@ -2,7 +2,7 @@ import { Batcher } from '../src/db/batcher';
 import { Problem } from '../src/problems';
 
 /** Work that a test finishes by hand: what was asked for, and how each ends. */
-function byHand(largest = 2) {
+function byHand(maxBatchSize = 2) {
   const asked: { set: readonly string[]; done(outputs: string[]): void; failed(error: Error): void }[] = [];
   let wake = () => {};
   const work = (set: readonly string[]) =>
@@ -10,7 +10,7 @@ function byHand(largest = 2) {
       asked.push({ set, done, failed });
       wake();
     });
-  const batcher = new Batcher<string, string>({ work, largest, failsAll: (error) => error instanceof RangeError });
+  const batcher = new Batcher<string, string>({ work, maxBatchSize, failsAll: (error) => error instanceof RangeError });
   const add = (input: string, key = 'cpo', { startIn = 60_000, answerIn = 60_000 } = {}) => {
     const now = performance.now();
     return batcher.add(key, input, { startBy: now + startIn, answerBy: now + answerIn });

@@ -63,7 +63,7 @@ describe('media type and size', () => {
 
 describe('JSON', () => {
   test.each([
-    ['', 'is empty, must be JSON'],
+    ['', 'is empty, but must be JSON'],
     ['{"code": 1,}', 'is not valid JSON at line 1, column 12'],
     ['{\n  "code": "1"\n  "x": 2}', 'is not valid JSON at line 3, column 3'],
     ["{'code': 1}", 'is not valid JSON at line 1, column 2'],
@@ -101,7 +101,9 @@ describe('JSON', () => {
   ])('65 kB of %s are too deep, and told where', async (open, place) => {
     const answer = await send(open.repeat(Math.floor(65_536 / open.length)));
     expect([answer.status, answer.body.type]).toEqual([400, '/problems/malformed-request']);
-    expect(answer.body.errors).toEqual([{ pointer: '', message: `is nested more than 64 deep at line 1, ${place}` }]);
+    expect(answer.body.errors).toEqual([
+      { pointer: '', message: `is nested more than 64 levels deep at line 1, ${place}` },
+    ]);
   });
   test('what is not JSON before it is too deep is told so', async () => {
     const answer = await send('[}'.repeat(30_000));
@@ -135,15 +137,18 @@ describe('faults against the contract', () => {
       ],
     };
     expect(await faults({ code: 362_821, charging_station: station })).toEqual([
-      { pointer: '/code', message: 'must be a string, got a number: put it in quotes (leading zeros count)' },
-      { pointer: '/charging_station/uid', message: 'must be printable ASCII characters, and not "." or "..", got "é"' },
+      { pointer: '/code', message: 'must be a string, got a number: put it in quotes (leading zeros are significant)' },
+      {
+        pointer: '/charging_station/uid',
+        message: 'must contain only printable ASCII characters and must not be "." or "..", got "é"',
+      },
       { pointer: '/charging_station/evses/0/evse_id', message: 'must be an integer, got "1"' },
       { pointer: '/charging_station/evses/0/connectors', message: 'must have at least 1 item' },
       { pointer: '/charging_station/evses/1/evse_id', message: 'must be at least 1, got 0' },
       { pointer: '/charging_station/evses/1/capabilities', message: 'must be an array, got "x"' },
       {
         pointer: '/charging_station/evses/1/connectors/0/id',
-        message: 'must be a string, got 1: put it in quotes (leading zeros count)',
+        message: 'must be a string, got 1: put it in quotes (leading zeros are significant)',
       },
       {
         pointer: '/charging_station/evses/1/connectors/0/power_type',

@@ -1,6 +1,6 @@
 import { DatabaseError } from 'pg';
 import { QueryFailedError } from 'typeorm';
-import { stateOf } from '../src/db/errors';
+import { sqlStateOf } from '../src/db/errors';
 import { rows, transaction } from '../src/db/query';
 import { Problem } from '../src/problems';
 import { type Harness, startHarness } from './harness';
@@ -47,9 +47,9 @@ test.each([
 });
 
 test('only PostgreSQL reports an SQLSTATE', () => {
-  expect(stateOf(system('EPIPE'))).toBeUndefined();
-  expect(stateOf(fromPostgres('40001'))).toBe('40001');
-  expect(stateOf(new QueryFailedError('select 1', [], fromPostgres('40001')))).toBe('40001');
+  expect(sqlStateOf(system('EPIPE'))).toBeUndefined();
+  expect(sqlStateOf(fromPostgres('40001'))).toBe('40001');
+  expect(sqlStateOf(new QueryFailedError('select 1', [], fromPostgres('40001')))).toBe('40001');
 });
 
 test('what a transaction throws of its own comes out as it is', async () => {

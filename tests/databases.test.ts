@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { Client, escapeIdentifier as quoted } from 'pg';
-import { refusalOf } from '../src/db/require-server';
+import { incompatibilityOf } from '../src/db/require-server';
 import { command } from './a-command';
 import { aStation, createTestDatabase, type Harness, SECRET_KEY, startHarness } from './harness';
 
@@ -149,7 +149,7 @@ describe('a database that the service cannot work with is refused by service and
     [
       'in LATIN1',
       () => emptyDatabase("encoding 'LATIN1' locale_provider libc locale 'C'"),
-      /^the database scsp_test_\w+ has the encoding LATIN1, it must be UTF8: /,
+      /^the database scsp_test_\w+ has the encoding LATIN1, but must have UTF8: /,
     ],
     [
       'that is read-only by default',
@@ -159,7 +159,7 @@ describe('a database that the service cannot work with is refused by service and
     [
       'that runs no triggers',
       () => migratedDatabase('alter database DATABASE set session_replication_role = replica'),
-      /^session_replication_role is replica, under which triggers do not run: run "alter role /,
+      /^session_replication_role is replica, which disables triggers: run "alter role /,
     ],
     [
       'without the schema public',
@@ -168,12 +168,12 @@ describe('a database that the service cannot work with is refused by service and
         await query(url, 'drop schema public');
         return url;
       },
-      /^the schema public is missing, or the role .* may not use it: run "create schema /,
+      /^the schema public does not exist, or the role .* lacks USAGE on it: run "create schema /,
     ],
     [
       'with its tables in another schema',
       () => migratedDatabase('alter schema public rename to mine', 'create schema public'),
-      /^the service's tables are in the schema mine, they must be in public: run "drop schema public; alter schema "mine" rename to public;"/,
+      /^the service's tables are in the schema mine, but must be in public: run "drop schema public; alter schema "mine" rename to public;"/,
     ],
   ])('%s', async (_what, make, words) => {
     const url = await make();
@@ -190,7 +190,8 @@ describe('a database that the service cannot work with is refused by service and
 
   test('and so is a PostgreSQL of another version', () => {
     const server = { encoding: 'UTF8', database: 'd', role: 'r', schema: 'public', readOnly: false };
-    const refused = (version: number) => refusalOf({ ...server, version, replicationRole: 'origin', elsewhere: null });
+    const refused = (version: number) =>
+      incompatibilityOf({ ...server, version, replicationRole: 'origin', tableSchema: null });
     for (const version of [13, 14, 19])
       expect(refused(version)).toBe(`PostgreSQL ${version} is not supported: use 15 to 18`);
     for (const version of [15, 16, 17, 18]) expect(refused(version)).toBeUndefined();

@@ -20,9 +20,9 @@ async function query(sql: string) {
 }
 
 const REFUSED = {
-  true: 'SANDBOX is true, but the database is marked as one for production: set SANDBOX=false, or use a database of the sandbox (DATABASE_URL, DATA_DIR)',
+  true: 'SANDBOX is true, but the database is marked as production: set SANDBOX=false, or use a sandbox database (DATABASE_URL, DATA_DIR)',
   false:
-    'SANDBOX is false, but the database is marked as a sandbox: set SANDBOX=true, or use a database for production (DATABASE_URL, DATA_DIR)',
+    'SANDBOX is false, but the database is marked as a sandbox: set SANDBOX=true, or use a production database (DATABASE_URL, DATA_DIR)',
 };
 
 test.each([

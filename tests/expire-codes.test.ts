@@ -129,7 +129,7 @@ test('it goes on after a failure, which is logged once, and ends with the servic
   const log = recordedLog();
   await sql('alter function scsp_expire_codes_v1 rename to away');
   const job = startExpiry(expiring(log), { everyMs: 1 });
-  const failed = ({ message }: { message: string }) => message === 'expiring codes failed, trying again';
+  const failed = ({ message }: { message: string }) => message === 'code expiry failed, retrying';
   await log.waitFor(failed);
   const [id = ''] = await issued(1);
   await due([id]);

@@ -7,7 +7,7 @@ import { Client, Pool, type PoolClient } from 'pg';
 import { readConfig } from '../src/config';
 import { addCpo } from '../src/cpos/cpos';
 import { random } from '../src/crypto/random';
-import { describe as describeDatabase } from '../src/db/pool';
+import { createDataSource } from '../src/db/pool';
 import { schema } from '../src/db/schema';
 import { withSession } from '../src/db/session';
 import { createLog } from '../src/log';
@@ -116,7 +116,7 @@ export async function startHarness(
   });
   const secrets = new Set([SECRET_KEY]);
   const service = await startPatiently(() => startService(config, { log: recorded.log, ...overrides }));
-  const db = describeDatabase(withSession(databaseUrl), schema, { max: 2, ...PATIENT });
+  const db = createDataSource(withSession(databaseUrl), schema, { max: 2, ...PATIENT });
   const sql = new Pool({ connectionString: databaseUrl, max: 5, ...PATIENT });
   const acquired = new Set<PoolClient>();
   sql.on('acquire', (client) => acquired.add(client)).on('release', (_error, client) => acquired.delete(client));

@@ -1,10 +1,10 @@
 import { randomUUID } from 'node:crypto';
 import { Client } from 'pg';
-import { deletionNeighbours, hashCode, nearTwins, neighbourKeys } from '../src/codes/code';
+import { codesWithinOneEdit, deletionNeighbours, hashCode, neighbourKeys } from '../src/codes/code';
 import { deriveKeys } from '../src/crypto/keys';
 import { random } from '../src/crypto/random';
 import { migrate } from '../src/db/migrate';
-import { describe as describeDatabase } from '../src/db/pool';
+import { createDataSource } from '../src/db/pool';
 import { asBytea } from '../src/db/query';
 import { schema } from '../src/db/schema';
 import { createTestDatabase, type Harness, SECRET_KEY, startHarness } from './harness';
@@ -90,7 +90,7 @@ describe('neighbour keys', () => {
   test('with all ten digits, every code shares one with each of its near twins', () => {
     for (const code of strings(4, '0123456789')) {
       const own = new Set(deletionNeighbours(code));
-      for (const twin of nearTwins(code))
+      for (const twin of codesWithinOneEdit(code))
         if (!deletionNeighbours(twin).some((neighbour) => own.has(neighbour)))
           throw new Error(`${code} and ${twin} share none`);
     }
@@ -153,7 +153,7 @@ describe('near twins', () => {
 
   test('of a code that was active before the migration are refused', async () => {
     const database = await createTestDatabase();
-    const source = await describeDatabase(database.url, schema, {}).initialize();
+    const source = await createDataSource(database.url, schema, {}).initialize();
     const migrated = async () =>
       (await source.query(`select to_regclass('code_neighbours') is not null as yes`))[0].yes;
     while (await migrated()) await source.undoLastMigration();
@@ -169,7 +169,7 @@ describe('near twins', () => {
   test('are found by the previous version among the codes of this one', async () => {
     const six = await replica(['271828']);
     const { id } = await six.code();
-    const twins = nearTwins('271829');
+    const twins = codesWithinOneEdit('271829');
     const { rows } = await service.sql.query(
       `select c.id from unnest($1::bytea[], $2::smallint[]) as twin (hash, length)
        join pairing_codes c using (length, hash) where c.status = 'active' and c.expires_at > now()`,

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { Client, escapeIdentifier as quoted } from 'pg';
 import { TABLE_RIGHTS } from '../src/db/grants';
 import { schema } from '../src/db/schema';
-import { removeOld } from '../src/retention/retention';
+import { runRetention } from '../src/retention/retention';
 import { command } from './a-command';
 import { answerStation, sendJson, startCpo } from './a-cpo';
 import { aStation, createTestDatabase, type Harness, SECRET_KEY, startHarness } from './harness';
@@ -140,7 +140,7 @@ describe('the role of the service', () => {
       insert into pairing_codes (id, hash, length, user_id, charging_location_id, status, expires_at, ended_at)
         values (gen_random_uuid(), '\\x00', 6, 'u', 'old', 'expired', now() - interval '1 year', now() - interval '1 year')`;
     await query(roles.ownerUrl, sql);
-    await removeOld({ ...service, log: service.log.log, stopping: new AbortController().signal });
+    await runRetention({ ...service, log: service.log.log, stopping: new AbortController().signal });
     for (const what of ['attempts', 'idempotency keys', 'redemptions', 'redemption attempts', 'unpaired codes'])
       await service.log.waitFor(({ message }) => message === `old ${what} removed`);
   });
@@ -206,7 +206,7 @@ describe('scsp migrate', () => {
     for (const DATABASE_URL of [roles.ownerUrl, roles.adminUrl]) {
       const { code, stderr } = await migrate({ DATABASE_URL });
       expect(code).toBe(1);
-      expect(JSON.parse(stderr).message).toMatch(/^the role .* it must be a lesser one$/);
+      expect(JSON.parse(stderr).message).toMatch(/^the role .* use a less privileged role$/);
     }
   });
 
@@ -215,7 +215,7 @@ describe('scsp migrate', () => {
     const { code, stderr } = await migrate();
     expect([code, JSON.parse(stderr)]).toEqual([
       1,
-      { message: `the role ${roles.role} of DATABASE_URL must not be allowed to create in the schema public` },
+      { message: `the role ${roles.role} of DATABASE_URL has the privilege CREATE on the schema public: revoke it` },
     ]);
     await query(roles.adminUrl, `revoke create on schema public from ${quoted(roles.role)}`);
   });
@@ -259,7 +259,7 @@ describe('the service', () => {
     );
     const start = startHarness({ SANDBOX: 'true' }, { databaseUrl: roles.url });
     await expect(start).rejects.toMatchObject({
-      message: `${BEHIND} with MIGRATION_DATABASE_URL, as a role that may do it`,
+      message: `${BEHIND} with MIGRATION_DATABASE_URL set to the owner of the tables`,
     });
     await query(roles.ownerUrl, 'insert into migrations (timestamp, name) values (1, $1)', [name]);
   });

@@ -1,6 +1,6 @@
 import { Client } from 'pg';
 import { migrate } from '../src/db/migrate';
-import { type Database, describe as describeDatabase } from '../src/db/pool';
+import { createDataSource, type Database } from '../src/db/pool';
 import { schema } from '../src/db/schema';
 import { createTestDatabase } from './harness';
 import { until } from './until';
@@ -22,7 +22,7 @@ const connect = async () => {
 beforeEach(async () => {
   clients = [];
   database = await createTestDatabase();
-  source = await describeDatabase(database.url, schema, {}).initialize();
+  source = await createDataSource(database.url, schema, {}).initialize();
   const isDone = async () =>
     (await source.query('select name from migrations')).some(({ name }: { name: string }) => name === MIGRATION);
   while (await isDone()) await source.undoLastMigration();

@@ -23,7 +23,7 @@ async function withDatabase(work: (db: Awaited<ReturnType<typeof openDatabase>>)
 test('time-outs that neither the pooler passes on nor the role has are told, each with what to do', () =>
   expect(startPooled(otherWay())).rejects.toThrow(
     new RegExp(
-      '^time-outs are missing, a pooler drops them: set DATABASE_DIRECT_URL, run ' +
+      '^time-outs are not in force, because a pooler drops them: set DATABASE_DIRECT_URL, run ' +
         'alter role "\\w+" set idle_in_transaction_session_timeout = 5000; ' +
         'alter role "\\w+" set lock_timeout = 1500; ' +
         'alter role "\\w+" set statement_timeout = 2000; and reconnect the pooler$',
@@ -51,7 +51,7 @@ describe('with time-outs that stand in the database', () => {
     await withDatabase((db) => db.query(`alter database ${name} set datestyle = 'German'`));
     await expect(startPooled(otherWay())).rejects.toThrow(
       new RegExp(
-        '^settings of the database or the role do not suit, and a pooler passes none on: run ' +
+        "^the database or the role has incompatible settings, and a pooler drops the service's own: run " +
           `alter role "\\w+" in database "${name}" set DateStyle = ISO; and reconnect the pooler$`,
       ),
     );
@@ -60,7 +60,7 @@ describe('with time-outs that stand in the database', () => {
   test('a DATABASE_DIRECT_URL that leads to another database is noticed', async () => {
     const other = await createTestDatabase();
     await expect(startPooled(other.url)).rejects.toThrow(
-      'notifications do not arrive: DATABASE_DIRECT_URL must lead to the database of DATABASE_URL, past any pooler',
+      'notifications do not arrive: DATABASE_DIRECT_URL must point to the database of DATABASE_URL, bypassing any pooler',
     );
     await other.drop();
   });

@@ -119,7 +119,7 @@ test.each<[string, Parameters<typeof startCpo>[1], number, string, RegExp]>([
     (res) => void res.writeHead(200, { 'content-type': 'application/json' }).end('['.repeat(65_536)),
     502,
     'cpo-failed',
-    /nested more than 64 deep at line 1, column 65/,
+    /nested more than 64 levels deep at line 1, column 65/,
   ],
   [
     'null for what is required',

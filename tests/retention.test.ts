@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { type Pause, removeOld } from '../src/retention/retention';
+import { type Pause, runRetention } from '../src/retention/retention';
 import { type Harness, recordedLog, startHarness } from './harness';
 
 let service: Harness;
@@ -12,7 +12,7 @@ afterAll(() => service.stop());
 
 const sql = async (text: string, parameters: unknown[] = []) => (await service.sql.query(text, parameters)).rows;
 const keep = (stopping = new AbortController().signal, { log } = recordedLog(), pause?: Pause) =>
-  removeOld({ config: service.config, db: service.db, log, stopping }, pause);
+  runRetention({ config: service.config, db: service.db, log, stopping }, pause);
 
 /** So many attempts of so long ago; returns the `request_id` that they share. */
 async function attempts(ago: string, count = 1): Promise<string> {

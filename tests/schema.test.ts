@@ -1,6 +1,6 @@
 import { Client } from 'pg';
 import { migrate } from '../src/db/migrate';
-import { type Database, describe } from '../src/db/pool';
+import { createDataSource, type Database } from '../src/db/pool';
 import { schema } from '../src/db/schema';
 import { createTestDatabase } from './harness';
 
@@ -8,7 +8,7 @@ let database: Awaited<ReturnType<typeof createTestDatabase>>;
 let source: Database;
 beforeEach(async () => {
   database = await createTestDatabase();
-  source = await describe(database.url, schema, {}).initialize();
+  source = await createDataSource(database.url, schema, {}).initialize();
 });
 afterEach(async () => {
   await source.destroy();

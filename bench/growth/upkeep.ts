@@ -3,7 +3,7 @@ import { readConfig } from '../../src/config';
 import { openDatabase } from '../../src/db/pool';
 import { schema } from '../../src/db/schema';
 import { createLog } from '../../src/log';
-import { removeOld } from '../../src/retention/retention';
+import { runRetention } from '../../src/retention/retention';
 import { percentile } from '../processes';
 import { ATTEMPT_DAYS } from './fill';
 import type { Level } from './level';
@@ -128,7 +128,7 @@ export async function removal(folder: string, level: Level, postmaster: number, 
   const costs: Cost[] = [];
   try {
     let busy = true;
-    const keeping = removeOld({ config, db, log, stopping: new AbortController().signal }).finally(() => {
+    const keeping = runRetention({ config, db, log, stopping: new AbortController().signal }).finally(() => {
       busy = false;
     });
     while (busy) costs.push(await load());

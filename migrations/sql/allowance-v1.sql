@@ -1,4 +1,4 @@
--- How many incorrect codes remain to each request, by the limits of its CPO (`remaining`) and of its uid.
+-- Returns how many incorrect codes each request has left under the limits of its CPO (`remaining`) and of its uid.
 create function public.scsp_allowance_v1(request public.scsp_pair_request[], remaining public.scsp_remaining[])
 returns setof public.scsp_allowance
 language sql stable

@@ -1,5 +1,6 @@
--- Whether anything of a CPO may still be counted: it has sent an incorrect code in the last 24 hours, to this version or to 0.1
--- (`half_hour` is when that has last counted). An hour more, because the times are not compared with the CPO's own.
+-- Returns whether any failed attempt of a CPO may still count: it has sent an incorrect code in the last 24 hours, to this
+-- version or to a 0.1 replica (which last counted at `half_hour`). Allows an extra hour, because the times are compared with
+-- now() instead of the CPO's `counted_at`.
 create function public.scsp_counted_v1(counter public.cpo_tries) returns boolean
 language sql stable
 as $$

@@ -1,17 +1,17 @@
--- Ends codes whose time is over, and deletes what was stored while they were active and for the limit of their user.
+-- Expires codes that are due, and deletes neighbour keys and counters that are no longer needed.
 --
 -- | step                  | lock                                            | rows                                    |
 -- |-----------------------|-------------------------------------------------|-----------------------------------------|
--- | take the turn         | advisory lock 7305011 until commit, or none     |                                         |
--- | expire codes          | the codes that are due, others skip locked      | updates pairing_codes, inserts events   |
--- | free neighbour keys   |                                                 | deletes from code_neighbours            |
--- | forget counts         |                                                 | deletes what no longer counts           |
+-- | take the lock         | advisory lock 7305011 until commit              |                                         |
+-- | expire codes          | codes that are due; locked ones are skipped     | updates pairing_codes, inserts events   |
+-- | delete neighbour keys |                                                 | deletes from code_neighbours            |
+-- | delete counters       |                                                 | deletes counts outside their windows    |
 --
--- One replica at a time; another one's call returns no row. A code that somebody holds is left to the next call: whoever
--- uses or cancels codes compares their expiry with the clock, so that it is not used meanwhile. Keys of codes that were
--- used or cancelled stay until these would have expired, and whoever reads them asks for active codes only.
+-- Runs in one replica at a time; returns no row if another one holds the lock. A locked code is left for the next call. It
+-- cannot be used meanwhile, because pairing and cancelling compare its expiry with the clock. Neighbour keys of used and cancelled
+-- codes are kept until the codes would have expired; they are only read for active codes.
 --
--- Returns the codes that have expired, at most `largest`, and whether there may be more to do.
+-- Returns the codes that have expired, at most `largest`, and whether more rows may be due.
 create function public.scsp_expire_codes_v1(largest int) returns table (ids uuid[], more boolean)
 language plpgsql
 set search_path = ''
@@ -21,10 +21,10 @@ set jit = off
 as $$
 declare
   expired uuid[];
-  freed int;
-  forgotten int;
+  deleted_keys int;
+  deleted_issues int;
 begin
-  -- Take the turn.
+  -- Take the lock.
   if not pg_try_advisory_xact_lock(7305011) then
     return;
   end if;
@@ -43,18 +43,18 @@ begin
   )
   select coalesce(array_agg(e.id), '{}') into expired from ended e;
 
-  -- Free neighbour keys. A code has one for each digit and one more.
+  -- Delete neighbour keys. A code has one more than it has digits.
   delete from public.code_neighbours where ctid = any (array(
     select n.ctid from public.code_neighbours n where n.expires_at <= now() order by n.expires_at limit largest * 10));
-  get diagnostics freed = row_count;
+  get diagnostics deleted_keys = row_count;
 
-  -- Forget counts.
+  -- Delete counters.
   delete from public.user_code_issues where ctid = any (array(
     select u.ctid from public.user_code_issues u
     where u.issued_at <= now() - interval '10 minutes' order by u.issued_at limit largest));
-  get diagnostics forgotten = row_count;
+  get diagnostics deleted_issues = row_count;
   delete from public.issued_code_counts i where i.hour < floor(extract(epoch from now()) / 3600)::int - 24;
   delete from public.code_neighbours_missing m where m.until <= now();
 
-  return query select expired, cardinality(expired) >= largest or freed >= largest * 10 or forgotten >= largest;
+  return query select expired, cardinality(expired) >= largest or deleted_keys >= largest * 10 or deleted_issues >= largest;
 end $$;

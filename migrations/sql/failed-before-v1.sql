@@ -1,4 +1,5 @@
--- What replicas of 0.1 have counted of a CPO in the ten minutes before a time: for one of its uids, or for all where it is null.
+-- Returns how many failed attempts 0.1 replicas have counted for a CPO in the ten minutes before `at`: for one uid, or for all
+-- if `station_uid` is null.
 create function public.scsp_failed_before_v1(counter public.cpo_tries, station_uid text, at timestamptz) returns integer
 language sql stable
 as $$

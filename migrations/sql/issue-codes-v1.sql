@@ -1,33 +1,34 @@
--- Issues a set of pairing codes (contract, section 4) in one round trip and one commit.
+-- Issues a batch of pairing codes (contract, section 4) in one round trip and one commit.
 --
 -- | step                 | lock                                  | rows                                                |
 -- |----------------------|---------------------------------------|-----------------------------------------------------|
--- | take turns           | advisory lock 7305002 until commit    |                                                     |
+-- | take the lock        | advisory lock 7305002 until commit    |                                                     |
 -- | limit each user      |                                       | reads cpos, user_code_issues                        |
 -- | choose lengths       |                                       | reads both counts; may recount active_code_counts   |
 -- | choose values        |                                       | reads pairing_codes, code_neighbours                |
--- | replace old codes    | the old codes, others skip locked     | updates pairing_codes, inserts events               |
+-- | replace old codes    | old codes; locked ones are skipped    | updates pairing_codes, inserts events               |
 -- | issue                |                                       | inserts pairing_codes; a trigger counts them        |
 -- | record               |                                       | inserts code_neighbours, user_code_issues, events   |
 --
--- Whoever issues codes, in this version or the previous one, holds the advisory lock until its commit. In READ COMMITTED each
--- statement below has a snapshot of its own, taken after the lock, so it sees every code and count that was issued before.
--- Pairing, cancelling and expiry take no part in the lock: they only end codes, which makes the counts too high and
--- refuses a value that would do, and never the reverse. No statement waits for a row while the lock is held.
+-- Every transaction that issues codes, of this version or of 0.1, holds the advisory lock until its commit. Under READ COMMITTED
+-- each statement below has a snapshot of its own, taken after the lock, so it sees every code issued before. Pairing, cancelling
+-- and expiry do not take the lock: they only end codes, so a count may be too high and a valid value may be rejected, never the
+-- reverse. No statement waits for a row while the lock is held.
 --
 -- requests:   [{n, id, user_id, charging_location_id, cpo_id, user_hashes, issued_event, replaced_event}], n from 0 in order
---             user_hashes: the keyed hash of the user under each known key, the current one first
+--             user_hashes: the keyed hash of the user under each known key, the current key first
 -- candidates: [{i, n, length, hashes, keys, former_keys, twin_hashes, twin_lengths}], i from 0 in order: values for request n
---             hashes: of the value, under each known key, the current one first
---             keys, former_keys: its neighbour keys under the current key, and under the others
---             twin_hashes, twin_lengths: of all values within one edit; needed while codes without neighbour keys are active
+--             hashes: the keyed hash of the value under each known key, the current key first
+--             keys, former_keys: its neighbour keys under the current key and under the previous ones
+--             twin_hashes, twin_lengths: hashes and lengths of all values within one edit; required while codes without
+--             neighbour keys are active
 --
--- Returns a row for each request, its outcome one of
---   issued           candidate i, and what became of the old code if there was one
+-- Returns one row per request. Outcomes:
+--   issued           candidate i; replaced_id and replaced_status describe the previous code, if any
 --   unknown-cpo
---   too-many-codes   for retry_after seconds
---   retry            to be sent again, with values of `length`, and with their near twins if twins_needed
---   space-used-up    up to longest_length
+--   too-many-codes   the user's limit is reached; retry after retry_after seconds
+--   retry            send again with values of `length`, and with twin_hashes and twin_lengths if twins_needed
+--   space-used-up    no length up to longest_length has values left
 create function public.scsp_issue_codes_v1(
   requests jsonb, candidates jsonb,
   shortest_length int, longest_length int, odds int, ttl_seconds int, user_limit int
@@ -37,20 +38,20 @@ create function public.scsp_issue_codes_v1(
 )
 language plpgsql
 set search_path = ''
-set plan_cache_mode = force_generic_plan  -- otherwise each statement is planned in each call, which costs more than running it
-set enable_seqscan = off                  -- such a plan outlives the small tables that it may have been made for
+set plan_cache_mode = force_generic_plan  -- planning each statement in each call would cost more than executing it
+set enable_seqscan = off                  -- a generic plan may be created while the tables are still small
 set jit = off
 as $$
 #variable_conflict use_column
 declare
   unknown_cpo int[];   -- requests
   over_limit int[];    -- requests
-  turns int[];         -- requests that are issued a code if a value is found
-  lengths int[];       -- for as many of turns as the space allows, from the first on
-  missing boolean;     -- whether codes without neighbour keys are active
+  turns int[];         -- requests that get a code if a value is found
+  lengths int[];       -- one for each of the first of `turns`, as many as the space allows
+  missing boolean;     -- whether codes without neighbour keys may be active
   chosen int[];        -- candidates
   replaced jsonb;      -- old codes: [{n, id, status}]
-  busy int[];          -- requests whose old code somebody else holds
+  busy int[];          -- requests whose old code is locked by another transaction
   issued_now int[];    -- candidates
   waiting int;
   digits int;
@@ -60,17 +61,17 @@ declare
   counted_at timestamptz;
   free bigint;
 begin
-  -- Take turns.
+  -- Take the lock.
   perform pg_advisory_xact_lock(7305002);
   if current_setting('transaction_isolation') <> 'read committed' then
-    -- The snapshot is older than the lock. Whoever has issued codes since then has changed this row, of no length: that is
-    -- SQLSTATE 40001, and everything is asked again.
+    -- The snapshot was taken before the lock. If codes have been issued since, this row (length 0) has changed: the update fails
+    -- with SQLSTATE 40001 and the caller retries.
     insert into public.active_code_counts as c (length, active) values (0, 0)
     on conflict on constraint active_code_counts_pkey do update set active = c.active;
   end if;
 
-  -- Limit each user. Of several requests for one user and location only the first has its turn, and one that is within the
-  -- limit unless others of this set are issued is sent again.
+  -- Limit each user. Of several requests for the same user and location only the first is processed. A request that exceeds the
+  -- limit only because of others in this batch is retried.
   select array_agg(r.n) filter (where r.cpo_unknown),
     array_agg(r.n) filter (where not r.cpo_unknown and r.recent >= user_limit),
     array_agg(r.n order by r.n) filter (
@@ -87,9 +88,9 @@ begin
       n int, user_id text, charging_location_id text, cpo_id uuid, user_hashes bytea[])
   ) r;
 
-  -- Choose lengths: the shortest in which at most one in `odds` of the values that can be issued would be active. Values of
-  -- the last 24 hours (whole hours, so up to 25) cannot be issued, and are no longer active. `active` is an upper bound;
-  -- it is counted anew where that may help, at most every 20 µs for each code, a small part of the time.
+  -- Choose lengths: the shortest at which at most one in `odds` of the values that can be issued would be active. Values issued
+  -- in the last 24 hours (in whole hours, so up to 25) cannot be issued again. `active` is an upper bound. It is recounted if
+  -- that may free values, at most once per 20 µs times the number of codes, which keeps the cost of counting low.
   digits := shortest_length;
   lengths := '{}';
   waiting := coalesce(cardinality(turns), 0);
@@ -114,8 +115,8 @@ begin
     digits := digits + 1;
   end loop;
 
-  -- Choose values: of each request the first of its length that was not issued in the last 24 hours and shares no neighbour
-  -- key with an active code, nor with the choice of an earlier request.
+  -- Choose values: for each request the first candidate of its length that was not issued in the last 24 hours and shares no
+  -- neighbour key with an active code or with the value chosen for an earlier request.
   missing := exists (select from public.code_neighbours_missing m where m.until > now());
   with offered as materialized (
     select distinct on (c.n) c.n, c.i, c.keys
@@ -123,7 +124,7 @@ begin
       join jsonb_to_recordset(candidates) as c (
         i int, n int, length int, hashes bytea[], keys bigint[], former_keys bigint[],
         twin_hashes bytea[], twin_lengths smallint[]) on c.n = t.n and c.length = t.length
-    -- Scalar subqueries, because the planner may turn joins and "not exists" into a join that reads a whole index.
+    -- Scalar subqueries, because the planner may turn "not exists" into an anti-join that reads a whole index.
     where (
         select p.id from public.pairing_codes p
         where p.hash = any(c.hashes) and p.created_at > now() - interval '24 hours' limit 1) is null
@@ -145,7 +146,7 @@ begin
   select array_agg(o.i) into chosen
   from offered o where o.n <> all (array(select s.n from sharing s where s.earliest < s.n));
 
-  -- Replace old codes. One that somebody is using, cancelling or forgetting right now is left, and its request asked again.
+  -- Replace old codes. A locked code is being used, cancelled or erased: it is skipped, and its request is retried.
   with old as materialized (
     select q.n, q.replaced_event, p.id
     from unnest(chosen) as chosen (i)
@@ -171,7 +172,7 @@ begin
     array(select o.n from old o where o.n <> all (array(select h.n from held h)))
   into replaced, busy;
 
-  -- Issue. The setting is for the trigger on pairing_codes: these codes get neighbour keys.
+  -- Issue. The setting tells the trigger on pairing_codes that these codes get neighbour keys.
   perform set_config('scsp.stores_neighbours', 'on', true);
   with added as (
     insert into public.pairing_codes (id, hash, length, user_id, charging_location_id, cpo_id, expires_at)
@@ -190,7 +191,7 @@ begin
   where (requests -> (candidates -> i ->> 'n')::int ->> 'id')::uuid in (select id from added);
   perform set_config('scsp.stores_neighbours', 'off', true);
 
-  -- Record the neighbour keys, what counts towards the limit of the user, and the events.
+  -- Record the neighbour keys, the entries that count towards the user's limit, and the events.
   with code as materialized (
     select q.*, c.keys
     from unnest(issued_now) as issued (i)
@@ -215,7 +216,7 @@ begin
     end,
     c.i, t.length,
     case when q.n = any(over_limit) then (
-      -- When the oldest of the last `user_limit` codes leaves the ten minutes.
+      -- Until the oldest of the last `user_limit` codes leaves the ten-minute window.
       select greatest(1, ceil(extract(epoch from
         (array_agg(u.issued_at order by u.issued_at desc))[user_limit] + interval '10 minutes' - now())))::int
       from public.user_code_issues u

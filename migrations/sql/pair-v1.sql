@@ -1,12 +1,12 @@
--- Pairs stations with the customers who were shown the codes: steps 5 to 8 of the contract's section 3, for a set of requests
--- of any CPOs, in one statement and one commit. Every step works on the whole set.
+-- Pairs stations with the customers who were shown the codes (contract, section 3, steps 5 to 8): a batch of requests, of any CPOs,
+-- in one statement and one commit. Every step processes the whole batch.
 --
 --   step                      | locks, until the commit          | rows
 --   --------------------------+----------------------------------+----------------------------------------------
---   1 lock the counters       | cpo_tries, one a CPO, by cpo_id  |
+--   1 lock the counters       | cpo_tries, by cpo_id             |
 --   2 check the reservations  | idempotency_keys, by reservation |
 --   3 check the limits        |                                  | reads failed_attempts, pairings
---   4 match the codes         | pairing_codes, those free        |
+--   4 match the codes         | pairing_codes, skip locked       |
 --   5 classify the others     |                                  |
 --   6 pair                    | pairings by station_uid (unique) | inserts pairings
 --   7 use up the codes        |                                  | updates pairing_codes
@@ -15,31 +15,32 @@
 --  10 count incorrect codes   |                                  | inserts failed_attempts, updates cpo_tries
 --  11 record                  |                                  | inserts attempts, updates idempotency_keys
 --
--- Counters are locked before anything else and in one order, codes are skipped when they are locked, and pairings are
--- inserted in the order of their uids: two sets never wait for each other in a circle.
+-- Two batches cannot deadlock: counters are locked first and in a fixed order, locked codes are skipped, and pairings are inserted in
+-- the order of their uids.
 --
--- What it relies on: in a volatile function each statement has a snapshot of its own (read committed). So step 3 sees every
--- attempt that was counted under the lock that step 1 waited for, and step 9 the pairing that step 6 has lost to. With a
--- stricter isolation, what would be missed is a serialization failure instead, after which the set is sent again.
+-- Relies on READ COMMITTED: in a volatile function each statement has a snapshot of its own. So step 3 sees every attempt counted
+-- under the lock that step 1 waited for, and step 9 sees the pairing that won against step 6. Under a stricter isolation level
+-- these races end in a serialization failure, and the batch is retried.
 --
--- To start a statement costs more than to run it. So a right code of a CPO that has sent no incorrect one for a day passes only
--- steps 1, 4, 6, 7, 8 and 11.
+-- Starting a statement costs more than executing it. So a correct code of a CPO that has sent no incorrect code for a day only
+-- passes steps 1, 4, 6, 7, 8 and 11.
 --
--- Outcomes, beside those that the contract names: `retry` asks for the request to be sent again, because its turn depends on
--- another request of the set, or its code is locked by another statement; `counter-locked`, because its CPO's counter is
--- (never when `wait`); `reservation-lost`, because its Idempotency-Key has been taken over. None of these changes anything.
+-- Outcomes besides those of the contract; none of them changes anything:
+--   retry             the outcome depends on another request of the batch, or the code is locked: send the request again
+--   counter-locked    the CPO's counter is locked (only if not `wait`)
+--   reservation-lost  another request has taken over the Idempotency-Key
 create function public.scsp_pair_v1(
   requests json,      -- [scsp_pair_request, …], n from 1
   evses json,         -- [{pairing_id, position, evse_id, capabilities}, …] of all requests
   connectors json,    -- [{pairing_id, evse_position, position, connector_id, …}, …] of all requests
   limits public.scsp_limits,
-  wait boolean        -- for counters that are locked, instead of skipping their requests
+  wait boolean        -- whether to wait for locked counters instead of skipping their requests
 ) returns table (n integer, outcome text, code_id uuid, retry_after integer, remaining public.scsp_remaining_uid)
 language plpgsql
 set search_path = ''
--- Otherwise every statement is planned anew in each call, which costs more than running it.
+-- Planning each statement in each call would cost more than executing it.
 set plan_cache_mode = force_generic_plan
--- Plans are kept, and may have been made while the tables were empty.
+-- Generic plans are kept, and may be created while the tables are still empty.
 set enable_seqscan = off
 as $$
 #variable_conflict use_column
@@ -64,7 +65,7 @@ begin
   into request, cpos, reservations
   from json_populate_recordset(null::public.scsp_pair_request, requests) r;
 
-  -- 1. Lock the counters: simultaneous attempts of a CPO are counted one after the other, right codes included.
+  -- 1. Lock the counters, so that concurrent attempts of a CPO are counted one after the other. Correct codes take the lock too.
   if wait then
     select array_agg(t.cpo_id), bool_or(t.counted) into locked, any_counted from (
       select t.cpo_id, public.scsp_counted_v1(t) as counted
@@ -83,7 +84,7 @@ begin
     select array_agg(r) into request from unnest(request) r where r.cpo_id = any (locked);
   end if;
 
-  -- 2. Check the reservations: whoever has taken an Idempotency-Key over answers it, and nobody else does any more.
+  -- 2. Check the reservations. If another request has taken over an Idempotency-Key, only that request may store its outcome.
   if reservations is not null then
     select array_agg(reservation) into reserved from (
       select i.reservation from public.idempotency_keys i
@@ -109,19 +110,19 @@ begin
     into allowance, exhausted from public.scsp_allowance_v1(request, remaining_cpo) a;
   end if;
 
-  -- 4. Match the codes, and lock those that may be used; codes that another statement is using or cancelling are skipped.
-  -- Where nothing remains the code is not looked at, be it right or wrong.
+  -- 4. Match the codes and lock them; codes locked by another transaction are skipped. If a limit is exhausted, the code is not
+  -- looked up, so that correct and incorrect codes cost the same.
   select array_agg(row(r.n, c.id, c.user_id, c.charging_location_id)::public.scsp_match) into matched
   from unnest(request) r cross join unnest(r.code_hashes) h (hash) cross join lateral (
     select c.id, c.user_id, c.charging_location_id from public.pairing_codes c
     where r.n <> all (exhausted) and c.length = r.code_length and c.hash = h.hash and c.status = 'active'
-      -- "is true" keeps the planner from the index by expiry.
+      -- "is true" prevents the planner from using the index on the expiry.
       and (c.expires_at > clock) is true and (c.cpo_id is null or c.cpo_id = r.cpo_id)
     for update skip locked
   ) c;
 
   if coalesce(cardinality(matched), 0) < cardinality(request) then
-    -- 5. Classify the others. The same incorrect code for the same uid counts once in 60 seconds.
+    -- 5. Classify the others. The same incorrect code for the same uid counts once per 60 seconds.
     if allowance is null then
       select array_agg(m) into remaining_cpo from public.scsp_remaining_v1(locked, limits, clock, false) m;
       select array_agg(a) into allowance from public.scsp_allowance_v1(request, remaining_cpo) a;
@@ -129,12 +130,12 @@ begin
     with others as (
       select r.n, r.uid_hashes, r.code_hashes, a.counted_at, case
         when r.n = any (exhausted) then 'too-many-incorrect-codes'
-        -- Locked by another statement.
+        -- The code is locked by another transaction.
         when (
           select true from public.pairing_codes c
           where c.length = r.code_length and c.hash = any (r.code_hashes) and c.status = 'active'
             and (c.expires_at > clock) is true and (c.cpo_id is null or c.cpo_id = r.cpo_id) limit 1) then 'retry'
-        -- This CPO has paired this uid with this code, and the pairing lasts.
+        -- This CPO has paired this uid with this code, and the pairing has not ended.
         when (
           select true from public.pairings q join public.pairing_codes c on c.id = q.code_id
           where q.station_uid = r.station_uid and q.ended_at is null and q.cpo_id = r.cpo_id
@@ -151,8 +152,8 @@ begin
     from others o;
 
     if cardinality(request) > 1 then
-      -- In a set it counts once too. And the turn of a request, its code right or wrong, depends on the incorrect codes before
-      -- it, where these are more than remain.
+      -- Within the batch, too, the same incorrect code counts once. If the incorrect codes of earlier requests use up a limit,
+      -- later requests are retried, whether or not their code is correct.
       with once as (
         select r.n, r.cpo_id, r.uid_hashes[1] as uid_hash, a.left_cpo, a.left_uid, o.outcome,
           case when row_number() over (
@@ -166,19 +167,19 @@ begin
             rows between unbounded preceding and 1 preceding) as counted_uid
         from once s
       ), placed as (
-        select t.*, t.n <> all (exhausted) and (t.counted_cpo >= t.left_cpo or t.counted_uid >= t.left_uid) as must_wait
+        select t.*, t.n <> all (exhausted) and (t.counted_cpo >= t.left_cpo or t.counted_uid >= t.left_uid) as must_retry
         from turn t
       )
-      select array_agg(row(p.n, case when p.must_wait then 'retry' else p.outcome end,
-        case when not p.must_wait then p.counted_at end)::public.scsp_other) into other
-      from placed p where p.outcome is not null or p.must_wait;
+      select array_agg(row(p.n, case when p.must_retry then 'retry' else p.outcome end,
+        case when not p.must_retry then p.counted_at end)::public.scsp_other) into other
+      from placed p where p.outcome is not null or p.must_retry;
       select array_agg(m) into matched
       from unnest(matched) m where m.n <> all (array(select o.n from unnest(other) o));
     end if;
   end if;
 
   if matched is not null then
-    -- 6. Pair. The unique keys decide: a code pairs once, and a uid has one pairing that lasts.
+    -- 6. Pair. The unique keys are the check: a code pairs once, and a uid has at most one pairing that has not ended.
     with inserted as (
       insert into public.pairings (id, code_id, cpo_id, station_uid, user_id, charging_location_id)
       select r.pairing_id, m.code_id, r.cpo_id, r.station_uid, m.user_id, m.charging_location_id
@@ -191,7 +192,7 @@ begin
   end if;
 
   if paired is not null then
-    -- 7. Use up the codes, and wake whoever follows them.
+    -- 7. Use up the codes, and notify the long polls that follow them.
     update public.pairing_codes c set status = 'used', ended_at = now() where c.id = any (paired_codes);
     perform pg_notify('scsp_codes', id::text) from unnest(paired_codes) id;
 
@@ -199,7 +200,7 @@ begin
     perform public.scsp_store_stations_v1(paired, requests, evses, connectors);
   end if;
 
-  -- 9. Decide the others: whoever was right and has not paired lost the uid, or the code to another request of the set.
+  -- 9. Decide the others: a request whose code matched lost either the uid, or the code to another request of the batch.
   if coalesce(cardinality(paired), 0) < coalesce(cardinality(matched), 0) then
     select other || array_agg(row(r.n, case
       when (select q.id from public.pairings q where q.station_uid = r.station_uid and q.ended_at is null) is not null
@@ -209,7 +210,7 @@ begin
     where r.pairing_id <> all (coalesce(paired, '{}'));
   end if;
 
-  -- 10. Count the incorrect codes. Numbers have no gaps, and times never run backwards.
+  -- 10. Count the incorrect codes. Sequence numbers have no gaps, and times never decrease.
   if other is not null then
     insert into public.failed_attempts (cpo_id, failed_at, seq, uid_hash, code_hash)
     select r.cpo_id, o.counted_at, t.failed_count + row_number() over (partition by r.cpo_id order by r.n),
@@ -229,14 +230,14 @@ begin
         m.limit_cpo_24h, m.left_cpo_24h - coalesce(c.failed, 0))::public.scsp_remaining),
         bool_or(least(m.left_cpo_10min, m.left_cpo_24h) <= coalesce(c.failed, 0)) into remaining_cpo, any_used_up
       from unnest(remaining_cpo) m left join counted c on c.cpo_id = m.cpo_id;
-      -- Where the limit without successes has just been used up, the successes count from now on.
+      -- If this used up a limit without successes, recompute it: now the successes count.
       if any_used_up then
         select array_agg(m) into remaining_cpo from public.scsp_remaining_v1(locked, limits, clock, false) m;
       end if;
     end if;
   end if;
 
-  -- 11. Record the attempts, why a code was incorrect, and what an Idempotency-Key is answered from now on.
+  -- 11. Record the attempts, why a code was incorrect, and the outcomes to be replayed for Idempotency-Keys.
   if paired is not null then
     return query
       with recorded as (

@@ -1,6 +1,6 @@
--- How many users have a pairing with a CPO that began after a time and lasts: its successes, as the limits count them.
--- The least id (UUIDv7) of that time bounds what is read; ids come from the clocks of the replicas, which are trusted to be right
--- by an hour.
+-- Returns a CPO's successes, as the limits count them: the number of users with a pairing that began after `since` and has not
+-- ended. The smallest UUIDv7 of that time bounds the index scan. Replicas generate the ids, so their clocks are assumed to be
+-- correct within an hour.
 create function public.scsp_paired_users_v1(cpo_id uuid, since timestamptz) returns integer
 language sql stable
 as $$

@@ -1,4 +1,4 @@
--- Stores the station that a CPO has paired for one of its own codes (contract, section 5), in one statement and one commit.
+-- Stores the station that a CPO returned for a CPO-issued code (contract, section 5), in one statement and one commit.
 --
 --   step                    | locks, until the commit  | rows
 --   ------------------------+--------------------------+----------------------------------------------
@@ -8,8 +8,9 @@
 --   4 store the station     |                          | inserts stations, evses, connectors, events
 --   5 record                |                          | updates idempotency_keys
 --
--- Outcomes: `paired`, `station-already-paired`, `user-forgotten`, `reservation-lost`. Whoever forgets the user ends the
--- attempt (`forgotten`): a redemption that comes later finds it ended, and one that was earlier is found by its pairing.
+-- Outcomes: `paired`, `station-already-paired`, `user-forgotten`, `reservation-lost`. Erasing the user also ends the attempt
+-- (`forgotten`): a redemption that commits later finds its attempt ended, and one that committed earlier left a pairing, which
+-- the erasure finds.
 create function public.scsp_redeem_v1(
   request json,       -- {pairing_id, event_id, attempt_id, cpo_id, user_id, charging_location_id, payload_protocol, uid,
                       --  station_uid, idempotency_owner, idempotency_path, idempotency_key, reservation}
@@ -28,7 +29,7 @@ begin
     pairing_id uuid, attempt_id uuid, cpo_id uuid, user_id text, charging_location_id text, station_uid text,
     idempotency_owner uuid, idempotency_path text, idempotency_key text, reservation uuid);
 
-  -- 1. Check the reservation: whoever has taken the Idempotency-Key over answers it.
+  -- 1. Check the reservation. If another request has taken over the Idempotency-Key, that request stores the outcome.
   if r.reservation is not null then
     perform from public.idempotency_keys i
     where i.cpo_id = r.idempotency_owner and i.path = r.idempotency_path and i.key = r.idempotency_key
@@ -47,7 +48,7 @@ begin
     return;
   end if;
 
-  -- 3. Pair. The unique key decides: a uid has one pairing that lasts.
+  -- 3. Pair. The unique key is the check: a uid has at most one pairing that has not ended.
   insert into public.pairings (id, cpo_id, station_uid, user_id, charging_location_id)
   values (r.pairing_id, r.cpo_id, r.station_uid, r.user_id, r.charging_location_id)
   on conflict do nothing
@@ -59,7 +60,7 @@ begin
     perform public.scsp_store_stations_v1(array[r.pairing_id], json_build_array(request), evses, connectors);
   end if;
 
-  -- 5. Record what the Idempotency-Key is answered from now on.
+  -- 5. Record the outcome to be replayed for the Idempotency-Key.
   if r.reservation is not null then
     update public.idempotency_keys i
     set outcome = scsp_redeem_v1.outcome, pairing_id = case when scsp_redeem_v1.outcome = 'paired' then r.pairing_id end

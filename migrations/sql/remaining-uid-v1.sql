@@ -1,5 +1,5 @@
--- What remains of a CPO's limits, those for one of its uids included. The keyed hash of a uid is that of the CPO and the uid, under
--- each known key, the current one first.
+-- Returns what remains of a CPO's limits and of those for one of its uids. `uid_hashes` holds the hash of CPO and uid under each
+-- known key, the current key first.
 create function public.scsp_remaining_uid_v1(remaining public.scsp_remaining, uid_hashes bytea[], station_uid text)
 returns setof public.scsp_remaining_uid
 language sql stable
@@ -8,7 +8,7 @@ as $$
     remaining.limit_uid_10min,
     remaining.limit_uid_10min
       - count(*) filter (where a.failed_at > remaining.counted_at - interval '10 minutes')::integer
-      -- What replicas of 0.1 have counted.
+      -- Failed attempts counted by 0.1 replicas.
       - (select case when t.wrong_at = '{}' then 0 else public.scsp_failed_before_v1(t, station_uid, remaining.counted_at) end
          from public.cpo_tries t where t.cpo_id = remaining.cpo_id),
     remaining.limit_uid_24h,

@@ -1,12 +1,12 @@
--- What remains of the limits on incorrect codes to some CPOs (contract, section 4): read by `scsp_pair_v1` under the lock of
--- their counters, and by GET /v1/scsp/me without one.
+-- Returns what remains of the limits on incorrect codes of some CPOs (contract, section 4). scsp_pair_v1 calls it while it holds
+-- the CPOs' counter locks, GET /v1/scsp/me without locks.
 --
--- failed_attempts holds each attempt that counts. They are numbered without gaps, and their times never run backwards, so
--- that the attempts of a window are the last number less the first one in it: two look-ups, however many there are.
--- `counted_at` is a CPO's own time: never before its last attempt, whatever the clock of this server says.
+-- failed_attempts holds each attempt that counts. A CPO's attempts are numbered without gaps and their times never decrease, so
+-- the number of attempts in a window is the difference of two sequence numbers: two look-ups, whatever the number of attempts.
+-- `counted_at` is the CPO's logical time: never before its last attempt, whatever this server's clock says.
 --
--- A success counts once for each user with a pairing that began in the window and still lasts. They are counted only where
--- the limit without them is used up, or where `successes` asks for it.
+-- A success counts once for each user with a pairing that began in the window and has not ended. Successes are counted only if
+-- the limit without them is used up, or if `successes` is true.
 create function public.scsp_remaining_v1(cpo_ids uuid[], limits public.scsp_limits, at timestamptz, successes boolean)
 returns setof public.scsp_remaining
 language sql stable
@@ -30,7 +30,7 @@ as $$
         select a.seq from public.failed_attempts a
         where a.cpo_id = t.cpo_id and a.failed_at > l.counted_at - interval '10 minutes'
         order by a.cpo_id, a.failed_at, a.seq limit 1), 0)::integer
-      -- What replicas of 0.1 have counted.
+      -- Failed attempts counted by 0.1 replicas.
       + case when t.wrong_at = '{}' then 0 else public.scsp_failed_before_v1(t, null, l.counted_at) end as failed_10min,
       coalesce(1 + t.failed_count - (
         select a.seq from public.failed_attempts a

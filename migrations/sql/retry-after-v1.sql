@@ -1,5 +1,5 @@
--- Seconds until every limit that is reached has let one attempt go. A limit with nothing left has -left attempts too many:
--- it is free again when the attempt behind those, counted from the oldest, leaves its window.
+-- Returns the seconds until every exhausted limit allows an attempt again. An exhausted limit is exceeded by -left attempts, so
+-- it allows one when the attempt at offset -left, counted from the oldest, leaves the window.
 create function public.scsp_retry_after_v1(
   cpo_id uuid, remaining public.scsp_remaining_uid, uid_hashes bytea[], station_uid text
 ) returns integer
@@ -32,7 +32,7 @@ as $$
         select a.failed_at from public.failed_attempts a
         where a.cpo_id = scsp_retry_after_v1.cpo_id and a.failed_at > remaining.counted_at - interval '24 hours'
         union all
-        -- Of half an hour, the newest first, those of 0.1 count until its end.
+        -- Attempts counted by 0.1 replicas, per half hour with the newest first. Each counts from the end of its half hour.
         select to_timestamp((t.half_hour - b.i + 2) * 1800)
         from public.cpo_tries t, unnest(t.wrong_by_half_hour) with ordinality b (wrong, i), generate_series(1, b.wrong)
         where t.cpo_id = scsp_retry_after_v1.cpo_id

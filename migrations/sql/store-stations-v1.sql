@@ -1,6 +1,6 @@
--- Stores what belongs to pairings that have just begun: their stations, EVSEs, connectors and events.
--- `requests` is [{pairing_id, event_id, uid, payload_protocol}, …]; `evses` and `connectors` as for scsp_pair_v1. What belongs
--- to other pairings than those of `pairing_ids` is left out. For functions whose search_path is empty.
+-- Inserts the stations, EVSEs, connectors and events of new pairings. `requests` is [{pairing_id, event_id, uid,
+-- payload_protocol}, …]; `evses` and `connectors` are as for scsp_pair_v1. Entries of pairings that are not in `pairing_ids` are
+-- ignored. Only called by functions that set an empty search_path.
 create function public.scsp_store_stations_v1(pairing_ids uuid[], requests json, evses json, connectors json)
 returns void
 language plpgsql

@@ -1,5 +1,5 @@
--- Ends the pairing of a uid (contract, section 6), if it is the one that is meant: of that CPO, of that user, or of anybody
--- where these are null. Locks the row of the pairing; returns it, or no row. The uid can be paired again afterwards.
+-- Ends the pairing of a uid (contract, section 6) if it belongs to `of_cpo` and `of_user`; null matches any. Locks the pairing's
+-- row until the commit. Returns the pairing, or no row. The uid can be paired again afterwards.
 create function public.scsp_unpair_v1(station_uid text, ended_by text, event_id uuid, of_cpo uuid, of_user text)
 returns table (pairing_id uuid, cpo_id uuid, uid text, payload_protocol text)
 language plpgsql

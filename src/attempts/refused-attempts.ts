@@ -3,10 +3,10 @@ import type { Request, RequestHandler, Response } from 'express';
 import { normalizeCode } from '../codes/code';
 import type { Context } from '../context';
 import type { OperationId } from '../contract/document';
-import { valueAt } from '../contract/validation-errors';
+import { evaluatePointer } from '../contract/validation-errors';
 import { Batcher, requestDeadlines } from '../db/batcher';
 import { rows } from '../db/query';
-import { Problem, type ProblemType } from '../problems';
+import { Problem, type ProblemType, type ValidationError } from '../problems';
 import { isPayloadProtocol } from '../protocols';
 import { cpoOf } from '../tokens/caller';
 
@@ -17,10 +17,10 @@ const PAIR_OPERATIONS: ReadonlySet<unknown> = new Set<OperationId>([
   'pairOcpi230',
 ]);
 /**
- * Answered before the statement that pairs, which stores every other attempt itself. Refusals for load are left out:
- * to store them would add to the load, and they say nothing of the request.
+ * Lists the problems raised before `scsp_pair_v1`, which stores all other attempts itself. Load shedding is not
+ * recorded: it says nothing about the request, and storing it would add load.
  */
-const REFUSALS: ReadonlySet<unknown> = new Set<ProblemType>([
+const STORED_PROBLEMS: ReadonlySet<unknown> = new Set<ProblemType>([
   'invalid-request',
   'malformed-request',
   'unsupported-protocol',
@@ -31,14 +31,14 @@ const REFUSALS: ReadonlySet<unknown> = new Set<ProblemType>([
   'idempotency-in-progress',
 ]);
 const UID = /^[\x20-\x7e]{1,48}$/;
-/** Stands for a protocol that is none of ours. */
+/** Replaces the name of an unsupported protocol. */
 const UNKNOWN_PROTOCOL = 'unknown';
-const LONGEST_DETAIL = 500;
-/** A CPO that sends nonsense as fast as it can fills neither the memory nor the pool. */
-const MOST_AT_ONCE = 1_000;
-const LARGEST_BATCH = 100;
-/** Nobody waits for them: what is refused within this time goes to the database together. */
-const GATHER_MS = 25;
+const MAX_DETAIL_LENGTH = 500;
+/** Bounds the memory that a CPO can use by sending invalid requests at a high rate. */
+const MAX_PENDING = 1_000;
+const MAX_BATCH_SIZE = 100;
+/** Delays each insert to form larger batches; no response waits for it. */
+const BATCH_DELAY_MS = 25;
 
 const STORE = `
 insert into attempts (id, cpo_id, request_id, payload_protocol, uid, outcome, detail)
@@ -55,40 +55,40 @@ type Row = {
   detail: string;
 };
 
-/** Stores requests to pair that are refused before they reach the code, once their answers are out. */
+/** Stores pairing requests that are rejected before their code is checked, after the response has been sent. */
 export class RefusedAttempts {
   readonly #batcher: Batcher<Row, undefined>;
   readonly #storing = new Set<Promise<void>>();
-  #gathered: Promise<void> | undefined;
+  #batchDelay: Promise<void> | undefined;
 
   constructor(readonly ctx: Pick<Context, 'db' | 'random' | 'log'>) {
     this.#batcher = new Batcher({
-      async work(set) {
-        await rows(ctx.db, STORE, [JSON.stringify(set)]);
-        return set.map(() => undefined);
+      async work(batch) {
+        await rows(ctx.db, STORE, [JSON.stringify(batch)]);
+        return batch.map(() => undefined);
       },
-      largest: LARGEST_BATCH,
+      maxBatchSize: MAX_BATCH_SIZE,
       failsAll: (error) => error instanceof Problem,
     });
   }
 
-  /** For requests whose caller is known, before their body is read. */
+  /** Must run after authentication and before the body is read. */
   readonly watch: RequestHandler = (req, res, next) => {
-    if (PAIR_OPERATIONS.has(req.openapi?.schema.operationId)) res.once('close', () => this.#note(req, res));
+    if (PAIR_OPERATIONS.has(req.openapi?.schema.operationId)) res.once('close', () => this.#record(req, res));
     next();
   };
 
-  /** Resolves when what was refused until now is stored. */
+  /** Resolves once all pending attempts are stored. */
   async stop(): Promise<void> {
     await Promise.all(this.#storing);
   }
 
-  #note(req: Request, res: Response): void {
+  #record(req: Request, res: Response): void {
     const problem: unknown = res.locals.problem;
-    if (!(problem instanceof Problem && REFUSALS.has(problem.type))) return;
+    if (!(problem instanceof Problem && STORED_PROBLEMS.has(problem.type))) return;
     const request_id: string = res.locals.requestId;
-    const lost = (reason: string) => this.ctx.log.warn('refused attempt not stored', { request_id, reason });
-    if (this.#storing.size >= MOST_AT_ONCE) return lost('too many at once');
+    const logLost = (reason: string) => this.ctx.log.warn('refused attempt not stored', { request_id, reason });
+    if (this.#storing.size >= MAX_PENDING) return logLost('too many at once');
     const row = {
       id: this.ctx.random.uuid(),
       cpo_id: cpoOf(res).id,
@@ -96,20 +96,20 @@ export class RefusedAttempts {
       payload_protocol: protocolIn(req.path),
       uid: uidIn(req.body),
       outcome: problem.type,
-      detail: detailOf(problem).slice(0, LONGEST_DETAIL),
+      detail: detailOf(problem).slice(0, MAX_DETAIL_LENGTH),
     };
-    const storing = this.#gather()
+    const storing = this.#nextBatch()
       .then(() => this.#batcher.add(row.cpo_id, row, requestDeadlines()))
-      .catch((error: unknown) => lost(String(error)))
+      .catch((error: unknown) => logLost(String(error)))
       .finally(() => this.#storing.delete(storing));
     this.#storing.add(storing);
   }
 
-  #gather(): Promise<void> {
-    this.#gathered ??= sleep(GATHER_MS).then(() => {
-      this.#gathered = undefined;
+  #nextBatch(): Promise<void> {
+    this.#batchDelay ??= sleep(BATCH_DELAY_MS).then(() => {
+      this.#batchDelay = undefined;
     });
-    return this.#gathered;
+    return this.#batchDelay;
   }
 }
 
@@ -118,20 +118,20 @@ function protocolIn(path: string): string {
   return isPayloadProtocol(name) ? name : UNKNOWN_PROTOCOL;
 }
 
-/** Returns the uid of a request, undefined for one that cannot be a uid or that is the code once more. */
+/** Returns the uid in a request, undefined if it is not a valid uid or repeats the code, which must not be stored. */
 function uidIn(body: unknown): string | undefined {
-  const uid = valueAt(body, '/charging_station/uid') ?? valueAt(body, '/evse/uid');
-  const code = valueAt(body, '/code');
+  const uid = evaluatePointer(body, '/charging_station/uid') ?? evaluatePointer(body, '/evse/uid');
+  const code = evaluatePointer(body, '/code');
   if (typeof uid !== 'string' || !UID.test(uid)) return undefined;
   return typeof code === 'string' && normalizeCode(uid) === normalizeCode(code) ? undefined : uid;
 }
 
 /**
- * Says what was wrong in words of the contract. What was sent is left out: in a wrong place it may be the customer's code,
- * which is never stored. So are the pointers into a body that was not validated: they hold its own member names.
+ * Describes the validation errors without any value of the request: a misplaced value may be a pairing code, which is
+ * never stored. Omits pointers into a body that was not validated, because they contain its member names.
  */
 function detailOf({ type, errors, message }: Problem): string {
   if (errors === undefined) return message;
-  const place = (pointer: string) => (type === 'malformed-request' ? '' : pointer);
-  return errors.map((error) => `${place(error.pointer)} ${error.message}`.trim()).join('; ');
+  const pointerOf = (error: ValidationError) => (type === 'malformed-request' ? '' : error.pointer);
+  return errors.map((error) => `${pointerOf(error)} ${error.message}`.trim()).join('; ');
 }

@@ -2,7 +2,7 @@ import { type Command, InvalidArgumentError } from 'commander';
 import { cpoIdOf } from '../cpos/cpos';
 import { transaction } from '../db/query';
 import { limitsOf } from '../pairing/limits';
-import { LIMIT_NAMES, type LimitName, ownLimits, resetLimits, setLimit } from '../pairing/set-limits';
+import { LIMIT_NAMES, type LimitName, limitOverrides, resetLimits, setLimit } from '../pairing/set-limits';
 import { withContext } from './database';
 import { whole } from './values';
 import { answering, type Shell, verb } from './verb';
@@ -29,7 +29,7 @@ export function cpoLimitsCommand(cpo: Command, shell: Shell): void {
             for (const { name, limit } of options.set) await setLimit({ ...ctx, db }, id, name, limit);
             if (options.reset) await resetLimits({ ...ctx, db }, id);
           });
-          const own = await ownLimits(ctx, id);
+          const own = await limitOverrides(ctx, id);
           return {
             rows: (await limitsOf(ctx, id)).map(({ name, limit, left, windowSeconds }, index) => {
               const setting = LIMIT_NAMES[index] as LimitName;

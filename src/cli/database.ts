@@ -8,7 +8,7 @@ import { deriveKeys, secretKey } from '../crypto/keys';
 import { random } from '../crypto/random';
 import { throwUnreachable } from '../db/connection-errors';
 import { requireDeployment } from '../db/deployment';
-import { lacksMigrations, migrate, NotMigrated } from '../db/migrate';
+import { hasPendingMigrations, migrate, NotMigrated } from '../db/migrate';
 import { type Database, openDatabase } from '../db/pool';
 import { transaction } from '../db/query';
 import { requireServer } from '../db/require-server';
@@ -55,7 +55,7 @@ export function withContext<T>({ config, stderr }: Given, work: (ctx: CommandCon
     const db = await openDatabase(url, schema, 2).catch(refuse);
     try {
       await requireServer(db);
-      if (await lacksMigrations(db)) {
+      if (await hasPendingMigrations(db)) {
         if (config.databaseUrl !== undefined) throw new NotMigrated();
         await migrate(url, schema, { sandbox: config.sandbox }).catch(refuse);
       } else await requireDeployment(db, config.sandbox);

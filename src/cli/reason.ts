@@ -1,6 +1,6 @@
 import { QueryFailedError } from 'typeorm';
 import { ConfigError } from '../config';
-import { unreachableBecause } from '../db/connection-errors';
+import { connectionFailureReason } from '../db/connection-errors';
 import { EmbeddedError } from '../embedded-postgres/launcher';
 import { stackOf } from '../log';
 import { Problem } from '../problems';
@@ -22,6 +22,6 @@ function messageOf(error: Error): string {
   if (!(error instanceof Problem)) return error.message;
   if (error.errors) return error.errors.map(({ pointer, message }) => `${pointer.slice(1)} ${message}`).join('\n');
   return error.type === 'unavailable' && error.cause !== undefined
-    ? `the database does not answer: ${unreachableBecause(error.cause)}`
+    ? `the database does not answer: ${connectionFailureReason(error.cause)}`
     : error.message;
 }

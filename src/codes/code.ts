@@ -1,18 +1,18 @@
 import { createHmac } from 'node:crypto';
 
-/** Returns what a customer typed without white space, invisible characters and dashes of every kind (U+2212 is not in Pd). */
+/** Removes white space, invisible characters (Cf) and dashes (Pd and U+2212) from a code as typed. */
 export function normalizeCode(typed: string): string {
   return typed.replace(/[\s\p{Cf}\p{Pd}\u2212]/gu, '');
 }
 
-/** Codes are stored as this only: whoever reads the database cannot try all six-digit codes without the key. */
+/** Returns the keyed hash under which a code is stored. An unkeyed hash of six digits could be reversed by brute force. */
 export function hashCode(key: Buffer, code: string): Buffer {
   return createHmac('sha256', key).update(code).digest();
 }
 
 /**
- * Returns a code and every string that leaves one of its digits out. Two codes within one edit (a digit changed, added or
- * missing, or two neighbours swapped) have one of these in common.
+ * Returns a code and every string obtained by deleting one of its digits. Two codes within one edit (a digit changed,
+ * inserted or deleted, or two adjacent digits swapped) share at least one of these strings.
  */
 export function deletionNeighbours(code: string): string[] {
   const neighbours = Array.from(code, (_, at) => code.slice(0, at) + code.slice(at + 1));
@@ -20,8 +20,8 @@ export function deletionNeighbours(code: string): string[] {
 }
 
 /**
- * Returns the keyed hashes of a code's deletion neighbours: 64 bits of an HMAC-SHA-256, as a `bigint` of PostgreSQL. Two
- * that are equal by accident refuse a value that would do, and nothing else.
+ * Returns the keyed hashes of a code's deletion neighbours: the first 64 bits of an HMAC-SHA-256, as a PostgreSQL
+ * `bigint`. A hash collision only rejects a value that could have been issued.
  */
 export function neighbourKeys(key: Buffer, code: string): string[] {
   return deletionNeighbours(code).map((neighbour) =>
@@ -29,30 +29,27 @@ export function neighbourKeys(key: Buffer, code: string): string[] {
   );
 }
 
-/**
- * Returns every string that is within one edit of a code, for the comparison with codes of a previous version, which have
- * no neighbour keys.
- */
-export function nearTwins(code: string): string[] {
-  const twins = new Set<string>();
+/** Returns every string within one edit of a code, to compare it with codes of 0.1, which have no neighbour keys. */
+export function codesWithinOneEdit(code: string): string[] {
+  const found = new Set<string>();
   for (let at = 0; at <= code.length; at++) {
     const before = code.slice(0, at);
     const after = code.slice(at + 1);
     for (const digit of '0123456789') {
-      twins.add(before + digit + code.slice(at));
-      if (at < code.length) twins.add(before + digit + after);
+      found.add(before + digit + code.slice(at));
+      if (at < code.length) found.add(before + digit + after);
     }
-    if (at < code.length) twins.add(before + after);
-    if (at + 1 < code.length) twins.add(before + code[at + 1] + code[at] + code.slice(at + 2));
+    if (at < code.length) found.add(before + after);
+    if (at + 1 < code.length) found.add(before + code[at + 1] + code[at] + code.slice(at + 2));
   }
-  twins.delete(code);
-  return [...twins];
+  found.delete(code);
+  return [...found];
 }
 
-/** At most one active code in so many values of a length, so that a guess hits with a chance of at most 1 in this. */
+/** Limits active codes to one in this many values of a length, and so the probability that a guess is right. */
 export const GUESS_ODDS = 20_000;
 
-/** Returns how many codes of a length may be active at once while no other value is kept back. */
+/** Returns how many codes of a length may be active at a time, if all values of that length can be issued. */
 export function capacity(length: number): number {
   return Math.floor(10 ** length / GUESS_ODDS);
 }

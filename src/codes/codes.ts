@@ -14,16 +14,16 @@ export type Code = {
   readonly expiresAt: Date;
 };
 
-/** The channel on which the id of a code rings when it is used or cancelled. */
+/** Names the channel that carries the id of a code when its status changes. */
 export const CODES_CHANNEL = 'scsp_codes';
 
-/** A code's columns under the names of `Code`. */
+/** Selects the columns of a code under the property names of `Code`. */
 export const COLUMNS = `id, status, user_id as "userId", charging_location_id as "chargingLocationId",
   cpo_id as "cpoId", created_at as "createdAt", expires_at as "expiresAt"`;
 
 /**
- * A code's present state, and how long it is until it expires by the database's clock.
- * @throws Problem `not-found` for an id that is unknown or malformed
+ * Returns a code and the time until it expires by the database's clock, in ms.
+ * @throws Problem `not-found` if the id is unknown or malformed
  */
 export async function readCode(ctx: Pick<Context, 'db'>, id: string): Promise<{ code: Code; expiresInMs: number }> {
   if (!isUuid(id)) throw new Problem('not-found');
@@ -35,8 +35,8 @@ export async function readCode(ctx: Pick<Context, 'db'>, id: string): Promise<{ 
   );
   if (found === undefined) throw new Problem('not-found');
   const { expiresInMs, ...code } = found;
-  const lapsed = code.status === 'active' && expiresInMs <= 0;
-  return { code: lapsed ? { ...code, status: 'expired' } : code, expiresInMs };
+  const isExpired = code.status === 'active' && expiresInMs <= 0;
+  return { code: isExpired ? { ...code, status: 'expired' } : code, expiresInMs };
 }
 
 const CANCEL = `
@@ -50,7 +50,7 @@ with cancelled as (
 select id from cancelled`;
 
 /**
- * Cancels an active code; one that is cancelled or expired stays as it is.
+ * Cancels an active code. Leaves a cancelled or expired one unchanged.
  * @throws Problem `not-found`, `code-already-used`
  */
 export async function cancelCode(ctx: Context, id: string): Promise<void> {

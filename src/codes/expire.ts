@@ -1,9 +1,9 @@
 import type { Context } from '../context';
 import { rows, transaction } from '../db/query';
 
-type Expiring = Pick<Context, 'db' | 'metrics' | 'log' | 'stopping'>;
+type ExpiryContext = Pick<Context, 'db' | 'metrics' | 'log' | 'stopping'>;
 
-/** Codes that one statement expires, few enough to be far below the statement time-out. */
+/** Limits the codes that one statement expires, to stay well below the statement time-out. */
 const BATCH = 1_000;
 const EVERY_MS = 1_000;
 
@@ -11,13 +11,13 @@ const EXPIRE = 'select ids, more from scsp_expire_codes_v1($1)';
 type Expired = { ids: string[]; more: boolean };
 
 /**
- * Expires the codes whose time is over, batch after batch, unless another replica is doing so (contract, section 4).
+ * Expires due codes in batches (contract, section 4). Does nothing while another replica is doing so.
  * @throws Problem `unavailable`
  */
-export async function expireCodes(ctx: Expiring, largest = BATCH): Promise<void> {
+export async function expireCodes(ctx: ExpiryContext, batchSize = BATCH): Promise<void> {
   for (let more = true; more && !ctx.stopping.aborted; ) {
-    // It reads ranges, for which a stricter isolation would roll back others.
-    const [batch] = await transaction(ctx.db, (tx) => rows<Expired>(tx, EXPIRE, [largest]), 'READ COMMITTED');
+    // The statement reads ranges: a stricter isolation level would roll back concurrent transactions.
+    const [batch] = await transaction(ctx.db, (tx) => rows<Expired>(tx, EXPIRE, [batchSize]), 'READ COMMITTED');
     for (const id of batch?.ids ?? []) ctx.metrics.codeExpired(id);
     more = batch?.more ?? false;
   }
@@ -25,34 +25,34 @@ export async function expireCodes(ctx: Expiring, largest = BATCH): Promise<void>
 
 export type ExpiryTimes = { readonly everyMs: number };
 
-/** Expires codes every second until it is stopped. A failure is logged once, and what it left is done after it. */
+/** Expires codes every second until stopped. Consecutive failures are logged once; the next run catches up. */
 export function startExpiry(
-  ctx: Expiring,
+  ctx: ExpiryContext,
   { everyMs = EVERY_MS }: Partial<ExpiryTimes> = {},
 ): { stop(): Promise<void> } {
   let timer: NodeJS.Timeout;
-  let under = Promise.resolve();
+  let running = Promise.resolve();
   let failing = false;
   const run = async () => {
     try {
       await expireCodes(ctx);
       failing = false;
     } catch (error) {
-      if (!failing) ctx.log.warn('expiring codes failed, trying again', { reason: String(error) });
+      if (!failing) ctx.log.warn('code expiry failed, retrying', { reason: String(error) });
       failing = true;
     }
     if (!ctx.stopping.aborted) schedule();
   };
   const schedule = () => {
     timer = setTimeout(() => {
-      under = run();
+      running = run();
     }, everyMs).unref();
   };
   schedule();
   return {
     async stop() {
       clearTimeout(timer);
-      await under;
+      await running;
     },
   };
 }

@@ -24,8 +24,8 @@ export function codeHandlers(ctx: Context): Pick<Handlers, 'issueCode' | 'follow
     },
 
     async followCode(req, res) {
-      const over = waitSignal(res);
-      const code = await watchCode(ctx, req.params.id, req.query.wait ?? 0, over).catch(unlessRefused(res));
+      const signal = waitSignal(res);
+      const code = await watchCode(ctx, req.params.id, req.query.wait ?? 0, signal).catch(unlessRefused(res));
       await stillAllowed(res);
       const paired = code.status === 'used' ? await stationOfCode(ctx.db, code.id) : undefined;
       res.json({ ...writeCode(code), pairing: paired && writePairing(paired) });

@@ -4,29 +4,29 @@ import { subjectHashes } from '../crypto/keys';
 import { Batcher, requestDeadlines } from '../db/batcher';
 import { asBytea, prepared, preparedRows } from '../db/query';
 import { Problem } from '../problems';
-import { GUESS_ODDS, hashCode, nearTwins, neighbourKeys } from './code';
+import { codesWithinOneEdit, GUESS_ODDS, hashCode, neighbourKeys } from './code';
 import type { Code } from './codes';
 
 export type IssuedCode = Code & { readonly code: string };
 export type IssueRequest = {
   readonly userId: string;
   readonly chargingLocationId: string;
-  /** The only CPO that may use the code, if any. */
+  /** Binds the code to this CPO. */
   readonly cpoId?: string | undefined;
 };
 
-type Issuing = Pick<Context, 'config' | 'db' | 'metrics' | 'random' | 'keys'>;
+type IssueContext = Pick<Context, 'config' | 'db' | 'metrics' | 'random' | 'keys'>;
 
-/** So many requests share a statement, and a commit. */
-const LARGEST_SET = 32;
-const LONGEST = 18;
-/** Values for a request that is asked again; the first time one of a length is enough for nearly all. */
-const VALUES = 8;
-const SHORTER = 32;
+const MAX_BATCH_SIZE = 32;
+const MAX_CODE_LENGTH = 18;
+/** Offers several values when a request is retried. The first time, one of each length nearly always suffices. */
+const CANDIDATES_PER_RETRY = 8;
+/** The number of shorter codes after which the expected length decreases by one. */
+const SHORTER_AFTER = 32;
 
-/** A request as `scsp_issue_codes_v1` reads it, with values to choose from. */
-type Draft = { readonly id: string; readonly request: IssueRequest; readonly values: readonly Value[] };
-type Value = { readonly code: string; readonly stored: object };
+/** A request with the candidate values that `scsp_issue_codes_v1` chooses from. */
+type Draft = { readonly id: string; readonly request: IssueRequest; readonly candidates: readonly Candidate[] };
+type Candidate = { readonly code: string; readonly stored: object };
 
 type Outcome = {
   n: number;
@@ -40,7 +40,7 @@ type Outcome = {
   replacedId: string | null;
   replacedStatus: 'cancelled' | 'expired' | null;
 };
-type Answer = Outcome & { readonly code: string | undefined };
+type Result = Outcome & { readonly code: string | undefined };
 
 const ISSUE = prepared(
   'issue',
@@ -50,43 +50,43 @@ const ISSUE = prepared(
 );
 
 /**
- * Issues codes for users and charging locations and cancels their old ones (contract, section 4). Requests that arrive while
- * a statement is under way share the next one.
- * @returns a verb that throws Problem `invalid-request` for an unknown CPO, `too-many-codes`, `unavailable`
+ * Creates the function that issues a code for a user and charging location and cancels the previous one (contract,
+ * section 4). Concurrent requests share a statement.
+ * @returns a function that throws Problem `invalid-request` (unknown CPO), `too-many-codes`, `unavailable`
  */
-export function createIssueCode(ctx: Issuing): (request: IssueRequest) => Promise<IssuedCode> {
-  const sets = new Batcher<Draft, Answer>({
+export function createIssueCode(ctx: IssueContext): (request: IssueRequest) => Promise<IssuedCode> {
+  const batcher = new Batcher<Draft, Result>({
     work: (drafts) => issueAll(ctx, drafts),
-    largest: LARGEST_SET,
+    maxBatchSize: MAX_BATCH_SIZE,
     failsAll: (error) => error instanceof Problem && error.type === 'unavailable',
   });
-  /** The length of recent codes: up with the first that is longer, down by one after so many that are shorter. */
-  let recent = ctx.config.codeLength;
+  /** The length to offer next: rises with the first longer code, falls by one after `SHORTER_AFTER` shorter ones. */
+  let expectedLength = ctx.config.codeLength;
   let twinsNeeded = false;
 
   return async (request) => {
-    const longest = Math.ceil(recent);
+    const longest = Math.ceil(expectedLength);
     let lengths = longest > ctx.config.codeLength ? [longest - 1, longest] : [longest];
     const deadlines = requestDeadlines();
     while (performance.now() < deadlines.startBy) {
-      const values = lengths.map((length) => draw(ctx, length, twinsNeeded));
+      const candidates = lengths.map((length) => generateCandidate(ctx, length, twinsNeeded));
       const id = ctx.random.uuid();
-      const answer = await sets.add(request.userId, { id, request, values }, deadlines);
-      recent = Math.max(answer.length ?? ctx.config.codeLength, recent - 1 / SHORTER);
-      twinsNeeded = answer.twinsNeeded;
-      switch (answer.outcome) {
+      const result = await batcher.add(request.userId, { id, request, candidates }, deadlines);
+      expectedLength = Math.max(result.length ?? ctx.config.codeLength, expectedLength - 1 / SHORTER_AFTER);
+      twinsNeeded = result.twinsNeeded;
+      switch (result.outcome) {
         case 'issued':
-          return issuedCode(id, request, answer);
+          return issuedCode(id, request, result);
         case 'unknown-cpo':
           throw new Problem('invalid-request', {
             errors: [{ pointer: '/cpo_id', message: 'is not the id of a known CPO' }],
           });
         case 'too-many-codes':
-          throw tooManyCodes(answer.retryAfter ?? 1);
+          throw tooManyCodes(result.retryAfter ?? 1);
         case 'space-used-up':
           throw new Problem('unavailable');
         case 'retry':
-          lengths = Array(VALUES).fill(answer.length ?? longest);
+          lengths = Array(CANDIDATES_PER_RETRY).fill(result.length ?? longest);
           await sleep(1 + Math.random() * 20);
       }
     }
@@ -94,12 +94,15 @@ export function createIssueCode(ctx: Issuing): (request: IssueRequest) => Promis
   };
 }
 
-function draw(ctx: Issuing, length: number, withTwins: boolean): Value {
+/** Generates a random code and its hashes; `withTwins` adds the hashes of all codes within one edit. */
+function generateCandidate(ctx: IssueContext, length: number, withTwins: boolean): Candidate {
   const code = ctx.random.digits(length);
   const [current, ...former] = ctx.keys.pairingCode;
   if (current === undefined) throw new TypeError('no key for pairing codes');
   const hashes = (text: string) => ctx.keys.pairingCode.map((key) => asBytea(hashCode(key, text)));
-  const twins = withTwins ? nearTwins(code).flatMap((twin) => hashes(twin).map((hash) => ({ hash, twin }))) : undefined;
+  const twins = withTwins
+    ? codesWithinOneEdit(code).flatMap((twin) => hashes(twin).map((hash) => ({ hash, twin })))
+    : undefined;
   const stored = {
     length: code.length,
     hashes: hashes(code),
@@ -111,7 +114,7 @@ function draw(ctx: Issuing, length: number, withTwins: boolean): Value {
   return { code, stored };
 }
 
-async function issueAll(ctx: Issuing, drafts: readonly Draft[]): Promise<Answer[]> {
+async function issueAll(ctx: IssueContext, drafts: readonly Draft[]): Promise<Result[]> {
   const requests = drafts.map(({ id, request }, n) => ({
     n,
     id,
@@ -122,13 +125,13 @@ async function issueAll(ctx: Issuing, drafts: readonly Draft[]): Promise<Answer[
     issued_event: ctx.random.uuid(),
     replaced_event: ctx.random.uuid(),
   }));
-  const values = drafts.flatMap((draft, n) => draft.values.map(({ code, stored }) => ({ code, stored, n })));
+  const candidates = drafts.flatMap((draft, n) => draft.candidates.map(({ code, stored }) => ({ code, stored, n })));
   const { codeLength, codeTtlSeconds, limits } = ctx.config;
   const outcomes = await preparedRows<Outcome>(ctx.db, ISSUE, [
     JSON.stringify(requests),
-    JSON.stringify(values.map(({ stored, n }, i) => ({ i, n, ...stored }))),
+    JSON.stringify(candidates.map(({ stored, n }, i) => ({ i, n, ...stored }))),
     codeLength,
-    LONGEST,
+    MAX_CODE_LENGTH,
     GUESS_ODDS,
     codeTtlSeconds,
     limits.userCodes10Min,
@@ -137,11 +140,11 @@ async function issueAll(ctx: Issuing, drafts: readonly Draft[]): Promise<Answer[
     if (replacedId !== null) ctx.metrics[replacedStatus === 'expired' ? 'codeExpired' : 'codeCancelled'](replacedId);
     if (outcome === 'issued') ctx.metrics.codeIssued(drafts[n]?.id ?? '');
   }
-  return outcomes.map((outcome) => ({ ...outcome, code: values[outcome.i ?? -1]?.code }));
+  return outcomes.map((outcome) => ({ ...outcome, code: candidates[outcome.i ?? -1]?.code }));
 }
 
-function issuedCode(id: string, request: IssueRequest, { code, createdAt, expiresAt }: Answer): IssuedCode {
-  if (code === undefined) throw new TypeError('a code was issued that was not drawn');
+function issuedCode(id: string, request: IssueRequest, { code, createdAt, expiresAt }: Result): IssuedCode {
+  if (code === undefined) throw new TypeError('scsp_issue_codes_v1 returned an unknown candidate');
   const { userId, chargingLocationId, cpoId = null } = request;
   return { id, status: 'active', userId, chargingLocationId, cpoId, createdAt, expiresAt, code };
 }

@@ -1,49 +1,49 @@
 import type { Context } from '../context';
 import { CODES_CHANNEL, type Code, readCode } from './codes';
 
-/** How often a code is read again while notifications are lost. */
+/** Sets how often a code is read while the listener is disconnected. */
 const DISCONNECTED_POLL_MS = 500;
 
 /**
- * Waits until a code's status is final, `waitSeconds` have passed or the waiting is `over`: subscribe, read, wait, read
- * again, so that no change falls between two steps.
- * @param over a signal of this request alone: what is added to a longer-lived one by `AbortSignal.any` stays there for ever
- * @returns the code's state at that moment
- * @throws Problem `not-found`, also for a code whose user is forgotten meanwhile
+ * Waits until a code's status is final, `waitSeconds` have passed or the signal aborts. Subscribes before the first
+ * read, so that no change is missed.
+ * @param signal belongs to this request alone: on Node 20, `AbortSignal.any` leaks entries in a long-lived source
+ * @returns the code's current state
+ * @throws Problem `not-found`, also if the code's user is forgotten meanwhile
  */
 export async function watchCode(
   ctx: Pick<Context, 'listener' | 'db'>,
   id: string,
   waitSeconds: number,
-  over: AbortSignal,
+  signal: AbortSignal,
 ): Promise<Code> {
   const until = performance.now() + waitSeconds * 1000;
-  let rung = false;
+  let notified = false;
   let wake = () => {};
   const notify = () => {
-    rung = true;
+    notified = true;
     wake();
   };
   const unsubscribe = ctx.listener.on(CODES_CHANNEL, notify, id);
-  over.addEventListener('abort', notify, { once: true });
+  signal.addEventListener('abort', notify, { once: true });
   try {
     for (;;) {
-      rung = false;
+      notified = false;
       const { code, expiresInMs } = await readCode(ctx, id);
       const remaining = until - performance.now();
-      if (code.status !== 'active' || remaining <= 0 || over.aborted) return code;
-      const quiet = ctx.listener.connected ? remaining : DISCONNECTED_POLL_MS;
+      if (code.status !== 'active' || remaining <= 0 || signal.aborted) return code;
+      const pollAfter = ctx.listener.connected ? remaining : DISCONNECTED_POLL_MS;
       await new Promise<void>((resolve) => {
-        const timer = setTimeout(resolve, Math.min(remaining, expiresInMs + 1, quiet));
+        const timer = setTimeout(resolve, Math.min(remaining, expiresInMs + 1, pollAfter));
         wake = () => {
           clearTimeout(timer);
           resolve();
         };
-        if (rung) wake();
+        if (notified) wake();
       });
     }
   } finally {
     unsubscribe();
-    over.removeEventListener('abort', notify);
+    signal.removeEventListener('abort', notify);
   }
 }

@@ -20,14 +20,14 @@ type Body<Id extends OperationId> = operations[Id] extends {
   ? B
   : undefined;
 
-/** A request that was checked against the operation in openapi.yaml, typed by it. */
+/** A request that has been validated against its operation in openapi.yaml. */
 export type CheckedRequest<Id extends OperationId> = Omit<Request, 'params' | 'query' | 'body'> & {
   readonly params: Parameters<Id, 'path'>;
   readonly query: Parameters<Id, 'query'>;
   readonly body: Body<Id>;
 };
 export type Handler<Id extends OperationId> = (req: CheckedRequest<Id>, res: Response) => void | Promise<void>;
-/** One handler per operation that is served here; the compiler says which is missing. */
+/** Requires one handler per operation that this service serves; a missing one is a compile error. */
 export type Handlers = { [Id in Exclude<OperationId, `cpo${string}`>]: Handler<Id> };
 
 export type OpenApiDocument = {
@@ -38,7 +38,7 @@ export type OpenApiDocument = {
   components: Record<string, Record<string, unknown>>;
 };
 
-/** The path of a file of the project, from `src/` and from the built `dist/src/` alike. */
+/** Returns the path of a file in the project root, from `src/` as well as from the compiled `dist/src/`. */
 export function projectFile(name: string): string {
   let directory = __dirname;
   while (!existsSync(join(directory, 'package.json'))) directory = dirname(directory);
@@ -54,7 +54,7 @@ export function readContract(): Contract {
 
 const METHODS = new Set(['get', 'put', 'post', 'delete', 'options', 'head', 'patch', 'trace']);
 
-/** Every operation of the document: its id, method and path. */
+/** Lists the document's operations with their id, method and path. */
 export function operationsOf(document: OpenApiDocument) {
   return Object.entries(document.paths).flatMap(([path, item]) =>
     Object.entries(item)
@@ -63,51 +63,51 @@ export function operationsOf(document: OpenApiDocument) {
   );
 }
 
-/** The half of the document that the SCSP serves, or the one that a CPO serves (`x-served-by: cpo`). */
+/** Returns the document with only the paths that the given party serves (`x-served-by: cpo` marks those of CPOs). */
 export function servedBy(document: OpenApiDocument, party: 'scsp' | 'cpo'): OpenApiDocument {
-  const theirs = (item: OpenApiDocument['paths'][string]) =>
+  const isServedByCpo = (item: OpenApiDocument['paths'][string]) =>
     Object.values(item).some((operation) => Object(operation)['x-served-by'] === 'cpo');
-  const paths = Object.entries(document.paths).filter(([, item]) => theirs(item) === (party === 'cpo'));
+  const paths = Object.entries(document.paths).filter(([, item]) => isServedByCpo(item) === (party === 'cpo'));
   return { ...document, paths: Object.fromEntries(paths) };
 }
 
-/** Returns a part of the document with what each `$ref` in it stands for. */
-export function inlined<Part>(document: OpenApiDocument, part: Part): Part {
-  const inline = (node: unknown): unknown => {
-    if (Array.isArray(node)) return node.map(inline);
+/** Returns a part of the document with every `$ref` replaced by its target. */
+export function dereference<Part>(document: OpenApiDocument, part: Part): Part {
+  const resolve = (node: unknown): unknown => {
+    if (Array.isArray(node)) return node.map(resolve);
     if (typeof node !== 'object' || node === null) return node;
     if (!('$ref' in node))
-      return Object.fromEntries(Object.entries(node).map(([name, child]) => [name, inline(child)]));
+      return Object.fromEntries(Object.entries(node).map(([name, child]) => [name, resolve(child)]));
     let found: unknown = document;
     for (const name of String(node.$ref).split('/').slice(1)) found = Reflect.get(Object(found), name);
-    return inline(found);
+    return resolve(found);
   };
-  return inline(part) as Part;
+  return resolve(part) as Part;
 }
 
 /**
- * Returns the document as express-openapi-validator can serve it:
- * - path-to-regexp takes `{payload-protocol}` for a parameter `payload` before a literal `-protocol`, unless the name is
- *   quoted;
- * - schemas of request bodies are inlined: ajv copies all errors found so far at each `$ref`;
- * - the validator refuses reserved characters in query parameters, among them `'`, `!`, `(`, `)` and `*`, which
- *   JavaScript's `encodeURIComponent` leaves as they are, unless each parameter allows them. In the published document
- *   that would make clients stop encoding `&`.
+ * Adapts the document to express-openapi-validator:
+ * - Quotes parameter names: path-to-regexp reads `{payload-protocol}` as parameter `payload` and literal `-protocol`.
+ * - Dereferences request body schemas: ajv copies all previous errors at each `$ref`.
+ * - Sets `allowReserved` on query parameters: the validator rejects reserved characters such as `'`, `!` and `*`, which
+ *   `encodeURIComponent` does not encode. In the published document it would make clients stop encoding `&`.
  */
-export function routable(document: OpenApiDocument): OpenApiDocument {
+export function toValidatorDocument(document: OpenApiDocument): OpenApiDocument {
   const quoted = (path: string) => path.replace(/\{([^}]*[^\w}][^}]*)\}/g, '{"$1"}');
-  const withBodyInlined = (operation: object) =>
-    'requestBody' in operation ? { ...operation, requestBody: inlined(document, operation.requestBody) } : operation;
+  const withBodyDereferenced = (operation: object) =>
+    'requestBody' in operation
+      ? { ...operation, requestBody: dereference(document, operation.requestBody) }
+      : operation;
   const paths = Object.entries(document.paths).map(([path, item]) => [
     quoted(path),
     Object.fromEntries(
-      Object.entries(item).map(([name, part]) => [name, METHODS.has(name) ? withBodyInlined(part) : part]),
+      Object.entries(item).map(([name, part]) => [name, METHODS.has(name) ? withBodyDereferenced(part) : part]),
     ),
   ]);
   return allowReserved(structuredClone({ ...document, paths: Object.fromEntries(paths) }));
 }
 
-/** Sets `allowReserved` for every query parameter, in place. */
+/** Sets `allowReserved` on every query parameter, in place. */
 function allowReserved<Node>(node: Node): Node {
   if (typeof node !== 'object' || node === null) return node;
   if ('in' in node && node.in === 'query') Object.assign(node, { allowReserved: true });
@@ -115,15 +115,15 @@ function allowReserved<Node>(node: Node): Node {
   return node;
 }
 
-/** What each `pattern` of the document means in words (`x-pattern-words`), for error messages. */
-export function patternWords(document: OpenApiDocument): Map<string, string> {
-  const words = new Map<string, string>();
+/** Returns the error message of each `pattern` in the document (`x-pattern-words`). */
+export function patternMessages(document: OpenApiDocument): Map<string, string> {
+  const messages = new Map<string, string>();
   const visit = (node: unknown): void => {
     if (typeof node !== 'object' || node === null) return;
     if ('pattern' in node && 'x-pattern-words' in node)
-      words.set(String(node.pattern), String(node['x-pattern-words']));
+      messages.set(String(node.pattern), String(node['x-pattern-words']));
     for (const child of Object.values(node)) visit(child);
   };
   visit(document);
-  return words;
+  return messages;
 }

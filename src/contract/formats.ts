@@ -1,18 +1,18 @@
-/** What a `format` of openapi.yaml checks beyond those of JSON Schema, and its meaning in words. */
-type Format = { readonly type: 'string'; readonly validate: (text: string) => boolean; readonly words: string };
+/** Defines a custom `format` of openapi.yaml: its check and its error message. */
+type Format = { readonly type: 'string'; readonly validate: (text: string) => boolean; readonly message: string };
 
-/** Checks that a `pattern` cannot state in a way that RE2, Python and JavaScript without flags share. */
+/** Defines checks that a `pattern` cannot express in the syntax common to RE2, Python and JavaScript without flags. */
 export const formats = {
   printable: {
     type: 'string',
-    // The pattern beside it refuses control characters.
+    // Control characters are rejected by the accompanying pattern.
     validate: (text) => !/[\p{Cf}\p{Co}\p{Cn}\p{Cs}\p{Zl}\p{Zp}]/u.test(text),
-    words: 'must be printable characters',
+    message: 'must contain only printable characters',
   },
 } as const satisfies Record<string, Format>;
 
-/** The meaning of a format in words, undefined for those of JSON Schema. */
-export function formatWords(name: string): string | undefined {
-  const own: Readonly<Record<string, Format>> = formats;
-  return Object.hasOwn(own, name) ? own[name]?.words : undefined;
+/** Returns the error message of a custom format, undefined for JSON Schema's own formats. */
+export function formatMessage(name: string): string | undefined {
+  const custom: Readonly<Record<string, Format>> = formats;
+  return Object.hasOwn(custom, name) ? custom[name]?.message : undefined;
 }

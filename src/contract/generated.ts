@@ -15,15 +15,14 @@ export interface paths {
         put?: never;
         /**
          * Pair a charging station with a Jedlix-issued code
-         * @description Checks, in this order, each of which stops the request: token (401), role (403), media type,
-         *     size and JSON (415, 413, 400), this contract (400 with every validation error), too many
-         *     incorrect codes (429), the code (404, the same
-         *     answer for unknown, expired, cancelled, used and foreign codes), the `uid` (409, the code is
-         *     **not** used up), then everything is stored in one atomic step.
+         * @description The request is checked in this order; the first failed check determines the response: token (401), role (403),
+         *     media type, size and JSON syntax (415, 413, 400), this contract (400 with every validation error), the limits on
+         *     incorrect codes (429), the code (404, the same response for unknown, expired, cancelled and used codes and for
+         *     codes of another CPO), and the `uid` (409, the code is **not** used up). Then the pairing is stored atomically.
          *
-         *     A code pairs once. White space, invisible characters and dashes in it are ignored. `uid` is compared without regard to
-         *     case across all CPOs and stored as sent. The same request sent again after it succeeded is
-         *     answered 409, because its `uid` is paired.
+         *     A code pairs once. White space, invisible characters and dashes in a code are ignored. A `uid` is unique across
+         *     all CPOs, compared case-insensitively and stored as sent. Repeating a successful request returns 409, because the
+         *     `uid` is already paired; send an `Idempotency-Key` to make retries safe.
          */
         post: operations["pairOcpp"];
         delete?: never;
@@ -43,8 +42,8 @@ export interface paths {
         put?: never;
         /**
          * Pair an EVSE with a Jedlix-issued code (OCPI 2.2)
-         * @description As in OCPP format, with a single OCPI EVSE: `evse_id` is the eMI3 id, a string, and optional. Whole
-         *     OCPI objects may be sent, members that are not listed here are ignored.
+         * @description Like pairing in OCPP format, but with a single OCPI EVSE. `evse_id` is the optional eMI3 id, a string. You can
+         *     send complete OCPI objects; members that are not listed here are ignored.
          */
         post: operations["pairOcpi22"];
         delete?: never;
@@ -64,8 +63,8 @@ export interface paths {
         put?: never;
         /**
          * Pair an EVSE with a Jedlix-issued code (OCPI 2.2.1)
-         * @description As in OCPP format, with a single OCPI EVSE: `evse_id` is the eMI3 id, a string, and optional. Whole
-         *     OCPI objects may be sent, members that are not listed here are ignored.
+         * @description Like pairing in OCPP format, but with a single OCPI EVSE. `evse_id` is the optional eMI3 id, a string. You can
+         *     send complete OCPI objects; members that are not listed here are ignored.
          */
         post: operations["pairOcpi221"];
         delete?: never;
@@ -85,8 +84,8 @@ export interface paths {
         put?: never;
         /**
          * Pair an EVSE with a Jedlix-issued code (OCPI 2.3.0)
-         * @description As in OCPP format, with a single OCPI EVSE: `evse_id` is the eMI3 id, a string, and optional. Whole
-         *     OCPI objects may be sent, members that are not listed here are ignored.
+         * @description Like pairing in OCPP format, but with a single OCPI EVSE. `evse_id` is the optional eMI3 id, a string. You can
+         *     send complete OCPI objects; members that are not listed here are ignored.
          */
         post: operations["pairOcpi230"];
         delete?: never;
@@ -106,8 +105,9 @@ export interface paths {
         put?: never;
         /**
          * Unpair a charging station
-         * @description Ends the pairing; afterwards the `uid` can be paired again. No body is needed. Either path finds a station of
-         *     either format. Unknown, already unpaired and another CPO's are answered alike.
+         * @description Ends the pairing. The `uid` can be paired again afterwards. No request body is needed. Both unpair paths accept
+         *     stations of either format. The response is the same 404 for a station that is unknown, already unpaired or
+         *     paired by another CPO.
          */
         post: operations["unpairChargingStation"];
         delete?: never;
@@ -127,8 +127,9 @@ export interface paths {
         put?: never;
         /**
          * Unpair an EVSE
-         * @description Ends the pairing; afterwards the `uid` can be paired again. No body is needed. Either path finds a station of
-         *     either format. Unknown, already unpaired and another CPO's are answered alike.
+         * @description Ends the pairing. The `uid` can be paired again afterwards. No request body is needed. Both unpair paths accept
+         *     stations of either format. The response is the same 404 for a station that is unknown, already unpaired or
+         *     paired by another CPO.
          */
         post: operations["unpairEvse"];
         delete?: never;
@@ -145,8 +146,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Who am I
-         * @description The CPO whose token was sent, when the token expires, and the limits in force with what is left of them.
+         * Get the authenticated CPO
+         * @description Returns the CPO that the token belongs to, the token's expiry, and the limits in force with what remains of them.
          */
         get: operations["whoAmI"];
         put?: never;
@@ -165,12 +166,15 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Your requests to pair
-         * @description What became of each, the latest first, for a customer's question or while you integrate: those that were paired,
-         *     refused for their code, `uid` or `Idempotency-Key`, and those that broke this contract, with what was wrong.
-         *     Replayed responses and refusals for load (429 `too-many-requests`, 503) are not listed. Kept for 30 days unless
-         *     the operator says otherwise; of one `uid` at least the latest 100 are kept. When the app has a user forgotten,
-         *     `uid` and `detail` disappear from the attempts for the user's stations.
+         * List your pairing attempts
+         * @description Returns your pairing requests and their outcomes, newest first, for customer support and for debugging your
+         *     integration: requests that paired, requests rejected because of their code, `uid` or `Idempotency-Key`, and
+         *     invalid requests with their validation errors. Replayed responses and requests rejected because of load (429
+         *     `too-many-requests`, 503) are not listed.
+         *
+         *     Attempts are kept for 30 days unless the operator configures another period; for each `uid`, at least the newest
+         *     100 of that period are kept. When a user is forgotten, `uid` and `detail` are removed from the attempts for
+         *     their stations.
          */
         get: operations["listAttempts"];
         put?: never;
@@ -189,13 +193,14 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Your paired stations
-         * @description What is paired with you now, in the order of pairing. Compare it with your own records after answers were lost,
-         *     or after either side restored a backup: pair or unpair again what differs.
+         * List your paired stations
+         * @description Returns your currently paired stations in the order in which they were paired. Compare the list with your own
+         *     records after you have lost responses, or after either side has restored a backup, and pair or unpair the
+         *     stations that differ.
          *
-         *     Follow `next_cursor` to the end. Every station that is paired from the first page to the last is listed exactly
-         *     once. One that is paired meanwhile comes at the end or is missing, one that is unpaired meanwhile may be missing
-         *     or may still be listed.
+         *     Follow `next_cursor` until it is null. Every station that stays paired while you read the pages is listed exactly
+         *     once. A station that is paired meanwhile is listed last or not at all; a station that is unpaired meanwhile may
+         *     or may not be listed.
          */
         get: operations["listOwnStations"];
         put?: never;
@@ -217,9 +222,10 @@ export interface paths {
         put?: never;
         /**
          * Issue a pairing code for a customer
-         * @description The code is in this answer and nowhere else afterwards. A user and charging location have one
-         *     active code: a new one cancels the old. With `cpo_id` no other CPO can use it. Codes have six
-         *     digits, more while many are active. Ten are issued for a user in ten minutes unless the operator allows more.
+         * @description Only this response contains the code; it cannot be retrieved later. A user and charging location have at most
+         *     one active code: a new code cancels the previous one. If you send `cpo_id`, only that CPO can use the code. Codes
+         *     have six digits, or more while many codes are active. By default, at most ten codes are issued per user in ten
+         *     minutes.
          */
         post: operations["issueCode"];
         delete?: never;
@@ -233,15 +239,16 @@ export interface paths {
             query?: never;
             header?: {
                 /**
-                 * @description Your own id for this request, echoed in the answer. One that is not 1 to 128 characters of
-                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike. A `traceparent` (W3C Trace
-                 *     Context) is honoured: what we log and whom we call for the request is in your trace.
+                 * @description Your id for this request, echoed in the response. An id that does not consist of 1 to 128 characters out of
+                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced by a generated one. `X-Correlation-ID` is handled in the same way. If
+                 *     you send a `traceparent` header (W3C Trace Context), the log lines and outgoing calls of the request belong to
+                 *     your trace.
                  */
                 "X-Request-ID"?: components["parameters"]["RequestId"];
             };
             path: {
                 /**
-                 * @description The code's `id` (not the code).
+                 * @description The `id` of the code (not the code itself).
                  * @example 019370a4-6a1c-7b52-8f3d-2a4b6c8d0e1f
                  */
                 id: components["parameters"]["CodeId"];
@@ -250,15 +257,15 @@ export interface paths {
         };
         /**
          * Follow a code (long poll)
-         * @description Answers at once when the status is final, otherwise when it changes: use, cancellation and
-         *     expiry wake the poll. After `wait` seconds, or when the service stops, the present state.
+         * @description Returns immediately if the status is final. Otherwise returns when the code is used, cancelled or expires, after
+         *     `wait` seconds, or when the service stops, with the current state.
          */
         get: operations["followCode"];
         put?: never;
         post?: never;
         /**
          * Cancel a code
-         * @description Cancelling a code that is cancelled or expired changes nothing and is answered 204; one that is used, 409.
+         * @description Cancels an active code. Cancelling a cancelled or expired code changes nothing and returns 204; for a used code the response is 409.
          */
         delete: operations["cancelCode"];
         options?: never;
@@ -274,9 +281,9 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * CPOs to choose from
-         * @description Those that issue codes of their own and are not suspended, by name. `payload_protocols` are those that the CPO
-         *     serves: a code is redeemed with one of them.
+         * List the CPOs that issue codes
+         * @description Returns the CPOs that issue their own codes and are not suspended, sorted by name. `payload_protocols` lists the
+         *     protocols that the CPO supports; redeem a code with one of them.
          */
         get: operations["listCpos"];
         put?: never;
@@ -297,11 +304,11 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Pair with a code that a CPO issued
-         * @description Asks the CPO which station the code stands for, checks its answer against this contract and stores the
-         *     station. The CPO is never asked twice for one request: send an `Idempotency-Key`, and a retry after a lost
-         *     response gets what the first request got. A user may send 5 incorrect codes and 20 codes in all within ten
-         *     minutes. A code of nothing but space is incorrect, and is not passed on.
+         * Pair with a CPO-issued code
+         * @description Asks the CPO which station the code belongs to, validates its response against this contract and stores the
+         *     pairing. The CPO is called at most once per request: send an `Idempotency-Key`, and a retry after a lost response
+         *     returns the outcome of the first request. By default, a user may send 5 incorrect codes and 20 codes in total in
+         *     ten minutes. A blank code is incorrect and is not sent to the CPO.
          */
         post: operations["redeemCode"];
         delete?: never;
@@ -318,8 +325,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * A user's stations
-         * @description The paired ones, the latest first. Pages stay as they are when stations are added.
+         * List a user's stations
+         * @description Returns the user's paired stations, newest first. New stations do not shift the items of later pages.
          */
         get: operations["listStations"];
         put?: never;
@@ -338,8 +345,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Whose is this station
-         * @description The pairing of this `uid`, compared without regard to case.
+         * Get a station's pairing
+         * @description Returns the pairing of a `uid`, compared case-insensitively.
          */
         get: operations["getStation"];
         put?: never;
@@ -361,10 +368,11 @@ export interface paths {
         put?: never;
         /**
          * Unpair a station for its customer
-         * @description The pairing ends at once. The CPO is told now or as soon as it answers, for up to 7 days. No body is needed.
+         * @description Ends the pairing immediately and notifies the CPO; if the CPO is unavailable, the notification is retried for up
+         *     to 7 days. No request body is needed.
          *
-         *     Send `user_id` to end the pairing of that user only: if the station is paired with another user by now, the
-         *     response is 404 and nothing changes.
+         *     Send `user_id` to end the pairing only if it belongs to that user. If the station has been paired with another
+         *     user in the meantime, the response is 404 and nothing changes.
          */
         post: operations["unpairForCustomer"];
         delete?: never;
@@ -385,15 +393,15 @@ export interface paths {
         post?: never;
         /**
          * Forget a user
-         * @description For privacy: what identifies the user is erased, their stations are freed and the CPOs told. That so many
-         *     pairings were made stays known. Forgetting a user who is unknown is the same.
+         * @description Erases the user's personal data, unpairs their stations and notifies the CPOs. Pairing records without personal
+         *     data are kept. The response for an unknown user is the same.
          *
-         *     After the 204 nothing of the user can be seen: codes and pairings are gone, a redemption under way pairs nothing,
-         *     and the `uid`s of their stations are no longer shown in any list of attempts. Where CPOs have sent one of these
-         *     `uid`s very often, erasing it from storage may go on in the background for a while. A code that is issued while
-         *     the user is being forgotten counts as issued afterwards.
+         *     After the 204, none of the user's data can be retrieved: their codes and pairings are gone, a redemption in
+         *     progress does not pair, and the `uid`s of their stations are no longer shown in any list of attempts. If CPOs have
+         *     sent one of these `uid`s very often, erasing it from storage may continue in the background. A code issued while
+         *     the user is being forgotten is treated as issued afterwards.
          *
-         *     A 503 means that not everything is erased yet. Send the request again: it goes on where it ended.
+         *     A 503 means that the erasure is incomplete. Repeat the request to continue it.
          */
         delete: operations["forgetUser"];
         options?: never;
@@ -411,10 +419,11 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Redeem a code of yours (OCPP format)
-         * @description The customer has typed a code of yours in the app: say which station it stands for. From then on the station is
-         *     paired. Answer within 10 s; we never ask twice. Your answer is checked as strictly as a request of yours; when
-         *     it is not taken although it is a 200 with a `uid`, you are notified of an unpair. Do not compress it.
+         * Redeem a code that you issued (OCPP format)
+         * @description Called when a customer has entered one of your codes in the app. Return the station that the code belongs to; it
+         *     is paired from then on. Respond within 10 s; the call is never repeated. Your response is validated as strictly as
+         *     your own requests. If a 200 response with a `uid` is rejected, you are notified of an unpair. Do not compress the
+         *     response.
          */
         post: operations["cpoPairOcpp"];
         delete?: never;
@@ -433,10 +442,11 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Redeem a code of yours (OCPI 2.2)
-         * @description The customer has typed a code of yours in the app: say which station it stands for. From then on the station is
-         *     paired. Answer within 10 s; we never ask twice. Your answer is checked as strictly as a request of yours; when
-         *     it is not taken although it is a 200 with a `uid`, you are notified of an unpair. Do not compress it.
+         * Redeem a code that you issued (OCPI 2.2)
+         * @description Called when a customer has entered one of your codes in the app. Return the station that the code belongs to; it
+         *     is paired from then on. Respond within 10 s; the call is never repeated. Your response is validated as strictly as
+         *     your own requests. If a 200 response with a `uid` is rejected, you are notified of an unpair. Do not compress the
+         *     response.
          */
         post: operations["cpoPairOcpi22"];
         delete?: never;
@@ -455,10 +465,11 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Redeem a code of yours (OCPI 2.2.1)
-         * @description The customer has typed a code of yours in the app: say which station it stands for. From then on the station is
-         *     paired. Answer within 10 s; we never ask twice. Your answer is checked as strictly as a request of yours; when
-         *     it is not taken although it is a 200 with a `uid`, you are notified of an unpair. Do not compress it.
+         * Redeem a code that you issued (OCPI 2.2.1)
+         * @description Called when a customer has entered one of your codes in the app. Return the station that the code belongs to; it
+         *     is paired from then on. Respond within 10 s; the call is never repeated. Your response is validated as strictly as
+         *     your own requests. If a 200 response with a `uid` is rejected, you are notified of an unpair. Do not compress the
+         *     response.
          */
         post: operations["cpoPairOcpi221"];
         delete?: never;
@@ -477,9 +488,11 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Redeem a code of yours (OCPI 2.3.0)
-         * @description The customer has typed a code of yours in the app: say which station it stands for. From then on the station is
-         *     paired. Answer within 10 s; we never ask twice. Your answer is checked as strictly as a request of yours.
+         * Redeem a code that you issued (OCPI 2.3.0)
+         * @description Called when a customer has entered one of your codes in the app. Return the station that the code belongs to; it
+         *     is paired from then on. Respond within 10 s; the call is never repeated. Your response is validated as strictly as
+         *     your own requests. If a 200 response with a `uid` is rejected, you are notified of an unpair. Do not compress the
+         *     response.
          */
         post: operations["cpoPairOcpi230"];
         delete?: never;
@@ -498,9 +511,10 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * The customer has unpaired a charging station
-         * @description You are notified at least once, so answer 404 or any 2xx to what you know already. 410 counts too; any other
-         *     answer is repeated later, for 7 days. At most two of these calls are in flight to you at a time.
+         * Receive an unpair notification for a charging station
+         * @description Called when Jedlix has ended a pairing. A notification is delivered at least once: respond with any 2xx, 404 or 410 to
+         *     acknowledge it, also if you have received it before. After any other response the notification is retried for 7
+         *     days. At most two notifications are in flight to you at a time.
          */
         post: operations["cpoUnpairChargingStation"];
         delete?: never;
@@ -519,9 +533,10 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * The customer has unpaired an EVSE
-         * @description You are notified at least once, so answer 404 or any 2xx to what you know already. 410 counts too; any other
-         *     answer is repeated later, for 7 days. At most two of these calls are in flight to you at a time.
+         * Receive an unpair notification for an EVSE
+         * @description Called when Jedlix has ended a pairing. A notification is delivered at least once: respond with any 2xx, 404 or 410 to
+         *     acknowledge it, also if you have received it before. After any other response the notification is retried for 7
+         *     days. At most two notifications are in flight to you at a time.
          */
         post: operations["cpoUnpairEvse"];
         delete?: never;
@@ -538,8 +553,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * This document as YAML
-         * @description The contract that this server validates against.
+         * Get this document as YAML
+         * @description Returns the contract that this server validates requests against.
          */
         get: operations["specYaml"];
         put?: never;
@@ -558,8 +573,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * This document as JSON
-         * @description The same document, with the address of this server.
+         * Get this document as JSON
+         * @description Returns the same document, with the address of this server.
          */
         get: operations["specJson"];
         put?: never;
@@ -578,8 +593,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Where to begin
-         * @description A page with links to the documentation, the spec and the problems.
+         * Get the start page
+         * @description Returns a page with links to the documentation, the OpenAPI document and the list of problems.
          */
         get: operations["home"];
         put?: never;
@@ -598,8 +613,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * This document, browsable
-         * @description Every operation can be tried out from the page with a bearer token entered there.
+         * Browse this document
+         * @description Returns an interactive page on which you can try out every operation with a bearer token.
          */
         get: operations["docs"];
         put?: never;
@@ -618,8 +633,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * What a problem means and what to do
-         * @description The page that the `type` of a problem resolves to.
+         * Get the page of a problem
+         * @description Returns the page that the `type` of a problem resolves to. It explains the problem and how to fix it.
          */
         get: operations["problem"];
         put?: never;
@@ -638,9 +653,9 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Whom to tell of a vulnerability
-         * @description A security.txt (RFC 9116) with `Contact`, `Expires` and `Preferred-Languages`; with `Canonical` and `Policy` where
-         *     the service knows its public HTTPS address.
+         * Get the security contact
+         * @description Returns a security.txt (RFC 9116) with `Contact`, `Expires` and `Preferred-Languages`, and with `Canonical` and
+         *     `Policy` if the service's public HTTPS address is configured.
          */
         get: operations["securityTxt"];
         put?: never;
@@ -659,8 +674,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Is the process alive
-         * @description Does not look at the database.
+         * Liveness probe
+         * @description Returns 200 while the process is running. Does not access the database.
          */
         get: operations["live"];
         put?: never;
@@ -679,8 +694,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * May traffic be sent here
-         * @description 503 while the service starts or stops, and while its database does not answer.
+         * Readiness probe
+         * @description Returns 200 if the service can handle requests, and 503 while it starts or stops or its database is unavailable.
          */
         get: operations["ready"];
         put?: never;
@@ -724,29 +739,29 @@ export interface components {
             message: string;
         };
         /**
-         * @description What the customer typed, as a string (leading zeros count). White space, invisible characters and dashes of every kind are ignored.
+         * @description The code as the customer typed it. A string, because leading zeros are significant. White space, invisible characters and dashes are ignored.
          * @example 362821
          */
         PairingCode: string;
-        /** @description A charging station in OCPP terms. `ocpp1.6` has no EVSE tier, there `evse_id` is the connector id. */
+        /** @description A charging station in OCPP terms. OCPP 1.6 has no EVSEs; there `evse_id` is the `connectorId`. */
         ChargingStation: {
             uid: components["schemas"]["StationUid"];
             evses: components["schemas"]["OcppEvse"][];
         };
         /**
-         * @description Identifies the station in the whole platform; compared without regard to case, stored as sent.
+         * @description Identifies the station across all CPOs. Compared case-insensitively, stored as sent.
          * @example 5f69ad2c0ed5ca86d449cc93
          */
         StationUid: string;
         OcppEvse: {
-            /** @description Unique in the station. */
+            /** @description Unique within the station. */
             evse_id: number;
             capabilities?: components["schemas"]["Capabilities"];
             connectors: components["schemas"]["Connectors"];
         };
         /** @description A single EVSE in OCPI terms (OCPI 2.2.1, 8.3.2). */
         OcpiEvse: {
-            /** @description Identifies the EVSE in the whole platform; compared without regard to case, stored as sent. */
+            /** @description Identifies the EVSE across all CPOs. Compared case-insensitively, stored as sent. */
             uid: string;
             /** @description The eMI3 id. */
             evse_id?: string;
@@ -754,28 +769,28 @@ export interface components {
             connectors: components["schemas"]["Connectors"];
         };
         /**
-         * @description An open list. Known names (OCPI 2.2.1 and 2.3.0): `CHARGING_PREFERENCES_CAPABLE`,
+         * @description An open list: unknown names are stored as sent. Known names (OCPI 2.2.1 and 2.3.0): `CHARGING_PREFERENCES_CAPABLE`,
          *     `CHARGING_PROFILE_CAPABLE`, `CHIP_CARD_SUPPORT`, `CONTACTLESS_CARD_SUPPORT`,
          *     `CREDIT_CARD_PAYABLE`, `DEBIT_CARD_PAYABLE`, `PED_TERMINAL`, `REMOTE_START_STOP_CAPABLE`,
          *     `RESERVABLE`, `RFID_READER`, `START_SESSION_CONNECTOR_REQUIRED`, `TOKEN_GROUP_CAPABLE`,
-         *     `UNLOCK_CAPABLE`. Unknown ones are kept.
+         *     `UNLOCK_CAPABLE`.
          */
         Capabilities: string[];
         Connectors: components["schemas"]["Connector"][];
         Connector: {
-            /** @description Unique in its EVSE without regard to case. */
+            /** @description Unique within the EVSE, compared case-insensitively. */
             id: string;
             /** @enum {string} */
             power_type: "AC_1_PHASE" | "AC_2_PHASE" | "AC_2_PHASE_SPLIT" | "AC_3_PHASE" | "DC";
-            /** @description Volts; for three phases line to neutral. */
+            /** @description In volts; line to neutral for three phases. */
             max_voltage: number;
-            /** @description Amperes. */
+            /** @description In amperes. */
             max_amperage: number;
             /** @description An open list, for example `IEC_62196_T2`. */
             standard?: string;
             /** @enum {string} */
             format?: "SOCKET" | "CABLE";
-            /** @description Watts. */
+            /** @description In watts. */
             max_electric_power?: number;
         };
         IssueCodeRequest: {
@@ -783,18 +798,19 @@ export interface components {
             charging_location_id: components["schemas"]["OpaqueId"];
             /**
              * Format: uuid
-             * @description Only this CPO may use the code.
+             * @description Restricts the code to this CPO.
              */
             cpo_id?: string;
         };
         /**
          * Format: printable
-         * @description An id of the app's; this service does not look into it. Printable characters: no control, format, private or
-         *     unassigned ones, no line or paragraph separators. Not `.` or `..`, which HTTP clients remove from a path.
+         * @description An opaque id assigned by the app. It may contain printable characters: no control, format, private-use or
+         *     unassigned characters, and no line or paragraph separators. It must not be `.` or `..`, which HTTP clients remove
+         *     from a path.
          */
         OpaqueId: string;
         /**
-         * @description All but `active` are final.
+         * @description Every status except `active` is final.
          * @enum {string}
          */
         CodeStatus: "active" | "used" | "expired" | "cancelled";
@@ -820,10 +836,10 @@ export interface components {
             cpo_id?: string;
             created_at: components["schemas"]["Timestamp"];
             expires_at: components["schemas"]["Timestamp"];
-            /** @description Show it to the customer; it is not shown again. */
+            /** @description The code to show to the customer. It cannot be retrieved later. */
             code: string;
         };
-        /** @description A link between a station, a user and a charging location. */
+        /** @description Links a station to a user and a charging location. */
         Pairing: {
             uid: components["schemas"]["StationUid"];
             user_id: components["schemas"]["OpaqueId"];
@@ -840,7 +856,7 @@ export interface components {
             charging_location_id: components["schemas"]["OpaqueId"];
             /**
              * Format: uuid
-             * @description The CPO that the customer chose.
+             * @description The CPO that issued the code.
              */
             cpo_id: string;
             /** @enum {string} */
@@ -865,9 +881,9 @@ export interface components {
             next_cursor: components["schemas"]["NextCursor"];
         };
         OwnStation: {
-            /** @description As it was sent. */
+            /** @description As sent when it was paired. */
             uid: string;
-            /** @description The one that it was paired in. */
+            /** @description The protocol of the pairing request. */
             payload_protocol: string;
             paired_at: components["schemas"]["Timestamp"];
         };
@@ -879,24 +895,24 @@ export interface components {
             /** Format: uuid */
             id: string;
             attempted_at: components["schemas"]["Timestamp"];
-            /** @description The X-Request-ID of its answer. */
+            /** @description The `X-Request-ID` of the response. */
             request_id: string;
-            /** @description As in the path, `unknown` where it was none of the supported ones. */
+            /** @description The protocol in the path, or `unknown` if it is not supported. */
             payload_protocol: string;
-            /** @description As it was sent, where it was a `uid` and its customer has not been forgotten. */
+            /** @description The `uid` as sent. Absent if it was invalid or its user has been forgotten. */
             uid?: string;
-            /** @description `paired`, or the last segment of the `type` of the problem that it was answered with. */
+            /** @description `paired`, or the last segment of the problem `type` in the response. */
             outcome: string;
-            /** @description The HTTP status of its answer. */
+            /** @description The HTTP status of the response. */
             status: number;
-            /** @description Why a request was refused before its code was looked at: the first validation errors, without the values that were sent. */
+            /** @description The first validation errors of a request that was rejected before its code was checked, without the values that were sent. */
             detail?: string;
         };
-        /** @description Send it as `cursor` for the next page; null at the end. */
+        /** @description Send it as `cursor` to get the next page; null on the last page. */
         NextCursor: string | null;
         /**
          * Format: date-time
-         * @description RFC 3339, UTC, milliseconds.
+         * @description An RFC 3339 timestamp in UTC with milliseconds.
          */
         Timestamp: string;
         Me: {
@@ -907,10 +923,10 @@ export interface components {
             };
             token: {
                 expires_at: components["schemas"]["Timestamp"];
-                /** @description While fewer than 30 days are left. */
+                /** @description Present if the token expires in less than 30 days. */
                 warning?: string;
             };
-            /** @description The limits in force on incorrect codes. */
+            /** @description The limits on incorrect codes that are in force. */
             limits: {
                 name: string;
                 limit: number;
@@ -922,24 +938,24 @@ export interface components {
             /** @constant */
             status: "ok";
         };
-        /** @description RFC 9457, with a `message` for people. */
+        /** @description An RFC 9457 problem with an additional `message` for people. */
         Problem: {
             message: string;
-            /** @description Resolves on this server to a page about the problem. */
+            /** @description Identifies the problem. Resolves on this server to a page that explains it. */
             type: string;
             title: string;
             status: number;
             request_id: string;
-            /** @description Every validation error of the request; only for status 400. */
+            /** @description The validation errors of the request, at most 100. Present only for status 400. */
             errors?: {
-                /** @description A JSON Pointer (RFC 6901) into the body, or `/` and the name of a path or query parameter. */
+                /** @description A JSON Pointer (RFC 6901) into the body, or `/` followed by the name of a path or query parameter. */
                 pointer: string;
                 message: string;
             }[];
         };
     };
     responses: {
-        /** @description The request breaks this contract; `errors` says where and how. */
+        /** @description The request violates this contract; `errors` lists what is wrong and where. */
         BadRequest: {
             headers: {
                 "X-Request-ID": components["headers"]["X-Request-ID"];
@@ -950,7 +966,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description No live token. */
+        /** @description The bearer token is missing, unknown, expired or revoked. */
         Unauthorized: {
             headers: {
                 "X-Request-ID": components["headers"]["X-Request-ID"];
@@ -980,7 +996,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description The token's role does not fit, or its CPO is suspended. */
+        /** @description The operation requires another role, or the token's CPO is suspended. */
         Forbidden: {
             headers: {
                 "X-Request-ID": components["headers"]["X-Request-ID"];
@@ -1009,7 +1025,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description Nothing is here, or the id is unknown or malformed. */
+        /** @description The path or the id is unknown, or the id is malformed. */
         NotFound: {
             headers: {
                 "X-Request-ID": components["headers"]["X-Request-ID"];
@@ -1069,7 +1085,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description The path does not have this method. */
+        /** @description The path does not support this method. */
         MethodNotAllowed: {
             headers: {
                 "X-Request-ID": components["headers"]["X-Request-ID"];
@@ -1099,7 +1115,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description The `uid` is paired already and the code not used up; or a request with this Idempotency-Key is in flight, then with Retry-After. */
+        /** @description The `uid` is already paired; the code is not used up. Or, with `Retry-After`, a request with this `Idempotency-Key` is in progress. */
         StationAlreadyPaired: {
             headers: {
                 "X-Request-ID": components["headers"]["X-Request-ID"];
@@ -1128,7 +1144,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description The code has paired a station and can no longer be cancelled. */
+        /** @description The code has been used and can no longer be cancelled. */
         CodeAlreadyUsed: {
             headers: {
                 "X-Request-ID": components["headers"]["X-Request-ID"];
@@ -1157,7 +1173,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description The body has more than 65,536 bytes. */
+        /** @description The body is larger than 65,536 bytes. */
         BodyTooLarge: {
             headers: {
                 "X-Request-ID": components["headers"]["X-Request-ID"];
@@ -1186,7 +1202,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description The body is not `application/json` in UTF-8, or is compressed. */
+        /** @description The body is not `application/json` in UTF-8, or it is compressed. */
         UnsupportedMediaType: {
             headers: {
                 "X-Request-ID": components["headers"]["X-Request-ID"];
@@ -1215,7 +1231,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description A fault of this service. Quote the `request_id`. */
+        /** @description An unexpected error in this service. Quote the `request_id` when you report it. */
         InternalError: {
             headers: {
                 "X-Request-ID": components["headers"]["X-Request-ID"];
@@ -1244,7 +1260,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description The service or its database cannot answer now. */
+        /** @description The service or its database is temporarily unavailable. */
         Unavailable: {
             headers: {
                 "X-Request-ID": components["headers"]["X-Request-ID"];
@@ -1274,7 +1290,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description No such station is paired (at this CPO). */
+        /** @description No such station is paired, or another CPO has paired it. */
         UnknownStation: {
             headers: {
                 "X-Request-ID": components["headers"]["X-Request-ID"];
@@ -1304,8 +1320,8 @@ export interface components {
             };
         };
         /**
-         * @description Too many incorrect codes (a right one is not accepted either), or too many requests of this caller being answered
-         *     at once.
+         * @description Too many incorrect codes (`too-many-incorrect-codes`; a correct code is not accepted either until the limit
+         *     resets), or too many concurrent requests (`too-many-requests`).
          */
         TooManyIncorrectCodes: {
             headers: {
@@ -1320,7 +1336,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description Too many requests of this caller are being answered at once. */
+        /** @description Too many of your requests are in progress at the same time. */
         TooManyRequests: {
             headers: {
                 "X-Request-ID": components["headers"]["X-Request-ID"];
@@ -1350,7 +1366,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description The code is incorrect, or the user was forgotten while the CPO was asked (`user-forgotten`). */
+        /** @description The code is incorrect (`incorrect-code`), or the user was forgotten during the call to the CPO (`user-forgotten`). */
         RedemptionNotFound: {
             headers: {
                 "X-Request-ID": components["headers"]["X-Request-ID"];
@@ -1380,8 +1396,9 @@ export interface components {
             };
         };
         /**
-         * @description Too many incorrect codes (`too-many-incorrect-codes`) or too many codes at all (`too-many-redemptions`) were sent
-         *     for this user; a right one is not accepted either.
+         * @description Too many incorrect codes (`too-many-incorrect-codes`) or too many codes in total (`too-many-redemptions`) were
+         *     sent for this user; a correct code is not accepted either. Or too many concurrent requests
+         *     (`too-many-requests`).
          */
         TooManyRedemptions: {
             headers: {
@@ -1413,8 +1430,8 @@ export interface components {
             };
         };
         /**
-         * @description Too many pairing codes were issued for this user (`too-many-codes`), or too many of your requests are being
-         *     answered at once (`too-many-requests`).
+         * @description Too many pairing codes were issued for this user (`too-many-codes`), or too many concurrent requests
+         *     (`too-many-requests`).
          */
         TooManyCodes: {
             headers: {
@@ -1445,7 +1462,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description The CPO's answer was of no use; `message` says what was wrong where. */
+        /** @description The CPO could not be reached or its response is invalid; `message` describes the error. */
         CpoFailed: {
             headers: {
                 "X-Request-ID": components["headers"]["X-Request-ID"];
@@ -1454,7 +1471,7 @@ export interface components {
             content: {
                 /**
                  * @example {
-                 *       "message": "The CPO answered 200 with a fault at /charging_station/uid: is required.",
+                 *       "message": "The CPO answered 200 with validation errors: /charging_station/uid is required.",
                  *       "type": "/problems/cpo-failed",
                  *       "title": "CPO failed",
                  *       "status": 502,
@@ -1464,7 +1481,7 @@ export interface components {
                 "application/json": components["schemas"]["Problem"];
                 /**
                  * @example {
-                 *       "message": "The CPO answered 200 with a fault at /charging_station/uid: is required.",
+                 *       "message": "The CPO answered 200 with validation errors: /charging_station/uid is required.",
                  *       "type": "/problems/cpo-failed",
                  *       "title": "CPO failed",
                  *       "status": 502,
@@ -1474,7 +1491,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description The CPO did not answer in 10 s. */
+        /** @description The CPO did not respond within 10 s. */
         CpoTimedOut: {
             headers: {
                 "X-Request-ID": components["headers"]["X-Request-ID"];
@@ -1503,7 +1520,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description You could not read our request. */
+        /** @description The request is malformed. */
         TheirBadRequest: {
             headers: {
                 [name: string]: unknown;
@@ -1517,7 +1534,7 @@ export interface components {
                 "application/json": components["schemas"]["Message"];
             };
         };
-        /** @description The token is not the one you gave us. */
+        /** @description The bearer token is not the one that you issued. */
         TheirUnauthorized: {
             headers: {
                 [name: string]: unknown;
@@ -1531,7 +1548,7 @@ export interface components {
                 "application/json": components["schemas"]["Message"];
             };
         };
-        /** @description The code is not (or no longer) one of yours. */
+        /** @description The code is unknown or no longer valid. */
         TheirIncorrectCode: {
             headers: {
                 [name: string]: unknown;
@@ -1545,7 +1562,7 @@ export interface components {
                 "application/json": components["schemas"]["Message"];
             };
         };
-        /** @description You do not know the station, or have unpaired it already. */
+        /** @description The station is unknown or already unpaired. */
         TheirUnknownStation: {
             headers: {
                 [name: string]: unknown;
@@ -1559,7 +1576,7 @@ export interface components {
                 "application/json": components["schemas"]["Message"];
             };
         };
-        /** @description A fault of yours. */
+        /** @description An unexpected error in your service. */
         TheirInternalError: {
             headers: {
                 [name: string]: unknown;
@@ -1573,7 +1590,7 @@ export interface components {
                 "application/json": components["schemas"]["Message"];
             };
         };
-        /** @description The Idempotency-Key came with another body before. */
+        /** @description The `Idempotency-Key` was already used with another body. */
         IdempotencyKeyReused: {
             headers: {
                 "X-Request-ID": components["headers"]["X-Request-ID"];
@@ -1605,53 +1622,56 @@ export interface components {
     };
     parameters: {
         /**
-         * @description The protocol that the payload is written in.
+         * @description The protocol of the payload.
          * @example ocpp2.0.1
          */
         PayloadProtocol: "ocpp1.6" | "ocpp2.0.1" | "ocpp2.1";
         /**
-         * @description The station's `uid`, percent-encoded.
+         * @description The `uid` of the station, percent-encoded.
          * @example 5f69ad2c0ed5ca86d449cc93
          */
         Uid: string;
-        /** @description The `next_cursor` of the page before. */
+        /** @description The `next_cursor` of the previous page. */
         Cursor: string;
         /**
-         * @description How many items a page has at most.
+         * @description The maximum number of items per page.
          * @example 50
          */
         Limit: number;
         /**
-         * @description The code's `id` (not the code).
+         * @description The `id` of the code (not the code itself).
          * @example 019370a4-6a1c-7b52-8f3d-2a4b6c8d0e1f
          */
         CodeId: string;
         /**
-         * @description Makes a retry safe (draft-ietf-httpapi-idempotency-key-header): for 24 h the same request under the same key
-         *     gets the same answer, without being done again. 1 to 255 characters, with or without the draft's quotes.
-         *     Success, `incorrect-code` and `station-already-paired` are kept. Another body under the key is 422; one still in
-         *     flight is 409 with `Retry-After`.
-         *     A UUID will do: `"8e03978e-40d5-43e8-bc93-6894a57f9324"`. Make a new one for each new request.
+         * @description Makes retries safe (draft-ietf-httpapi-idempotency-key-header). For 24 hours, repeating a request with the same
+         *     key returns the stored response instead of processing the request again. Stored are the successful response,
+         *     `incorrect-code` and `station-already-paired`. The response is 422 if the body differs from the first request's,
+         *     and 409 with `Retry-After` while the first request is in progress.
+         *
+         *     Use a new key for each new request, for example a UUID: `"8e03978e-40d5-43e8-bc93-6894a57f9324"`. A key has 1 to
+         *     255 characters; the quotes of the draft are optional.
          */
         IdempotencyKey: string;
         /**
-         * @description Your own id for this request, echoed in the answer. One that is not 1 to 128 characters of
-         *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike. A `traceparent` (W3C Trace
-         *     Context) is honoured: what we log and whom we call for the request is in your trace.
+         * @description Your id for this request, echoed in the response. An id that does not consist of 1 to 128 characters out of
+         *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced by a generated one. `X-Correlation-ID` is handled in the same way. If
+         *     you send a `traceparent` header (W3C Trace Context), the log lines and outgoing calls of the request belong to
+         *     your trace.
          */
         RequestId: string;
         /**
-         * @description Always sent, `scsp-pairing/` and our version.
+         * @description Always sent. `scsp-pairing/` followed by the version of the service.
          * @example scsp-pairing/0.2.0
          */
         OurUserAgent: string;
         /**
-         * @description Always sent, our id of the request that this call is made for. Quote it when you ask us about a call.
+         * @description Always sent. The id of the request that caused this call. Quote it when you report a problem.
          * @example 019370a4-7b2d-7e63-a1b2-c3d4e5f60718
          */
         OurRequestId: string;
         /**
-         * @description Always sent (W3C Trace Context). An unpair is in the trace of the request that it comes from.
+         * @description Always sent (W3C Trace Context). An unpair notification belongs to the trace of the request that caused it.
          * @example 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00
          */
         OurTraceparent: string;
@@ -1659,33 +1679,33 @@ export interface components {
     requestBodies: never;
     headers: {
         /**
-         * @description Taken over from the request when sane, else made; in every log line about the request.
+         * @description The request's own id if it is valid, otherwise a generated one. Every log line about the request contains it.
          * @example 019370a4-7b2d-7e63-a1b2-c3d4e5f60718
          */
         "X-Request-ID": string;
         /**
-         * @description RFC 6750, 3; `error` only when a token was sent.
+         * @description The challenge (RFC 6750, section 3). Contains `error` only if a token was sent.
          * @example Bearer realm="scsp-pairing", error="invalid_token"
          */
         "WWW-Authenticate": string;
         /**
-         * @description The methods that this path has.
+         * @description The methods that this path supports.
          * @example POST
          */
         Allow: string;
         /**
-         * @description The limits on incorrect codes (draft-ietf-httpapi-ratelimit-headers), `q` in a window of `w` seconds. Successes in
-         *     the window make a CPO's limit larger: `GET /v1/scsp/me` says by how much.
+         * @description The limits on incorrect codes (draft-ietf-httpapi-ratelimit-headers): `q` in a window of `w` seconds. Successful
+         *     pairings in the window raise a CPO's limits; `GET /v1/scsp/me` returns the limits in force.
          * @example "incorrect-codes-uid-10min";q=5;w=600, "incorrect-codes-uid-24h";q=10;w=86400, "incorrect-codes-cpo-10min";q=20;w=600, "incorrect-codes-cpo-24h";q=50;w=86400
          */
         "RateLimit-Policy": string;
         /**
-         * @description What is left of each limit, `r`, and in how many seconds there is more, `t`.
+         * @description What remains of each limit (`r`), and the seconds until more is available (`t`).
          * @example "incorrect-codes-uid-10min";r=4, "incorrect-codes-uid-24h";r=9, "incorrect-codes-cpo-10min";r=19, "incorrect-codes-cpo-24h";r=49
          */
         RateLimit: string;
         /**
-         * @description Seconds to wait before the next try.
+         * @description The number of seconds to wait before retrying.
          * @example 1
          */
         "Retry-After": string;
@@ -1699,23 +1719,26 @@ export interface operations {
             query?: never;
             header?: {
                 /**
-                 * @description Makes a retry safe (draft-ietf-httpapi-idempotency-key-header): for 24 h the same request under the same key
-                 *     gets the same answer, without being done again. 1 to 255 characters, with or without the draft's quotes.
-                 *     Success, `incorrect-code` and `station-already-paired` are kept. Another body under the key is 422; one still in
-                 *     flight is 409 with `Retry-After`.
-                 *     A UUID will do: `"8e03978e-40d5-43e8-bc93-6894a57f9324"`. Make a new one for each new request.
+                 * @description Makes retries safe (draft-ietf-httpapi-idempotency-key-header). For 24 hours, repeating a request with the same
+                 *     key returns the stored response instead of processing the request again. Stored are the successful response,
+                 *     `incorrect-code` and `station-already-paired`. The response is 422 if the body differs from the first request's,
+                 *     and 409 with `Retry-After` while the first request is in progress.
+                 *
+                 *     Use a new key for each new request, for example a UUID: `"8e03978e-40d5-43e8-bc93-6894a57f9324"`. A key has 1 to
+                 *     255 characters; the quotes of the draft are optional.
                  */
                 "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
                 /**
-                 * @description Your own id for this request, echoed in the answer. One that is not 1 to 128 characters of
-                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike. A `traceparent` (W3C Trace
-                 *     Context) is honoured: what we log and whom we call for the request is in your trace.
+                 * @description Your id for this request, echoed in the response. An id that does not consist of 1 to 128 characters out of
+                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced by a generated one. `X-Correlation-ID` is handled in the same way. If
+                 *     you send a `traceparent` header (W3C Trace Context), the log lines and outgoing calls of the request belong to
+                 *     your trace.
                  */
                 "X-Request-ID"?: components["parameters"]["RequestId"];
             };
             path: {
                 /**
-                 * @description The protocol that the payload is written in.
+                 * @description The protocol of the payload.
                  * @example ocpp2.0.1
                  */
                 "payload-protocol": components["parameters"]["PayloadProtocol"];
@@ -1772,7 +1795,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description Paired. The station as stored. */
+            /** @description The charging station is paired. Returns the station as stored. */
             200: {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];
@@ -1845,17 +1868,20 @@ export interface operations {
             query?: never;
             header?: {
                 /**
-                 * @description Makes a retry safe (draft-ietf-httpapi-idempotency-key-header): for 24 h the same request under the same key
-                 *     gets the same answer, without being done again. 1 to 255 characters, with or without the draft's quotes.
-                 *     Success, `incorrect-code` and `station-already-paired` are kept. Another body under the key is 422; one still in
-                 *     flight is 409 with `Retry-After`.
-                 *     A UUID will do: `"8e03978e-40d5-43e8-bc93-6894a57f9324"`. Make a new one for each new request.
+                 * @description Makes retries safe (draft-ietf-httpapi-idempotency-key-header). For 24 hours, repeating a request with the same
+                 *     key returns the stored response instead of processing the request again. Stored are the successful response,
+                 *     `incorrect-code` and `station-already-paired`. The response is 422 if the body differs from the first request's,
+                 *     and 409 with `Retry-After` while the first request is in progress.
+                 *
+                 *     Use a new key for each new request, for example a UUID: `"8e03978e-40d5-43e8-bc93-6894a57f9324"`. A key has 1 to
+                 *     255 characters; the quotes of the draft are optional.
                  */
                 "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
                 /**
-                 * @description Your own id for this request, echoed in the answer. One that is not 1 to 128 characters of
-                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike. A `traceparent` (W3C Trace
-                 *     Context) is honoured: what we log and whom we call for the request is in your trace.
+                 * @description Your id for this request, echoed in the response. An id that does not consist of 1 to 128 characters out of
+                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced by a generated one. `X-Correlation-ID` is handled in the same way. If
+                 *     you send a `traceparent` header (W3C Trace Context), the log lines and outgoing calls of the request belong to
+                 *     your trace.
                  */
                 "X-Request-ID"?: components["parameters"]["RequestId"];
             };
@@ -1891,7 +1917,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description Paired. The EVSE as stored. */
+            /** @description The EVSE is paired. Returns the EVSE as stored. */
             200: {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];
@@ -1943,17 +1969,20 @@ export interface operations {
             query?: never;
             header?: {
                 /**
-                 * @description Makes a retry safe (draft-ietf-httpapi-idempotency-key-header): for 24 h the same request under the same key
-                 *     gets the same answer, without being done again. 1 to 255 characters, with or without the draft's quotes.
-                 *     Success, `incorrect-code` and `station-already-paired` are kept. Another body under the key is 422; one still in
-                 *     flight is 409 with `Retry-After`.
-                 *     A UUID will do: `"8e03978e-40d5-43e8-bc93-6894a57f9324"`. Make a new one for each new request.
+                 * @description Makes retries safe (draft-ietf-httpapi-idempotency-key-header). For 24 hours, repeating a request with the same
+                 *     key returns the stored response instead of processing the request again. Stored are the successful response,
+                 *     `incorrect-code` and `station-already-paired`. The response is 422 if the body differs from the first request's,
+                 *     and 409 with `Retry-After` while the first request is in progress.
+                 *
+                 *     Use a new key for each new request, for example a UUID: `"8e03978e-40d5-43e8-bc93-6894a57f9324"`. A key has 1 to
+                 *     255 characters; the quotes of the draft are optional.
                  */
                 "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
                 /**
-                 * @description Your own id for this request, echoed in the answer. One that is not 1 to 128 characters of
-                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike. A `traceparent` (W3C Trace
-                 *     Context) is honoured: what we log and whom we call for the request is in your trace.
+                 * @description Your id for this request, echoed in the response. An id that does not consist of 1 to 128 characters out of
+                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced by a generated one. `X-Correlation-ID` is handled in the same way. If
+                 *     you send a `traceparent` header (W3C Trace Context), the log lines and outgoing calls of the request belong to
+                 *     your trace.
                  */
                 "X-Request-ID"?: components["parameters"]["RequestId"];
             };
@@ -1989,7 +2018,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description Paired. The EVSE as stored. */
+            /** @description The EVSE is paired. Returns the EVSE as stored. */
             200: {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];
@@ -2041,17 +2070,20 @@ export interface operations {
             query?: never;
             header?: {
                 /**
-                 * @description Makes a retry safe (draft-ietf-httpapi-idempotency-key-header): for 24 h the same request under the same key
-                 *     gets the same answer, without being done again. 1 to 255 characters, with or without the draft's quotes.
-                 *     Success, `incorrect-code` and `station-already-paired` are kept. Another body under the key is 422; one still in
-                 *     flight is 409 with `Retry-After`.
-                 *     A UUID will do: `"8e03978e-40d5-43e8-bc93-6894a57f9324"`. Make a new one for each new request.
+                 * @description Makes retries safe (draft-ietf-httpapi-idempotency-key-header). For 24 hours, repeating a request with the same
+                 *     key returns the stored response instead of processing the request again. Stored are the successful response,
+                 *     `incorrect-code` and `station-already-paired`. The response is 422 if the body differs from the first request's,
+                 *     and 409 with `Retry-After` while the first request is in progress.
+                 *
+                 *     Use a new key for each new request, for example a UUID: `"8e03978e-40d5-43e8-bc93-6894a57f9324"`. A key has 1 to
+                 *     255 characters; the quotes of the draft are optional.
                  */
                 "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
                 /**
-                 * @description Your own id for this request, echoed in the answer. One that is not 1 to 128 characters of
-                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike. A `traceparent` (W3C Trace
-                 *     Context) is honoured: what we log and whom we call for the request is in your trace.
+                 * @description Your id for this request, echoed in the response. An id that does not consist of 1 to 128 characters out of
+                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced by a generated one. `X-Correlation-ID` is handled in the same way. If
+                 *     you send a `traceparent` header (W3C Trace Context), the log lines and outgoing calls of the request belong to
+                 *     your trace.
                  */
                 "X-Request-ID"?: components["parameters"]["RequestId"];
             };
@@ -2087,7 +2119,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description Paired. The EVSE as stored. */
+            /** @description The EVSE is paired. Returns the EVSE as stored. */
             200: {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];
@@ -2139,15 +2171,16 @@ export interface operations {
             query?: never;
             header?: {
                 /**
-                 * @description Your own id for this request, echoed in the answer. One that is not 1 to 128 characters of
-                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike. A `traceparent` (W3C Trace
-                 *     Context) is honoured: what we log and whom we call for the request is in your trace.
+                 * @description Your id for this request, echoed in the response. An id that does not consist of 1 to 128 characters out of
+                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced by a generated one. `X-Correlation-ID` is handled in the same way. If
+                 *     you send a `traceparent` header (W3C Trace Context), the log lines and outgoing calls of the request belong to
+                 *     your trace.
                  */
                 "X-Request-ID"?: components["parameters"]["RequestId"];
             };
             path: {
                 /**
-                 * @description The station's `uid`, percent-encoded.
+                 * @description The `uid` of the station, percent-encoded.
                  * @example 5f69ad2c0ed5ca86d449cc93
                  */
                 uid: components["parameters"]["Uid"];
@@ -2156,7 +2189,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Unpaired. */
+            /** @description The station is unpaired. */
             200: {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];
@@ -2186,15 +2219,16 @@ export interface operations {
             query?: never;
             header?: {
                 /**
-                 * @description Your own id for this request, echoed in the answer. One that is not 1 to 128 characters of
-                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike. A `traceparent` (W3C Trace
-                 *     Context) is honoured: what we log and whom we call for the request is in your trace.
+                 * @description Your id for this request, echoed in the response. An id that does not consist of 1 to 128 characters out of
+                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced by a generated one. `X-Correlation-ID` is handled in the same way. If
+                 *     you send a `traceparent` header (W3C Trace Context), the log lines and outgoing calls of the request belong to
+                 *     your trace.
                  */
                 "X-Request-ID"?: components["parameters"]["RequestId"];
             };
             path: {
                 /**
-                 * @description The station's `uid`, percent-encoded.
+                 * @description The `uid` of the station, percent-encoded.
                  * @example 5f69ad2c0ed5ca86d449cc93
                  */
                 uid: components["parameters"]["Uid"];
@@ -2203,7 +2237,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Unpaired. */
+            /** @description The station is unpaired. */
             200: {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];
@@ -2233,9 +2267,10 @@ export interface operations {
             query?: never;
             header?: {
                 /**
-                 * @description Your own id for this request, echoed in the answer. One that is not 1 to 128 characters of
-                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike. A `traceparent` (W3C Trace
-                 *     Context) is honoured: what we log and whom we call for the request is in your trace.
+                 * @description Your id for this request, echoed in the response. An id that does not consist of 1 to 128 characters out of
+                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced by a generated one. `X-Correlation-ID` is handled in the same way. If
+                 *     you send a `traceparent` header (W3C Trace Context), the log lines and outgoing calls of the request belong to
+                 *     your trace.
                  */
                 "X-Request-ID"?: components["parameters"]["RequestId"];
             };
@@ -2244,7 +2279,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The calling CPO. */
+            /** @description The authenticated CPO. */
             200: {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];
@@ -2304,19 +2339,20 @@ export interface operations {
     listAttempts: {
         parameters: {
             query?: {
-                /** @description The `next_cursor` of the page before. */
+                /** @description The `next_cursor` of the previous page. */
                 cursor?: components["parameters"]["Cursor"];
                 /**
-                 * @description How many items a page has at most.
+                 * @description The maximum number of items per page.
                  * @example 50
                  */
                 limit?: components["parameters"]["Limit"];
             };
             header?: {
                 /**
-                 * @description Your own id for this request, echoed in the answer. One that is not 1 to 128 characters of
-                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike. A `traceparent` (W3C Trace
-                 *     Context) is honoured: what we log and whom we call for the request is in your trace.
+                 * @description Your id for this request, echoed in the response. An id that does not consist of 1 to 128 characters out of
+                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced by a generated one. `X-Correlation-ID` is handled in the same way. If
+                 *     you send a `traceparent` header (W3C Trace Context), the log lines and outgoing calls of the request belong to
+                 *     your trace.
                  */
                 "X-Request-ID"?: components["parameters"]["RequestId"];
             };
@@ -2373,19 +2409,20 @@ export interface operations {
     listOwnStations: {
         parameters: {
             query?: {
-                /** @description The `next_cursor` of the page before. */
+                /** @description The `next_cursor` of the previous page. */
                 cursor?: components["parameters"]["Cursor"];
                 /**
-                 * @description How many items a page has at most.
+                 * @description The maximum number of items per page.
                  * @example 1000
                  */
                 limit?: number;
             };
             header?: {
                 /**
-                 * @description Your own id for this request, echoed in the answer. One that is not 1 to 128 characters of
-                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike. A `traceparent` (W3C Trace
-                 *     Context) is honoured: what we log and whom we call for the request is in your trace.
+                 * @description Your id for this request, echoed in the response. An id that does not consist of 1 to 128 characters out of
+                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced by a generated one. `X-Correlation-ID` is handled in the same way. If
+                 *     you send a `traceparent` header (W3C Trace Context), the log lines and outgoing calls of the request belong to
+                 *     your trace.
                  */
                 "X-Request-ID"?: components["parameters"]["RequestId"];
             };
@@ -2435,9 +2472,10 @@ export interface operations {
             query?: never;
             header?: {
                 /**
-                 * @description Your own id for this request, echoed in the answer. One that is not 1 to 128 characters of
-                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike. A `traceparent` (W3C Trace
-                 *     Context) is honoured: what we log and whom we call for the request is in your trace.
+                 * @description Your id for this request, echoed in the response. An id that does not consist of 1 to 128 characters out of
+                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced by a generated one. `X-Correlation-ID` is handled in the same way. If
+                 *     you send a `traceparent` header (W3C Trace Context), the log lines and outgoing calls of the request belong to
+                 *     your trace.
                  */
                 "X-Request-ID"?: components["parameters"]["RequestId"];
             };
@@ -2456,12 +2494,12 @@ export interface operations {
             };
         };
         responses: {
-            /** @description Issued. */
+            /** @description The code has been issued. */
             201: {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];
                     /**
-                     * @description Where to follow the code.
+                     * @description The path at which to follow the code.
                      * @example /v1/app/pairing-codes/019370a4-6a1c-7b52-8f3d-2a4b6c8d0e1f
                      */
                     Location: string;
@@ -2496,20 +2534,21 @@ export interface operations {
     followCode: {
         parameters: {
             query?: {
-                /** @description How long to wait for a change, in seconds. 0 answers at once. */
+                /** @description The maximum time to wait for a change, in seconds. 0 returns immediately. */
                 wait?: number;
             };
             header?: {
                 /**
-                 * @description Your own id for this request, echoed in the answer. One that is not 1 to 128 characters of
-                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike. A `traceparent` (W3C Trace
-                 *     Context) is honoured: what we log and whom we call for the request is in your trace.
+                 * @description Your id for this request, echoed in the response. An id that does not consist of 1 to 128 characters out of
+                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced by a generated one. `X-Correlation-ID` is handled in the same way. If
+                 *     you send a `traceparent` header (W3C Trace Context), the log lines and outgoing calls of the request belong to
+                 *     your trace.
                  */
                 "X-Request-ID"?: components["parameters"]["RequestId"];
             };
             path: {
                 /**
-                 * @description The code's `id` (not the code).
+                 * @description The `id` of the code (not the code itself).
                  * @example 019370a4-6a1c-7b52-8f3d-2a4b6c8d0e1f
                  */
                 id: components["parameters"]["CodeId"];
@@ -2518,7 +2557,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The code's present state; once used, with its pairing. */
+            /** @description The current state of the code, with the pairing if the code has been used. */
             200: {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];
@@ -2600,15 +2639,16 @@ export interface operations {
             query?: never;
             header?: {
                 /**
-                 * @description Your own id for this request, echoed in the answer. One that is not 1 to 128 characters of
-                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike. A `traceparent` (W3C Trace
-                 *     Context) is honoured: what we log and whom we call for the request is in your trace.
+                 * @description Your id for this request, echoed in the response. An id that does not consist of 1 to 128 characters out of
+                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced by a generated one. `X-Correlation-ID` is handled in the same way. If
+                 *     you send a `traceparent` header (W3C Trace Context), the log lines and outgoing calls of the request belong to
+                 *     your trace.
                  */
                 "X-Request-ID"?: components["parameters"]["RequestId"];
             };
             path: {
                 /**
-                 * @description The code's `id` (not the code).
+                 * @description The `id` of the code (not the code itself).
                  * @example 019370a4-6a1c-7b52-8f3d-2a4b6c8d0e1f
                  */
                 id: components["parameters"]["CodeId"];
@@ -2639,19 +2679,20 @@ export interface operations {
     listCpos: {
         parameters: {
             query?: {
-                /** @description The `next_cursor` of the page before. */
+                /** @description The `next_cursor` of the previous page. */
                 cursor?: components["parameters"]["Cursor"];
                 /**
-                 * @description How many items a page has at most.
+                 * @description The maximum number of items per page.
                  * @example 50
                  */
                 limit?: components["parameters"]["Limit"];
             };
             header?: {
                 /**
-                 * @description Your own id for this request, echoed in the answer. One that is not 1 to 128 characters of
-                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike. A `traceparent` (W3C Trace
-                 *     Context) is honoured: what we log and whom we call for the request is in your trace.
+                 * @description Your id for this request, echoed in the response. An id that does not consist of 1 to 128 characters out of
+                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced by a generated one. `X-Correlation-ID` is handled in the same way. If
+                 *     you send a `traceparent` header (W3C Trace Context), the log lines and outgoing calls of the request belong to
+                 *     your trace.
                  */
                 "X-Request-ID"?: components["parameters"]["RequestId"];
             };
@@ -2703,17 +2744,20 @@ export interface operations {
             query?: never;
             header?: {
                 /**
-                 * @description Makes a retry safe (draft-ietf-httpapi-idempotency-key-header): for 24 h the same request under the same key
-                 *     gets the same answer, without being done again. 1 to 255 characters, with or without the draft's quotes.
-                 *     Success, `incorrect-code` and `station-already-paired` are kept. Another body under the key is 422; one still in
-                 *     flight is 409 with `Retry-After`.
-                 *     A UUID will do: `"8e03978e-40d5-43e8-bc93-6894a57f9324"`. Make a new one for each new request.
+                 * @description Makes retries safe (draft-ietf-httpapi-idempotency-key-header). For 24 hours, repeating a request with the same
+                 *     key returns the stored response instead of processing the request again. Stored are the successful response,
+                 *     `incorrect-code` and `station-already-paired`. The response is 422 if the body differs from the first request's,
+                 *     and 409 with `Retry-After` while the first request is in progress.
+                 *
+                 *     Use a new key for each new request, for example a UUID: `"8e03978e-40d5-43e8-bc93-6894a57f9324"`. A key has 1 to
+                 *     255 characters; the quotes of the draft are optional.
                  */
                 "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
                 /**
-                 * @description Your own id for this request, echoed in the answer. One that is not 1 to 128 characters of
-                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike. A `traceparent` (W3C Trace
-                 *     Context) is honoured: what we log and whom we call for the request is in your trace.
+                 * @description Your id for this request, echoed in the response. An id that does not consist of 1 to 128 characters out of
+                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced by a generated one. `X-Correlation-ID` is handled in the same way. If
+                 *     you send a `traceparent` header (W3C Trace Context), the log lines and outgoing calls of the request belong to
+                 *     your trace.
                  */
                 "X-Request-ID"?: components["parameters"]["RequestId"];
             };
@@ -2735,12 +2779,12 @@ export interface operations {
             };
         };
         responses: {
-            /** @description Paired. */
+            /** @description The station is paired. */
             201: {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];
                     /**
-                     * @description Where the station is.
+                     * @description The path of the station.
                      * @example /v1/app/charging-stations/5f69ad2c0ed5ca86d449cc93
                      */
                     Location: string;
@@ -2819,23 +2863,24 @@ export interface operations {
         parameters: {
             query: {
                 /**
-                 * @description Whose stations.
+                 * @description The user whose stations to list.
                  * @example user-1
                  */
                 user_id: components["schemas"]["OpaqueId"];
-                /** @description The `next_cursor` of the page before. */
+                /** @description The `next_cursor` of the previous page. */
                 cursor?: components["parameters"]["Cursor"];
                 /**
-                 * @description How many items a page has at most.
+                 * @description The maximum number of items per page.
                  * @example 50
                  */
                 limit?: components["parameters"]["Limit"];
             };
             header?: {
                 /**
-                 * @description Your own id for this request, echoed in the answer. One that is not 1 to 128 characters of
-                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike. A `traceparent` (W3C Trace
-                 *     Context) is honoured: what we log and whom we call for the request is in your trace.
+                 * @description Your id for this request, echoed in the response. An id that does not consist of 1 to 128 characters out of
+                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced by a generated one. `X-Correlation-ID` is handled in the same way. If
+                 *     you send a `traceparent` header (W3C Trace Context), the log lines and outgoing calls of the request belong to
+                 *     your trace.
                  */
                 "X-Request-ID"?: components["parameters"]["RequestId"];
             };
@@ -2922,15 +2967,16 @@ export interface operations {
             query?: never;
             header?: {
                 /**
-                 * @description Your own id for this request, echoed in the answer. One that is not 1 to 128 characters of
-                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike. A `traceparent` (W3C Trace
-                 *     Context) is honoured: what we log and whom we call for the request is in your trace.
+                 * @description Your id for this request, echoed in the response. An id that does not consist of 1 to 128 characters out of
+                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced by a generated one. `X-Correlation-ID` is handled in the same way. If
+                 *     you send a `traceparent` header (W3C Trace Context), the log lines and outgoing calls of the request belong to
+                 *     your trace.
                  */
                 "X-Request-ID"?: components["parameters"]["RequestId"];
             };
             path: {
                 /**
-                 * @description The station's `uid`, percent-encoded.
+                 * @description The `uid` of the station, percent-encoded.
                  * @example 5f69ad2c0ed5ca86d449cc93
                  */
                 uid: components["parameters"]["Uid"];
@@ -2939,7 +2985,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description It is paired. */
+            /** @description The station's pairing. */
             200: {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];
@@ -3012,22 +3058,23 @@ export interface operations {
         parameters: {
             query?: {
                 /**
-                 * @description Whose pairing is meant.
+                 * @description Ends the pairing only if it belongs to this user.
                  * @example user-1
                  */
                 user_id?: components["schemas"]["OpaqueId"];
             };
             header?: {
                 /**
-                 * @description Your own id for this request, echoed in the answer. One that is not 1 to 128 characters of
-                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike. A `traceparent` (W3C Trace
-                 *     Context) is honoured: what we log and whom we call for the request is in your trace.
+                 * @description Your id for this request, echoed in the response. An id that does not consist of 1 to 128 characters out of
+                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced by a generated one. `X-Correlation-ID` is handled in the same way. If
+                 *     you send a `traceparent` header (W3C Trace Context), the log lines and outgoing calls of the request belong to
+                 *     your trace.
                  */
                 "X-Request-ID"?: components["parameters"]["RequestId"];
             };
             path: {
                 /**
-                 * @description The station's `uid`, percent-encoded.
+                 * @description The `uid` of the station, percent-encoded.
                  * @example 5f69ad2c0ed5ca86d449cc93
                  */
                 uid: components["parameters"]["Uid"];
@@ -3036,7 +3083,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Unpaired. */
+            /** @description The station is unpaired. */
             200: {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];
@@ -3066,15 +3113,16 @@ export interface operations {
             query?: never;
             header?: {
                 /**
-                 * @description Your own id for this request, echoed in the answer. One that is not 1 to 128 characters of
-                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced. `X-Correlation-ID` is treated alike. A `traceparent` (W3C Trace
-                 *     Context) is honoured: what we log and whom we call for the request is in your trace.
+                 * @description Your id for this request, echoed in the response. An id that does not consist of 1 to 128 characters out of
+                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced by a generated one. `X-Correlation-ID` is handled in the same way. If
+                 *     you send a `traceparent` header (W3C Trace Context), the log lines and outgoing calls of the request belong to
+                 *     your trace.
                  */
                 "X-Request-ID"?: components["parameters"]["RequestId"];
             };
             path: {
                 /**
-                 * @description Whom to forget.
+                 * @description The user to forget.
                  * @example user-1
                  */
                 user_id: string;
@@ -3083,7 +3131,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Nothing of the user can be seen any more. */
+            /** @description The user is forgotten. None of their data can be retrieved. */
             204: {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];
@@ -3105,24 +3153,24 @@ export interface operations {
             query?: never;
             header?: {
                 /**
-                 * @description Always sent, `scsp-pairing/` and our version.
+                 * @description Always sent. `scsp-pairing/` followed by the version of the service.
                  * @example scsp-pairing/0.2.0
                  */
                 "User-Agent"?: components["parameters"]["OurUserAgent"];
                 /**
-                 * @description Always sent, our id of the request that this call is made for. Quote it when you ask us about a call.
+                 * @description Always sent. The id of the request that caused this call. Quote it when you report a problem.
                  * @example 019370a4-7b2d-7e63-a1b2-c3d4e5f60718
                  */
                 "X-Request-ID"?: components["parameters"]["OurRequestId"];
                 /**
-                 * @description Always sent (W3C Trace Context). An unpair is in the trace of the request that it comes from.
+                 * @description Always sent (W3C Trace Context). An unpair notification belongs to the trace of the request that caused it.
                  * @example 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00
                  */
                 traceparent?: components["parameters"]["OurTraceparent"];
             };
             path: {
                 /**
-                 * @description The protocol that the payload is written in.
+                 * @description The protocol of the payload.
                  * @example ocpp2.0.1
                  */
                 "payload-protocol": components["parameters"]["PayloadProtocol"];
@@ -3140,7 +3188,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The station of the code. */
+            /** @description The station that the code belongs to. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3203,17 +3251,17 @@ export interface operations {
             query?: never;
             header?: {
                 /**
-                 * @description Always sent, `scsp-pairing/` and our version.
+                 * @description Always sent. `scsp-pairing/` followed by the version of the service.
                  * @example scsp-pairing/0.2.0
                  */
                 "User-Agent"?: components["parameters"]["OurUserAgent"];
                 /**
-                 * @description Always sent, our id of the request that this call is made for. Quote it when you ask us about a call.
+                 * @description Always sent. The id of the request that caused this call. Quote it when you report a problem.
                  * @example 019370a4-7b2d-7e63-a1b2-c3d4e5f60718
                  */
                 "X-Request-ID"?: components["parameters"]["OurRequestId"];
                 /**
-                 * @description Always sent (W3C Trace Context). An unpair is in the trace of the request that it comes from.
+                 * @description Always sent (W3C Trace Context). An unpair notification belongs to the trace of the request that caused it.
                  * @example 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00
                  */
                 traceparent?: components["parameters"]["OurTraceparent"];
@@ -3232,7 +3280,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The station of the code. */
+            /** @description The station that the code belongs to. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3274,17 +3322,17 @@ export interface operations {
             query?: never;
             header?: {
                 /**
-                 * @description Always sent, `scsp-pairing/` and our version.
+                 * @description Always sent. `scsp-pairing/` followed by the version of the service.
                  * @example scsp-pairing/0.2.0
                  */
                 "User-Agent"?: components["parameters"]["OurUserAgent"];
                 /**
-                 * @description Always sent, our id of the request that this call is made for. Quote it when you ask us about a call.
+                 * @description Always sent. The id of the request that caused this call. Quote it when you report a problem.
                  * @example 019370a4-7b2d-7e63-a1b2-c3d4e5f60718
                  */
                 "X-Request-ID"?: components["parameters"]["OurRequestId"];
                 /**
-                 * @description Always sent (W3C Trace Context). An unpair is in the trace of the request that it comes from.
+                 * @description Always sent (W3C Trace Context). An unpair notification belongs to the trace of the request that caused it.
                  * @example 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00
                  */
                 traceparent?: components["parameters"]["OurTraceparent"];
@@ -3303,7 +3351,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The station of the code. */
+            /** @description The station that the code belongs to. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3358,7 +3406,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The station of the code. */
+            /** @description The station that the code belongs to. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3400,24 +3448,24 @@ export interface operations {
             query?: never;
             header?: {
                 /**
-                 * @description Always sent, `scsp-pairing/` and our version.
+                 * @description Always sent. `scsp-pairing/` followed by the version of the service.
                  * @example scsp-pairing/0.2.0
                  */
                 "User-Agent"?: components["parameters"]["OurUserAgent"];
                 /**
-                 * @description Always sent, our id of the request that this call is made for. Quote it when you ask us about a call.
+                 * @description Always sent. The id of the request that caused this call. Quote it when you report a problem.
                  * @example 019370a4-7b2d-7e63-a1b2-c3d4e5f60718
                  */
                 "X-Request-ID"?: components["parameters"]["OurRequestId"];
                 /**
-                 * @description Always sent (W3C Trace Context). An unpair is in the trace of the request that it comes from.
+                 * @description Always sent (W3C Trace Context). An unpair notification belongs to the trace of the request that caused it.
                  * @example 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00
                  */
                 traceparent?: components["parameters"]["OurTraceparent"];
             };
             path: {
                 /**
-                 * @description The station's `uid`, percent-encoded.
+                 * @description The `uid` of the station, percent-encoded.
                  * @example 5f69ad2c0ed5ca86d449cc93
                  */
                 uid: components["parameters"]["Uid"];
@@ -3426,7 +3474,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Noted. */
+            /** @description The notification is acknowledged. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3450,24 +3498,24 @@ export interface operations {
             query?: never;
             header?: {
                 /**
-                 * @description Always sent, `scsp-pairing/` and our version.
+                 * @description Always sent. `scsp-pairing/` followed by the version of the service.
                  * @example scsp-pairing/0.2.0
                  */
                 "User-Agent"?: components["parameters"]["OurUserAgent"];
                 /**
-                 * @description Always sent, our id of the request that this call is made for. Quote it when you ask us about a call.
+                 * @description Always sent. The id of the request that caused this call. Quote it when you report a problem.
                  * @example 019370a4-7b2d-7e63-a1b2-c3d4e5f60718
                  */
                 "X-Request-ID"?: components["parameters"]["OurRequestId"];
                 /**
-                 * @description Always sent (W3C Trace Context). An unpair is in the trace of the request that it comes from.
+                 * @description Always sent (W3C Trace Context). An unpair notification belongs to the trace of the request that caused it.
                  * @example 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00
                  */
                 traceparent?: components["parameters"]["OurTraceparent"];
             };
             path: {
                 /**
-                 * @description The station's `uid`, percent-encoded.
+                 * @description The `uid` of the station, percent-encoded.
                  * @example 5f69ad2c0ed5ca86d449cc93
                  */
                 uid: components["parameters"]["Uid"];
@@ -3476,7 +3524,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Noted. */
+            /** @description The notification is acknowledged. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3504,7 +3552,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The document. */
+            /** @description The OpenAPI document. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3529,7 +3577,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The document. */
+            /** @description The OpenAPI document. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3560,7 +3608,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description A page for people. */
+            /** @description An HTML page. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3585,7 +3633,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description A page for people. */
+            /** @description An HTML page. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3616,7 +3664,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description A page for people. */
+            /** @description An HTML page. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3642,7 +3690,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The security.txt. */
+            /** @description The security.txt file. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3673,7 +3721,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Yes. */
+            /** @description The probe succeeded. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3702,7 +3750,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Yes. */
+            /** @description The probe succeeded. */
             200: {
                 headers: {
                     [name: string]: unknown;

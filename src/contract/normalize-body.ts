@@ -1,4 +1,4 @@
-import { inlined, type OpenApiDocument } from './document';
+import { dereference, type OpenApiDocument } from './document';
 
 type Schema = {
   readonly type?: string | readonly string[];
@@ -8,26 +8,26 @@ type Schema = {
   readonly maxItems?: number;
 };
 
-/** Changes a parsed body in place. */
+/** Normalises a parsed body in place. */
 export type NormalizeBody = (body: unknown) => void;
 
 /**
- * Returns a function that prepares a body for the validator, which then reports the same as it would of the body as sent:
- * - an optional member that is null counts as absent (contract, section 3) and is removed;
- * - a list is cut to one item more than its `maxItems`: the validator collects all errors, and without a bound on their
- *   number 65 kB of `{}` in one list would be 87,000 of them.
+ * Creates a function that normalises a body before validation:
+ * - Removes optional members that are null: they count as absent (contract, section 3).
+ * - Truncates arrays to one item more than `maxItems`, which is still an error. The validator collects all errors, and
+ *   65 kB of `{}` in one array would produce 87,000 of them.
  */
 export function bodyNormalizer(document: OpenApiDocument, schema: object): NormalizeBody {
-  return normalizer(inlined(document, schema)) ?? (() => {});
+  return normalizer(dereference(document, schema)) ?? (() => {});
 }
 
-/** Undefined for a schema that has nothing to normalise. */
+/** Returns undefined for a schema without anything to normalise. */
 function normalizer({ properties, required = [], items, maxItems }: Schema): NormalizeBody | undefined {
-  if (items !== undefined) return listNormalizer(normalizer(items), maxItems);
+  if (items !== undefined) return arrayNormalizer(normalizer(items), maxItems);
   if (properties === undefined) return undefined;
   const members = Object.entries(properties).map(([name, schema]) => ({
     name,
-    isOptional: !required.includes(name) && !takesNull(schema),
+    isOptional: !required.includes(name) && !isNullable(schema),
     normalize: normalizer(schema),
   }));
   return (body) => {
@@ -41,12 +41,12 @@ function normalizer({ properties, required = [], items, maxItems }: Schema): Nor
   };
 }
 
-function listNormalizer(normalizeItem: NormalizeBody | undefined, maxItems = Number.POSITIVE_INFINITY): NormalizeBody {
-  return (list) => {
-    if (!Array.isArray(list)) return;
-    if (list.length > maxItems) list.length = maxItems + 1;
-    if (normalizeItem !== undefined) for (const item of list) normalizeItem(item);
+function arrayNormalizer(normalizeItem: NormalizeBody | undefined, maxItems = Number.POSITIVE_INFINITY): NormalizeBody {
+  return (array) => {
+    if (!Array.isArray(array)) return;
+    if (array.length > maxItems) array.length = maxItems + 1;
+    if (normalizeItem !== undefined) for (const item of array) normalizeItem(item);
   };
 }
 
-const takesNull = ({ type }: Schema) => Array.isArray(type) && type.includes('null');
+const isNullable = ({ type }: Schema) => Array.isArray(type) && type.includes('null');

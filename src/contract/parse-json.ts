@@ -2,39 +2,41 @@ import { type ParseErrorCode, printParseErrorCode, visit } from 'jsonc-parser';
 import type { ValidationError } from '../problems';
 
 const MAX_DEPTH = 64;
-const NO_JSON = 'is not valid JSON';
-const TOO_DEEP = `is nested more than ${MAX_DEPTH} deep`;
+const INVALID_JSON = 'is not valid JSON';
+const TOO_DEEP = `is nested more than ${MAX_DEPTH} levels deep`;
 
-/** Bytes that are no JSON that can be stored: where, and what is wrong there. */
+/** Reports bytes that are not valid JSON, or JSON that PostgreSQL cannot store. */
 export class JsonError extends Error {
-  override readonly name = 'JsonFault';
+  override readonly name = 'JsonError';
   constructor(readonly validationError: ValidationError) {
     super(`${validationError.pointer} ${validationError.message}`.trim());
   }
 }
 
 /**
- * Parses JSON in UTF-8, nested at most 64 deep, without NUL and lone surrogates. Of a repeated member the last counts.
- * @throws JsonFault
+ * Parses UTF-8 encoded JSON with at most 64 levels of nesting, without NUL and lone surrogates. Of duplicate members
+ * the last one wins.
+ * @throws JsonError
  */
 export function parseJson(bytes: Uint8Array): unknown {
   const text = decode(bytes);
-  if (text.trim() === '') throw new JsonError({ pointer: '', message: 'is empty, must be JSON' });
+  if (text.trim() === '') throw new JsonError({ pointer: '', message: 'is empty, but must be JSON' });
   let json: unknown;
   try {
     json = JSON.parse(text);
   } catch {
-    throw new JsonError({ pointer: '', message: whereItBreaks(text) });
+    throw new JsonError({ pointer: '', message: describeSyntaxError(text) });
   }
-  // Neither more nesting than brackets, nor NUL or surrogates without an escape: most bodies need no walk.
+  // Without an escape sequence there is no NUL or lone surrogate, and depth cannot exceed the number of brackets: most
+  // bodies need no traversal.
   if ((text.match(/[[{]/g)?.length ?? 0) > MAX_DEPTH || text.includes('\\u')) {
-    const error = unstorable(json);
+    const error = findUnstorable(json);
     if (error !== undefined) throw new JsonError(error);
   }
   return json;
 }
 
-/** Fatal, because U+FFFD in the place of what cannot be read would make one uid of two. */
+/** Decodes strictly: replacing invalid bytes by U+FFFD could make two different uids equal. */
 function decode(bytes: Uint8Array): string {
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
@@ -43,76 +45,77 @@ function decode(bytes: Uint8Array): string {
   }
 }
 
-/** Ends the visit of a text at the first error. */
-class Break extends Error {
-  override readonly name = 'Break';
+/** Aborts jsonc-parser's `visit` at the first error. */
+class VisitAborted extends Error {
+  override readonly name = 'VisitAborted';
   constructor(
     readonly offset: number,
-    readonly what: string,
-    readonly why = '',
+    readonly problem: string,
+    readonly detail = '',
   ) {
-    super(what);
+    super(problem);
   }
 }
 
 /**
- * Says where a text is no JSON: JSON.parse says it only sometimes, and quotes the text, which may hold a code. The visit
- * ends at the first error and at the depth limit: jsonc-parser recurses, and 65 kB of brackets would exhaust the stack.
+ * Describes the first syntax error with its line and column. `JSON.parse` does not always give the position, and it
+ * quotes the text, which may contain a code. Stops at the depth limit, because jsonc-parser recurses and 65 kB of
+ * brackets would overflow the stack.
  */
-function whereItBreaks(text: string): string {
+function describeSyntaxError(text: string): string {
   let depth = 0;
-  const deeper = (offset: number) => {
+  const enter = (offset: number) => {
     depth += 1;
-    if (depth > MAX_DEPTH) throw new Break(offset, TOO_DEEP);
+    if (depth > MAX_DEPTH) throw new VisitAborted(offset, TOO_DEEP);
   };
-  const back = () => {
+  const leave = () => {
     depth -= 1;
   };
   const visitor = {
-    onObjectBegin: deeper,
-    onArrayBegin: deeper,
-    onObjectEnd: back,
-    onArrayEnd: back,
+    onObjectBegin: enter,
+    onArrayBegin: enter,
+    onObjectEnd: leave,
+    onArrayEnd: leave,
     onError(code: ParseErrorCode, offset: number) {
-      throw new Break(offset, NO_JSON, `: ${wordsOf(code)}`);
+      throw new VisitAborted(offset, INVALID_JSON, `: ${describeErrorCode(code)}`);
     },
   };
   try {
     visit(text, visitor, { disallowComments: true });
   } catch (error) {
-    if (!(error instanceof Break)) throw error;
-    const { offset, what, why } = error;
+    if (!(error instanceof VisitAborted)) throw error;
+    const { offset, problem, detail } = error;
     const before = text.slice(0, offset);
     const column = offset - before.lastIndexOf('\n');
-    return `${what} at line ${before.split('\n').length}, column ${column}${why}`;
+    return `${problem} at line ${before.split('\n').length}, column ${column}${detail}`;
   }
-  return NO_JSON;
+  return INVALID_JSON;
 }
 
-/** `InvalidSymbol` as `invalid symbol`. */
-const wordsOf = (code: ParseErrorCode) =>
+/** Converts `InvalidSymbol` to `invalid symbol`. */
+const describeErrorCode = (code: ParseErrorCode) =>
   printParseErrorCode(code)
     .replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`)
     .trim();
 
 const escapePointer = (segment: string) => segment.replaceAll('~', '~0').replaceAll('/', '~1');
 
-/** The first place that PostgreSQL could not store or that is nested too deep. A list, not recursion: 30,000 levels fit in a body. */
-function unstorable(json: unknown): ValidationError | undefined {
-  const open: { value: unknown; pointer: string; depth: number }[] = [{ value: json, pointer: '', depth: 0 }];
-  for (let at = open.pop(); at !== undefined; at = open.pop()) {
-    const { value, pointer, depth } = at;
-    if (typeof value === 'string' && !storable(value)) return { pointer, message: UNSTORABLE };
+/** Finds a value that PostgreSQL cannot store or that is nested too deep. Iterates: a body can have 30,000 levels. */
+function findUnstorable(json: unknown): ValidationError | undefined {
+  const stack: { value: unknown; pointer: string; depth: number }[] = [{ value: json, pointer: '', depth: 0 }];
+  for (let node = stack.pop(); node !== undefined; node = stack.pop()) {
+    const { value, pointer, depth } = node;
+    if (typeof value === 'string' && !isStorable(value)) return { pointer, message: UNSTORABLE };
     if (typeof value !== 'object' || value === null) continue;
     if (depth === MAX_DEPTH) return { pointer, message: TOO_DEEP };
     for (const [name, child] of Object.entries(value)) {
-      if (!storable(name)) return { pointer, message: `has a member whose name ${UNSTORABLE}` };
+      if (!isStorable(name)) return { pointer, message: `has a member whose name ${UNSTORABLE}` };
       if (typeof child === 'string' || typeof child === 'object')
-        open.push({ value: child, pointer: `${pointer}/${escapePointer(name)}`, depth: depth + 1 });
+        stack.push({ value: child, pointer: `${pointer}/${escapePointer(name)}`, depth: depth + 1 });
     }
   }
   return undefined;
 }
 
 const UNSTORABLE = 'contains NUL or a lone surrogate';
-const storable = (text: string) => !text.includes('\0') && text.isWellFormed();
+const isStorable = (text: string) => !text.includes('\0') && text.isWellFormed();

@@ -1,30 +1,34 @@
 import Ajv from 'ajv/dist/2020';
 import addFormats from 'ajv-formats';
 import { MAX_VALIDATION_ERRORS, type ValidationError } from '../problems';
-import { inlined, type OpenApiDocument, patternWords } from './document';
+import { dereference, type OpenApiDocument, patternMessages } from './document';
 import { formats } from './formats';
 import { bodyNormalizer } from './normalize-body';
-import { inWords, valueAt } from './validation-errors';
+import { evaluatePointer, toValidationError } from './validation-errors';
 
 /**
- * Returns the validation errors of a JSON value by a schema of the contract, at most 100, as a caller's own request
- * would get them. The value is normalised in place.
- * @param hides whether a value must not be shown
+ * Validates a JSON value against a schema of the contract and normalises it in place.
+ * @param isSecret whether a value must not appear in an error
+ * @returns at most 100 validation errors, worded like those of an incoming request
  */
-export type ValidateJson = (schemaName: string, json: unknown, hides: (value: unknown) => boolean) => ValidationError[];
+export type ValidateJson = (
+  schemaName: string,
+  json: unknown,
+  isSecret: (value: unknown) => boolean,
+) => ValidationError[];
 
-/** For bodies that do not arrive by the HTTP server: those of CPOs' answers. */
+/** Creates a validator for JSON that does not pass through the HTTP server, such as the responses of CPOs. */
 export function jsonValidator(document: OpenApiDocument): ValidateJson {
   const ajv = new Ajv({ strict: false, allErrors: true, formats });
   addFormats(ajv);
-  const patterns = patternWords(document);
+  const patterns = patternMessages(document);
   const compile = (name: string) => {
     const schema = Object(document.components.schemas?.[name]);
-    // Inlined, because ajv copies all errors found so far at each $ref.
-    return { validate: ajv.compile(inlined(document, schema)), normalize: bodyNormalizer(document, schema) };
+    // Dereferenced, because ajv copies all previous errors at each $ref.
+    return { validate: ajv.compile(dereference(document, schema)), normalize: bodyNormalizer(document, schema) };
   };
   const compiled = new Map<string, ReturnType<typeof compile>>();
-  return (name, json, hides) => {
+  return (name, json, isSecret) => {
     const { validate, normalize } = compiled.get(name) ?? compile(name);
     compiled.set(name, { validate, normalize });
     normalize(json);
@@ -34,8 +38,12 @@ export function jsonValidator(document: OpenApiDocument): ValidateJson {
       .map(({ instancePath, message = '', keyword, params }) => {
         const pointer = keyword === 'required' ? `${instancePath}/${params.missingProperty}` : instancePath;
         const allowed = keyword === 'enum' ? `: ${params.allowedValues.join(', ')}` : '';
-        const value = valueAt(json, pointer);
-        return inWords({ pointer, message: message + allowed, keyword }, hides(value) ? undefined : value, patterns);
+        const value = evaluatePointer(json, pointer);
+        return toValidationError(
+          { pointer, message: message + allowed, keyword },
+          isSecret(value) ? undefined : value,
+          patterns,
+        );
       });
   };
 }

@@ -1,14 +1,14 @@
 import type { ValidationError } from '../problems';
-import { formatWords } from './formats';
+import { formatMessage } from './formats';
 
-/** An error as ajv reports it: the place as a JSON Pointer, ajv's message and keyword. */
+/** An error reported by ajv, with its location as a JSON Pointer. */
 export type SchemaError = { readonly pointer: string; readonly message: string; readonly keyword: string };
 
-/** RFC 6901, 4. */
+/** Decodes a reference token (RFC 6901, section 4). */
 export const unescapePointer = (segment: string) => segment.replaceAll('~1', '/').replaceAll('~0', '~');
 
-/** Returns the value at a JSON Pointer (RFC 6901), undefined where there is none. */
-export function valueAt(json: unknown, pointer: string): unknown {
+/** Evaluates a JSON Pointer (RFC 6901). Returns undefined if it references a nonexistent value. */
+export function evaluatePointer(json: unknown, pointer: string): unknown {
   let value = json;
   for (const segment of pointer.split('/').slice(1))
     value = typeof value === 'object' && value !== null ? Reflect.get(value, unescapePointer(segment)) : undefined;
@@ -16,25 +16,29 @@ export function valueAt(json: unknown, pointer: string): unknown {
 }
 
 /**
- * Words an error for the developer at the other side: `must be an integer`, got `"1"`.
- * @param value what stands at the place, undefined to leave it out; a pairing code is never shown
- * @param patterns the meaning of each pattern of the contract
+ * Converts an ajv error to a validation error for the caller's developer: `must be an integer`, got `"1"`.
+ * @param value the value at the pointer, undefined to omit it; a pairing code is never included
+ * @param patterns the error message of each `pattern` in the contract
  */
-export function inWords(error: SchemaError, value: unknown, patterns: ReadonlyMap<string, string>): ValidationError {
+export function toValidationError(
+  error: SchemaError,
+  value: unknown,
+  patterns: ReadonlyMap<string, string>,
+): ValidationError {
   const { pointer, message, keyword } = error;
   const quotes = keyword === 'type' && message === 'must be string' && typeof value === 'number';
-  const shown = value === undefined || !SHOWN.has(keyword) ? undefined : showAt(pointer, value);
+  const shown = value === undefined || !KEYWORDS_WITH_VALUE.has(keyword) ? undefined : formatValueAt(pointer, value);
   return {
     pointer,
-    message: words(error, patterns),
-    ...(shown !== undefined && { got: quotes ? `${shown}: put it in quotes (leading zeros count)` : shown }),
+    message: messageOf(error, patterns),
+    ...(shown !== undefined && { got: quotes ? `${shown}: put it in quotes (leading zeros are significant)` : shown }),
   };
 }
 
-/** Keywords of which it helps to see the value. */
-const SHOWN = new Set(['type', 'enum', 'minimum', 'maximum', 'pattern', 'format']);
+/** Lists the keywords whose errors include the offending value. */
+const KEYWORDS_WITH_VALUE = new Set(['type', 'enum', 'minimum', 'maximum', 'pattern', 'format']);
 
-function words({ message, keyword }: SchemaError, patterns: ReadonlyMap<string, string>): string {
+function messageOf({ message, keyword }: SchemaError, patterns: ReadonlyMap<string, string>): string {
   const number = /-?[\d.]+$/.exec(message)?.[0];
   switch (keyword) {
     case 'required':
@@ -51,7 +55,7 @@ function words({ message, keyword }: SchemaError, patterns: ReadonlyMap<string, 
       return patterns.get(/^must match pattern "(.*)"$/s.exec(message)?.[1] ?? '') ?? message;
     case 'format': {
       const name = /"(.*)"/.exec(message)?.[1] ?? '';
-      return formatWords(name) ?? `must be a ${name}`;
+      return formatMessage(name) ?? `must be a ${name}`;
     }
     default:
       // must NOT have fewer than 1 items, must NOT have more than 48 characters
@@ -64,26 +68,26 @@ function words({ message, keyword }: SchemaError, patterns: ReadonlyMap<string, 
 
 const withArticle = (type: string) => (/^[aeio]/.test(type) ? `an ${type}` : `a ${type}`);
 
-function showAt(pointer: string, value: unknown): string {
-  return pointer === '/code' || pointer === '' ? kindOf(value) : show(value);
+function formatValueAt(pointer: string, value: unknown): string {
+  return pointer === '/code' || pointer === '' ? typeName(value) : formatValue(value);
 }
 
-function kindOf(value: unknown): string {
+function typeName(value: unknown): string {
   if (value === null) return 'null';
   if (Array.isArray(value)) return 'an array';
   return withArticle(typeof value);
 }
 
-/** Shows a value in an error message, cut to 60 characters. */
-export function show(value: unknown): string {
-  if (typeof value === 'object') return kindOf(value);
-  if (typeof value === 'number') return showNumber(value);
+/** Formats a value for an error message, truncated to 60 characters. */
+export function formatValue(value: unknown): string {
+  if (typeof value === 'object') return typeName(value);
+  if (typeof value === 'number') return formatNumber(value);
   const text = JSON.stringify(value);
   return text.length > 60 ? `${text.slice(0, 57).toWellFormed()}…` : text;
 }
 
-/** JSON has no limits for numbers; a double has, and JSON.stringify makes `null` of infinity and `0` of -0. */
-function showNumber(value: number): string {
+/** Formats a number, including those that `JSON.stringify` changes: infinity becomes `null`, and -0 becomes `0`. */
+function formatNumber(value: number): string {
   if (!Number.isFinite(value)) return 'a number that is too large';
   if (Object.is(value, -0)) return '-0';
   return Number.isInteger(value) && !Number.isSafeInteger(value) ? `about ${value.toExponential(2)}` : String(value);

@@ -39,7 +39,7 @@ export function readStation(
     const json = parseJson(answer.bytes);
     // Of an object only its kind is shown, and a member `toString` would break its conversion to a string.
     const hides = (value: unknown) => typeof value !== 'object' && containsSecret(value, secrets);
-    const errors = [...validate(protocol.answerSchema, json, hides), ...protocol.faults(json)];
+    const errors = [...validate(protocol.responseSchema, json, hides), ...protocol.semanticErrors(json)];
     // Checked against the schema of this very protocol's answer.
     if (errors.length === 0) return json as StationBody;
     return invalidAnswer(errors);

@@ -1,61 +1,61 @@
 import { Problem } from '../problems';
 
 export type BatcherOptions<In, Out> = {
-  /** Does a set in one go: a result for each input, in their order, or a rejection for all. */
-  readonly work: (set: readonly In[]) => Promise<Out[]>;
-  /** So many inputs share a set at most. */
-  readonly largest: number;
-  /** Whether an error concerns everybody (the database is away), so that nothing is tried again one by one. */
+  /** Processes a batch: resolves with one result per input, in the same order, or rejects for all. */
+  readonly work: (batch: readonly In[]) => Promise<Out[]>;
+  readonly maxBatchSize: number;
+  /** Whether an error fails all pending inputs (the database is unavailable), so that none is retried on its own. */
   readonly failsAll: (error: unknown) => boolean;
 };
 
-/** When an input must have begun and when it must have been answered, in terms of `performance.now()`. */
+/** Holds the times by which an input must be started and answered, on the clock of `performance.now()` (ms). */
 export type Deadlines = { readonly startBy: number; readonly answerBy: number };
 
-/** With the time-outs of a statement, a caller has its answer within 5 s (contract, section 7). */
+/** Together with the statement time-outs, these keep every response within 5 s (contract, section 7). */
 const START_WITHIN_MS = 2_000;
 const ANSWER_WITHIN_MS = 4_900;
 
-/** The deadlines of a request that has just come, for all of its turns together. */
+/** Returns the deadlines of a new request. They also cover its retries. */
 export function requestDeadlines(): Deadlines {
   const now = performance.now();
   return { startBy: now + START_WITHIN_MS, answerBy: now + ANSWER_WITHIN_MS };
 }
 
-type Waiting<In, Out> = {
+type Pending<In, Out> = {
   readonly input: In;
   readonly startBy: number;
   readonly resolve: (output: Out) => void;
   readonly reject: (error: unknown) => void;
 };
 
-/** More than a process takes requests: whoever comes beyond it is refused. */
-const MOST_WAITING = 1_024;
+/** Exceeds the requests that a process accepts at a time, so it is only reached when something is wrong. */
+const MAX_PENDING = 1_024;
 
 /**
- * Lets requests share a statement, and with it a commit: one set is under way, and what arrives meanwhile goes into the next
- * one. A lone request waits for nothing. Keys (CPOs) take turns, so that one with many requests delays no other. A set that
- * fails is done again one by one, so that no request harms its neighbours.
+ * Batches requests so that they share a statement and its commit. One batch runs at a time; requests that arrive
+ * meanwhile form the next one, and a lone request starts at once. Keys (CPOs) are served round-robin, so that a busy
+ * key does not delay the others. A batch that fails is retried one request at a time, so that one request cannot fail
+ * another.
  */
 export class Batcher<In, Out> {
-  /** By key, in the order of their turns; each list in the order of arrival. */
-  readonly #queues = new Map<string, Waiting<In, Out>[]>();
-  /** What is left of a set that has failed, to be done one by one. */
-  #alone: Waiting<In, Out>[] = [];
-  #waiting = 0;
+  /** Keys in round-robin order, each with its requests in order of arrival. */
+  readonly #queues = new Map<string, Pending<In, Out>[]>();
+  /** Requests of a failed batch, to be retried one at a time. */
+  #retries: Pending<In, Out>[] = [];
+  #queued = 0;
   #running = false;
 
   constructor(readonly options: BatcherOptions<In, Out>) {}
 
   /**
-   * Returns the result of one input.
-   * @throws Problem `unavailable` when the queue is full or a deadline has passed: whether the work was done is not known then
+   * Queues an input and returns its result.
+   * @throws Problem `unavailable` if the queue is full or a deadline has passed; the work may still have been done
    */
   add(key: string, input: In, { startBy, answerBy }: Deadlines): Promise<Out> {
-    if (this.#waiting >= MOST_WAITING) return Promise.reject(new Problem('unavailable'));
+    if (this.#queued >= MAX_PENDING) return Promise.reject(new Problem('unavailable'));
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => reject(new Problem('unavailable')), answerBy - performance.now());
-      const waiting: Waiting<In, Out> = {
+      const pending: Pending<In, Out> = {
         input,
         startBy,
         resolve: (output) => {
@@ -68,70 +68,73 @@ export class Batcher<In, Out> {
         },
       };
       const queue = this.#queues.get(key);
-      if (queue === undefined) this.#queues.set(key, [waiting]);
-      else queue.push(waiting);
-      this.#waiting += 1;
+      if (queue === undefined) this.#queues.set(key, [pending]);
+      else queue.push(pending);
+      this.#queued += 1;
       if (!this.#running) void this.#run();
     });
   }
 
   async #run(): Promise<void> {
     this.#running = true;
-    /** Gives the last set its answers. */
-    let answer = () => {};
-    for (let set = this.#next(); set.length > 0; set = this.#next()) {
-      const settled = this.#settle(set);
-      // The database has the next set before the answers to the last are written.
-      setImmediate(answer);
-      answer = await settled;
+    /** Settles the promises of the previous batch. */
+    let settle = () => {};
+    for (let batch = this.#nextBatch(); batch.length > 0; batch = this.#nextBatch()) {
+      const processed = this.#process(batch);
+      // Send the next batch to the database before the responses of the previous one are written.
+      setImmediate(settle);
+      settle = await processed;
     }
     this.#running = false;
-    answer();
+    settle();
   }
 
-  /** The next set: one input of each key in turn. Whoever has waited too long is refused. */
-  #next(): Waiting<In, Out>[] {
-    const alone = this.#alone.shift();
-    if (alone !== undefined) return [alone];
-    const set: Waiting<In, Out>[] = [];
+  /**
+   * Removes the next batch from the queues, one input per key in turn. Inputs past their start deadline are rejected.
+   */
+  #nextBatch(): Pending<In, Out>[] {
+    const retry = this.#retries.shift();
+    if (retry !== undefined) return [retry];
+    const batch: Pending<In, Out>[] = [];
     const now = performance.now();
-    while (set.length < this.options.largest) {
+    while (batch.length < this.options.maxBatchSize) {
       const [first] = this.#queues;
       if (first === undefined) break;
       const [key, queue] = first;
-      const waiting = queue.shift();
+      const pending = queue.shift();
       this.#queues.delete(key);
       if (queue.length > 0) this.#queues.set(key, queue);
-      if (waiting === undefined) continue;
-      this.#waiting -= 1;
-      if (waiting.startBy < now) waiting.reject(new Problem('unavailable'));
-      else set.push(waiting);
+      if (pending === undefined) continue;
+      this.#queued -= 1;
+      if (pending.startBy < now) pending.reject(new Problem('unavailable'));
+      else batch.push(pending);
     }
-    return set;
+    return batch;
   }
 
-  /** Does a set; returns what gives the answers. */
-  async #settle(set: readonly Waiting<In, Out>[]): Promise<() => void> {
+  /** Processes a batch and returns a function that settles its promises. */
+  async #process(batch: readonly Pending<In, Out>[]): Promise<() => void> {
     try {
-      const outputs = await this.options.work(set.map(({ input }) => input));
-      if (outputs.length !== set.length) throw new TypeError(`${set.length} requests got ${outputs.length} results`);
-      return () => set.forEach(({ resolve }, index) => void resolve(outputs[index] as Out));
+      const outputs = await this.options.work(batch.map(({ input }) => input));
+      if (outputs.length !== batch.length)
+        throw new TypeError(`${batch.length} requests got ${outputs.length} results`);
+      return () => batch.forEach(({ resolve }, index) => void resolve(outputs[index] as Out));
     } catch (error) {
-      if (!this.options.failsAll(error) && set.length > 1) {
-        this.#alone.push(...set);
+      if (!this.options.failsAll(error) && batch.length > 1) {
+        this.#retries.push(...batch);
         return () => {};
       }
-      // Whoever waits behind the set has waited for one time-out, and must not wait for another.
-      const failed = this.options.failsAll(error) ? [...set, ...this.#takeAll()] : set;
+      // Queued requests have already waited for one time-out. Fail them too, instead of letting them wait for another.
+      const failed = this.options.failsAll(error) ? [...batch, ...this.#takeAll()] : batch;
       return () => failed.forEach(({ reject }) => void reject(error));
     }
   }
 
-  #takeAll(): Waiting<In, Out>[] {
-    const all = [...this.#alone, ...[...this.#queues.values()].flat()];
-    this.#alone = [];
+  #takeAll(): Pending<In, Out>[] {
+    const all = [...this.#retries, ...[...this.#queues.values()].flat()];
+    this.#retries = [];
     this.#queues.clear();
-    this.#waiting = 0;
+    this.#queued = 0;
     return all;
   }
 }

@@ -1,18 +1,17 @@
 import { Client, type ClientConfig } from 'pg';
 
 const READ_ONLY_SQL_TRANSACTION = '25006';
-/** The function of PostgreSQL that warns; the text of the warning is in the server's language. */
+/** Names the PostgreSQL function that raises the warning. The warning's text is localised, so it cannot be matched. */
 const SYNC_REP_WAIT = 'SyncRepWaitForLSN';
 
 /**
- * A connection of the pool.
+ * Implements the pool's connections.
  *
- * It is closed when a statement got no answer in time, or when it leads to a server that only reads. The pool would hand
- * the first out again with the old statement still under way, and all later statements would wait behind it; the second is
- * the former primary after a fail-over.
+ * Closes the connection after a query time-out, because the pool would reuse it while the old statement is still
+ * running, and when the server is read-only, because it is then the former primary after a failover.
  *
- * A statement fails if its commit did not wait until the standby had it. Cancelling such a wait (`pg_cancel_backend`) lets
- * the commit succeed with a warning, and the next fail-over loses it.
+ * Rejects a statement whose commit did not wait for the synchronous standby. Cancelling that wait (`pg_cancel_backend`)
+ * lets the commit succeed with only a warning, and a failover would lose it.
  */
 export class ServiceClient extends Client {
   #notReplicated = false;
@@ -24,30 +23,30 @@ export class ServiceClient extends Client {
     });
   }
 
-  /** All overloads of `Client.query`: `never` is what each of them may return. */
+  /** Overrides all overloads of `Client.query`; `never` is assignable to each of their return types. */
   override query(...args: unknown[]): never {
     this.#notReplicated = false;
     const callback = args.at(-1);
-    // `Pool.query` passes a callback, and destroys the connection itself when there is an error.
+    // `Pool.query` passes a callback, and destroys the connection itself on an error.
     if (typeof callback === 'function')
-      args[args.length - 1] = (error: unknown, result: unknown) => callback(error ?? this.#refusal(), result);
-    const answer: unknown = Reflect.apply(super.query, this, args);
-    return (answer instanceof Promise ? this.#checked(answer) : answer) as never;
+      args[args.length - 1] = (error: unknown, result: unknown) => callback(error ?? this.#replicationError(), result);
+    const result: unknown = Reflect.apply(super.query, this, args);
+    return (result instanceof Promise ? this.#checkResult(result) : result) as never;
   }
 
-  async #checked(answer: Promise<unknown>): Promise<unknown> {
-    const result = await answer.catch((error: unknown) => {
+  async #checkResult(pending: Promise<unknown>): Promise<unknown> {
+    const result = await pending.catch((error: unknown) => {
       const { code, message } = Object(error) as { code?: unknown; message?: unknown };
       if (code === READ_ONLY_SQL_TRANSACTION || message === 'Query read timeout')
         void this.end().catch(() => undefined);
       throw error;
     });
-    const refusal = this.#refusal();
-    if (refusal !== undefined) throw refusal;
+    const error = this.#replicationError();
+    if (error !== undefined) throw error;
     return result;
   }
 
-  #refusal(): Error | undefined {
-    return this.#notReplicated ? new Error('committed, but not known to be on the standby') : undefined;
+  #replicationError(): Error | undefined {
+    return this.#notReplicated ? new Error('committed, but not confirmed by the standby') : undefined;
   }
 }

@@ -1,24 +1,24 @@
 import { Client } from 'pg';
 import { QueryFailedError } from 'typeorm';
-import { stateOf } from './errors';
+import { sqlStateOf } from './errors';
 
-/** Codes of Node for a certificate whose CA it does not know. */
+/** Matches Node's error codes for a certificate from an unknown CA. */
 const UNTRUSTED = /^(UNABLE_TO_(VERIFY|GET_ISSUER)|SELF_SIGNED_CERT|DEPTH_ZERO_SELF_SIGNED)/;
 
 /**
- * For what fails while a database is opened.
- * @param setting where the URL comes from
- * @returns a function that throws a RangeError with setting, place and reason; a refusal, or an error of a statement, as it is
+ * Creates a handler for errors while connecting to a database.
+ * @param setting the name of the setting that holds the URL
+ * @returns a function that throws a RangeError with setting, address and reason; rethrows RangeErrors and query errors
  */
 export function throwUnreachable(setting: string, url: string): (cause: unknown) => never {
   return (cause) => {
     if (cause instanceof QueryFailedError || cause instanceof RangeError) throw cause;
-    const what = stateOf(cause) === undefined ? 'does not answer' : 'refuses the connection';
+    const what = sqlStateOf(cause) === undefined ? 'does not answer' : 'refuses the connection';
     const remedy = UNTRUSTED.test(String(Object(cause).code))
-      ? ': add sslmode=verify-full&sslrootcert=FILE to it, with the CA of the database'
+      ? ': add sslmode=verify-full&sslrootcert=FILE to the URL, where FILE is the CA certificate of the database'
       : '';
     throw new RangeError(
-      `the database of ${setting} (${placeOf(url)}) ${what}: ${unreachableBecause(cause)}${remedy}`,
+      `the database of ${setting} (${addressOf(url)}) ${what}: ${connectionFailureReason(cause)}${remedy}`,
       {
         cause,
       },
@@ -26,18 +26,18 @@ export function throwUnreachable(setting: string, url: string): (cause: unknown)
   };
 }
 
-/** Why a database is away. */
-export function unreachableBecause(error: unknown): string {
-  // Of a name with several addresses, each failure is in `errors` and the message is empty.
+/** Returns the reason for a failed connection. */
+export function connectionFailureReason(error: unknown): string {
+  // If a host name has several addresses, `errors` holds one error per address and the message is empty.
   const failures = error instanceof AggregateError ? error.errors : [error];
   const messages = failures.map((failure) => (failure instanceof Error ? failure.message : String(failure)));
   return messages.join(', ');
 }
 
-/** Host, port and database of a URL, without user and password. */
-function placeOf(url: string): string {
+/** Returns host, port and database of a URL, without user and password. */
+function addressOf(url: string): string {
   const { hostname, port, pathname, searchParams } = new URL(url);
-  // What a URL leaves out, the driver takes from the environment or its defaults.
+  // The driver takes missing parts from the environment or its defaults.
   const driver = new Client();
   return `${hostname || searchParams.get('host') || driver.host}:${port || searchParams.get('port') || driver.port}${pathname}`;
 }

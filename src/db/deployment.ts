@@ -1,20 +1,20 @@
 import type { Database } from './pool';
 import { rows } from './query';
 
-/** A database that is marked as a sandbox where the settings say that this is none, or the other way round. */
+/** Reports that the database's mark (sandbox or production) contradicts `SANDBOX`. */
 export class WrongDeployment extends RangeError {
   constructor(sandbox: boolean) {
     super(
       sandbox
-        ? 'SANDBOX is true, but the database is marked as one for production: set SANDBOX=false, or use a database of the sandbox (DATABASE_URL, DATA_DIR)'
-        : 'SANDBOX is false, but the database is marked as a sandbox: set SANDBOX=true, or use a database for production (DATABASE_URL, DATA_DIR)',
+        ? 'SANDBOX is true, but the database is marked as production: set SANDBOX=false, or use a sandbox database (DATABASE_URL, DATA_DIR)'
+        : 'SANDBOX is false, but the database is marked as a sandbox: set SANDBOX=true, or use a production database (DATABASE_URL, DATA_DIR)',
     );
   }
 }
 
 /**
- * Refuses a database whose mark contradicts the setting.
- * @returns whether it has a mark
+ * Checks that the database's mark, if any, agrees with `SANDBOX`.
+ * @returns whether the database is marked
  * @throws WrongDeployment
  */
 export async function requireDeployment(db: Pick<Database, 'query'>, sandbox: boolean): Promise<boolean> {
@@ -25,7 +25,7 @@ export async function requireDeployment(db: Pick<Database, 'query'>, sandbox: bo
   return mark !== undefined;
 }
 
-/** Marks a database that has no mark yet; needs the lock of the migrations, and to own the tables. */
+/** Marks a database as sandbox or production. The caller holds the migration lock and owns the tables. */
 export async function markDeployment(db: Pick<Database, 'query'>, sandbox: boolean): Promise<void> {
   await rows(db, 'insert into deployment (sandbox) values ($1)', [sandbox]);
 }

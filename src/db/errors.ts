@@ -2,38 +2,38 @@ import { DatabaseError } from 'pg';
 import { QueryFailedError } from 'typeorm';
 import { Problem } from '../problems';
 
-/** Whether an error is the breach of the constraint or unique index of that name. */
+/** Returns whether an error is a violation of the named constraint or unique index. */
 export function violates(error: unknown, constraint: string): boolean {
   return error instanceof QueryFailedError && error.driverError.constraint === constraint;
 }
 
-/** Connection, resources, shutdown, system, rollback, lock timeout, read-only after a fail-over, sign-in. */
+/** Matches connection, resource, shutdown, system, rollback, lock time-out, read-only (failover) and login errors. */
 const UNAVAILABLE_STATES = /^(08|53|57|58|40|55P03|25006|28|3D000)/;
 
-/** What the driver threw: TypeORM wraps it. */
+/** Unwraps the driver's error from TypeORM's. */
 const causeOf = (error: unknown): unknown => (error instanceof QueryFailedError ? error.driverError : error);
 
-/** Returns the SQLSTATE of an error, undefined for one that PostgreSQL did not report: `EPIPE` has five characters too. */
-export function stateOf(error: unknown): string | undefined {
+/** Returns the SQLSTATE of an error reported by PostgreSQL. The code's length is no proof: Node has `EPIPE`. */
+export function sqlStateOf(error: unknown): string | undefined {
   const cause = causeOf(error);
   return cause instanceof DatabaseError ? cause.code : undefined;
 }
 
-/** Errors of these types are defects of ours: drivers and sockets report theirs as plain errors. */
+/** Lists the error types that indicate a bug. Drivers and sockets throw plain errors. */
 const DEFECTS = [TypeError, RangeError, ReferenceError, SyntaxError, URIError, EvalError];
 
 /**
- * Whether an error says that the database is away, and nothing about a statement. One without an SQLSTATE comes from the
- * driver or the socket (refused, lost, too slow), unless it is a defect.
+ * Returns whether an error means that the database is unavailable. An error without an SQLSTATE comes from the driver
+ * or the socket (refused, lost, timed out), unless it is a bug.
  */
 export function isUnavailable(error: unknown): boolean {
-  const state = stateOf(error);
+  const state = sqlStateOf(error);
   if (state !== undefined) return UNAVAILABLE_STATES.test(state);
   const cause = causeOf(error);
   return !DEFECTS.some((type) => cause instanceof type);
 }
 
-/** Returns Problem `unavailable` for an error that says that the database is away, any other error as it is. */
-export function unavailableOr(error: unknown): unknown {
+/** Converts an error to Problem `unavailable` if the database is unavailable; returns any other error unchanged. */
+export function toUnavailable(error: unknown): unknown {
   return isUnavailable(error) ? new Problem('unavailable', { cause: error }) : error;
 }

@@ -1,7 +1,7 @@
 import { Client, escapeIdentifier as quoted } from 'pg';
 import type { QueryRunner } from 'typeorm';
 
-/** What the service does with each table. Whoever locks a row must have the right to update it; cascades run as the owner. */
+/** Lists the service's privileges on each table. Locking a row requires UPDATE; cascades run as the table's owner. */
 export const TABLE_RIGHTS: Readonly<Record<string, string>> = {
   active_code_counts: 'select, insert, update',
   attempts: 'select, insert, update, delete',
@@ -29,19 +29,19 @@ export const TABLE_RIGHTS: Readonly<Record<string, string>> = {
   user_code_issues: 'select, insert, delete',
 };
 
-/** The role that a URL signs in as. */
+/** Returns the role that a URL connects as. */
 export const roleOf = (url: string): string => new Client({ connectionString: url }).user ?? '';
 
 /**
- * Gives a role what the service needs and takes the rest away, in the name of the owner of the tables.
- * @param owner holds the lock of the migrations, for PostgreSQL bears no two grants at once
- * @throws RangeError when the role could do more: it stands above the owner, or may create tables
+ * Grants a role the privileges that the service needs and revokes all others.
+ * @param owner connected as the tables' owner; holds the migration lock, because concurrent GRANTs fail in PostgreSQL
+ * @throws RangeError if the role has more privileges: it is a member of the owner's role, or can create tables
  */
-export async function grantService(owner: QueryRunner, role: string): Promise<void> {
-  const [{ above }] = await owner.query(`select pg_has_role($1, current_user, 'member') as above`, [role]);
-  if (above)
+export async function grantServiceRole(owner: QueryRunner, role: string): Promise<void> {
+  const [{ member }] = await owner.query(`select pg_has_role($1, current_user, 'member') as member`, [role]);
+  if (member)
     throw new RangeError(
-      `the role ${role} of DATABASE_URL may do all that MIGRATION_DATABASE_URL's may: it must be a lesser one`,
+      `the role ${role} of DATABASE_URL has all privileges of MIGRATION_DATABASE_URL's role: use a less privileged role`,
     );
   const grants = await grantsOf(owner, role);
   await owner.startTransaction();
@@ -52,20 +52,20 @@ export async function grantService(owner: QueryRunner, role: string): Promise<vo
     await owner.rollbackTransaction();
     throw error;
   }
-  const [{ creates }] = await owner.query(`select has_schema_privilege($1, 'public', 'create') as creates`, [role]);
-  if (creates)
-    throw new RangeError(`the role ${role} of DATABASE_URL must not be allowed to create in the schema public`);
+  const [{ create }] = await owner.query(`select has_schema_privilege($1, 'public', 'create') as create`, [role]);
+  if (create)
+    throw new RangeError(`the role ${role} of DATABASE_URL has the privilege CREATE on the schema public: revoke it`);
 }
 
 async function grantsOf(owner: QueryRunner, role: string): Promise<string[]> {
-  const [{ database, connects }] = await owner.query(
-    `select current_database() as database, has_database_privilege($1, current_database(), 'connect') as connects`,
+  const [{ database, connect }] = await owner.query(
+    `select current_database() as database, has_database_privilege($1, current_database(), 'connect') as connect`,
     [role],
   );
   const to = quoted(role);
   return [
-    ...(connects ? [] : [`grant connect on database ${quoted(database)} to ${to}`]),
-    // In databases from before PostgreSQL 15 everybody may create there.
+    ...(connect ? [] : [`grant connect on database ${quoted(database)} to ${to}`]),
+    // Databases created before PostgreSQL 15 grant CREATE to PUBLIC.
     'revoke create on schema public from public',
     `grant usage on schema public to ${to}`,
     `revoke all on all tables in schema public from ${to}`,

@@ -8,10 +8,10 @@ const PING_DEADLINE_MS = 500;
 const RETRY_MS = 250;
 
 /**
- * LISTEN/NOTIFY on a connection of its own.
+ * Receives notifications (LISTEN) on a dedicated connection.
  *
- * It is pinged so often that a deaf connection is noticed within a second. While it is deaf, `ringing` is
- * false and nobody may rely on it; every (re)connection rings all channels, since anything may have been missed.
+ * Pings the server to detect a dead connection within a second. While `connected` is false, subscribers must not rely
+ * on it. After every (re)connection all subscribers are called, because notifications may have been missed.
  */
 export class Listener {
   readonly #emitter = new EventEmitter().setMaxListeners(0);
@@ -31,19 +31,19 @@ export class Listener {
     return this.#client !== undefined;
   }
 
-  /** The database's time in ms since the epoch; its clock decides what has expired. */
+  /** Returns the database's time in ms since the epoch: its clock decides expiry. */
   now(): number {
     return this.#offset === undefined ? Date.now() : performance.now() + this.#offset;
   }
 
-  /** Calls back on every notification with that payload, and after every reconnection; returns how to stop. */
+  /** Subscribes to notifications with a payload, and to reconnections. Returns the function that unsubscribes. */
   on(channel: string, listener: () => void, payload = ''): () => void {
     const event = `${channel} ${payload}`;
     this.#emitter.on(event, listener);
     return () => this.#emitter.off(event, listener);
   }
 
-  /** @throws what the driver throws when the database is away */
+  /** @throws the driver's error if the database is unavailable */
   async start(): Promise<void> {
     await this.#connect();
   }
@@ -81,11 +81,11 @@ export class Listener {
   }
 
   async #ping(client: Client): Promise<void> {
-    const asked = performance.now();
-    const answer = await client.query<{ ms: number }>(
+    const sentAt = performance.now();
+    const result = await client.query<{ ms: number }>(
       'select extract(epoch from clock_timestamp())::float8 * 1000 as ms',
     );
-    this.#offset = (answer.rows[0]?.ms ?? Date.now()) - (asked + performance.now()) / 2;
+    this.#offset = (result.rows[0]?.ms ?? Date.now()) - (sentAt + performance.now()) / 2;
   }
 
   #schedulePing(client: Client): void {

@@ -1,9 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { QueryRunner } from 'typeorm';
 import { markDeployment, requireDeployment } from './deployment';
-import { stateOf } from './errors';
-import { grantService } from './grants';
-import { type Database, type DatabaseSchema, describe, openDatabase } from './pool';
+import { sqlStateOf } from './errors';
+import { grantServiceRole } from './grants';
+import { createDataSource, type Database, type DatabaseSchema, openDatabase } from './pool';
 import { rows } from './query';
 import { requireServer } from './require-server';
 import { withSession } from './session';
@@ -13,10 +13,10 @@ const MIGRATION_LOCK = 7_305_010;
 /** The one of versions up to 0.1, which wait for it in a statement. */
 const FORMER_MIGRATION_LOCK = 7_305_001;
 const LOCK_POLL_MS = 100;
-const LOCK_PATIENCE_MS = 3_600_000;
-const NO_RIGHT = '42501';
+const LOCK_DEADLINE_MS = 3_600_000;
+const INSUFFICIENT_PRIVILEGE = '42501';
 
-/** A database that lacks migrations of this version. */
+/** Reports that migrations of this version are pending. */
 export class NotMigrated extends RangeError {
   constructor(hint = '', options: ErrorOptions = {}) {
     super(`the database has not been migrated to this version: run scsp migrate${hint}`, options);
@@ -24,24 +24,28 @@ export class NotMigrated extends RangeError {
 }
 
 type MigrateOptions = {
-  /** What the database is marked as, unless it is marked already; not given: it stays as it is. */
+  /** Marks an unmarked database as sandbox or production; undefined leaves it unmarked. */
   readonly sandbox?: boolean;
-  /** Is given what the service needs, where the tables are another role's. */
+  /** The role that the service connects as, if it does not own the tables; it is granted the privileges it needs. */
   readonly serviceRole?: string | undefined;
 };
 
 /**
- * Runs the pending migrations; of many starters exactly one migrates, the others wait for it.
- * @throws NotMigrated when migrations are pending that this role may not run
- * @throws RangeError when the service cannot work with the database, before anything is changed
- * @throws WrongDeployment when the database is marked as another kind, before anything is changed
+ * Runs pending migrations under an advisory lock. Processes that start at the same time wait for the one that migrates.
+ * @returns the number of migrations run
+ * @throws NotMigrated if migrations are pending and this role lacks the privileges to run them
+ * @throws RangeError if the database is not supported; nothing has been changed then
+ * @throws WrongDeployment if the database's mark contradicts `sandbox`; nothing has been changed then
  */
 export async function migrate(
   url: string,
   schema: DatabaseSchema,
   { sandbox, serviceRole }: MigrateOptions = {},
 ): Promise<number> {
-  const db = await describe(patient(url), schema, { max: 2, connectionTimeoutMillis: 3_000 }).initialize();
+  const db = await createDataSource(withoutTimeouts(url), schema, {
+    max: 2,
+    connectionTimeoutMillis: 3_000,
+  }).initialize();
   const lock = db.createQueryRunner();
   try {
     await requireServer(db);
@@ -49,11 +53,11 @@ export async function migrate(
     const toMark = sandbox !== undefined && !(await requireDeployment(lock, sandbox));
     const done = (await db.runMigrations()).length;
     if (toMark) await markDeployment(lock, sandbox);
-    if (serviceRole !== undefined) await grantService(lock, serviceRole);
+    if (serviceRole !== undefined) await grantServiceRole(lock, serviceRole);
     return done;
   } catch (cause) {
-    if (stateOf(cause) !== NO_RIGHT) throw cause;
-    throw new NotMigrated(' with MIGRATION_DATABASE_URL, as a role that may do it', { cause });
+    if (sqlStateOf(cause) !== INSUFFICIENT_PRIVILEGE) throw cause;
+    throw new NotMigrated(' with MIGRATION_DATABASE_URL set to the owner of the tables', { cause });
   } finally {
     await lock.release();
     await db.destroy();
@@ -61,13 +65,13 @@ export async function migrate(
 }
 
 /**
- * Asks for the lock again and again: a statement that waits for it has a snapshot, for which `create index
- * concurrently` waits in its turn, and neither would ever end. So a replica of a former version, which waits in a
- * statement for the former lock, must not find it taken: whoever has it now is waited for, and then it is free again.
+ * Polls for the lock instead of waiting in a statement: a waiting statement holds a snapshot, `create index
+ * concurrently` waits for that snapshot, and both would wait forever. Versions up to 0.1 do wait in a statement, so
+ * their lock is taken once, to let a running migration finish, and released before anything is migrated.
  */
 async function takeMigrationLock(lock: QueryRunner): Promise<void> {
   const take = async (key: number) => {
-    for (const deadline = performance.now() + LOCK_PATIENCE_MS; ; await sleep(LOCK_POLL_MS)) {
+    for (const deadline = performance.now() + LOCK_DEADLINE_MS; ; await sleep(LOCK_POLL_MS)) {
       const [{ taken }] = await lock.query('select pg_try_advisory_lock($1) as taken', [key]);
       if (taken) return;
       if (performance.now() > deadline)
@@ -79,11 +83,11 @@ async function takeMigrationLock(lock: QueryRunner): Promise<void> {
   await lock.query('select pg_advisory_unlock($1)', [FORMER_MIGRATION_LOCK]);
 }
 
-/** A migration takes its time, and waits for others, whatever time-outs stand with the role. */
-const patient = (url: string) => withSession(url, { statement_timeout: '0', lock_timeout: '0' });
+/** Disables the role's time-outs: migrations may run for a long time and wait for locks. */
+const withoutTimeouts = (url: string) => withSession(url, { statement_timeout: '0', lock_timeout: '0' });
 
-/** Whether the database lacks migrations of this version. */
-export async function lacksMigrations(db: Database): Promise<boolean> {
+/** Returns whether migrations of this version are pending. */
+export async function hasPendingMigrations(db: Database): Promise<boolean> {
   const [table] = await rows<{ exists: boolean }>(db, `select to_regclass('migrations') is not null as exists`);
   if (!table?.exists) return true;
   const done = new Set((await rows<{ name: string }>(db, 'select name from migrations')).map(({ name }) => name));
@@ -91,14 +95,14 @@ export async function lacksMigrations(db: Database): Promise<boolean> {
 }
 
 /**
- * Refuses a database that lacks migrations, or is of another kind, and changes nothing.
- * @throws NotMigrated, WrongDeployment, or what the driver throws when the database is away
+ * Checks that the database is migrated and marked as expected. Changes nothing.
+ * @throws NotMigrated, WrongDeployment, or the driver's error if the database is unavailable
  */
 export async function requireMigrated(url: string, schema: DatabaseSchema, sandbox: boolean): Promise<void> {
   const db = await openDatabase(url, schema, 1);
   try {
     await requireDeployment(db, sandbox);
-    if (await lacksMigrations(db)) throw new NotMigrated();
+    if (await hasPendingMigrations(db)) throw new NotMigrated();
   } finally {
     await db.destroy();
   }

@@ -1,89 +1,88 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { escapeIdentifier as quoted } from 'pg';
-import { stateOf } from './errors';
+import { sqlStateOf } from './errors';
 import type { Listener } from './listener';
 import { type Database, SERVER_TIMEOUTS } from './pool';
 import { rows } from './query';
 
-const HEARD_MS = 2_000;
+const NOTIFICATION_DEADLINE_MS = 2_000;
 
-/** PgBouncer's for a start-up parameter that it does not know. */
-const REFUSED = '08P01';
+/** PgBouncer reports it for a startup parameter that it does not support. */
+const PROTOCOL_VIOLATION = '08P01';
 
 /**
- * For what fails while the pool is opened without DATABASE_DIRECT_URL.
- * @throws RangeError that says what to do when a pooler refuses; any other error as it is
+ * Handles an error while opening the pool without DATABASE_DIRECT_URL.
+ * @throws RangeError if a connection pooler rejected the connection; any other error unchanged
  */
-export function refuseAsPooler(cause: unknown): never {
-  if (stateOf(cause) !== REFUSED) throw cause;
+export function throwIfPooler(cause: unknown): never {
+  if (sqlStateOf(cause) !== PROTOCOL_VIOLATION) throw cause;
   const reason = cause instanceof Error ? cause.message : cause;
-  throw new RangeError(`DATABASE_URL leads to a pooler: set DATABASE_DIRECT_URL (${reason})`, { cause });
+  throw new RangeError(`DATABASE_URL points to a connection pooler: set DATABASE_DIRECT_URL (${reason})`, { cause });
 }
 
 /**
- * Sees to it that no statement holds a connection of the database for long. What a pooler does not pass on must stand
- * with the role.
- * @throws RangeError when a time-out is missing
+ * Checks that the server limits how long a statement may run. A pooler drops the time-outs, so the role must have them.
+ * @throws RangeError if a time-out is missing or too long
  */
 export async function requireTimeouts(db: Database): Promise<void> {
-  const loose = await rows<{ name: keyof typeof SERVER_TIMEOUTS; role: string }>(
+  const missing = await rows<{ name: keyof typeof SERVER_TIMEOUTS; role: string }>(
     db,
     `select name, current_user as role from pg_settings join jsonb_each_text($1) as wanted (name, ms) using (name)
      where setting::int not between 1 and ms::int order by name`,
     [JSON.stringify(SERVER_TIMEOUTS)],
   );
-  if (loose.length === 0) return;
-  const sets = loose.map(({ name, role }) => `alter role ${quoted(role)} set ${name} = ${SERVER_TIMEOUTS[name]};`);
+  if (missing.length === 0) return;
+  const sets = missing.map(({ name, role }) => `alter role ${quoted(role)} set ${name} = ${SERVER_TIMEOUTS[name]};`);
   throw new RangeError(
-    `time-outs are missing, a pooler drops them: set DATABASE_DIRECT_URL, run ${sets.join(' ')} and reconnect the pooler`,
+    `time-outs are not in force, because a pooler drops them: set DATABASE_DIRECT_URL, run ${sets.join(' ')} and reconnect the pooler`,
   );
 }
 
-/** What must hold behind a pooler, which passes no settings on. */
-const SUITS: Readonly<Record<string, { readonly suits: RegExp; readonly set: string }>> = {
-  DateStyle: { suits: /^ISO\b/, set: 'ISO' },
-  array_nulls: { suits: /^on$/, set: 'on' },
-  client_min_messages: { suits: /^(debug|log|notice|warning)/, set: 'warning' },
-  extra_float_digits: { suits: /^\d+$/, set: '1' },
-  standard_conforming_strings: { suits: /^on$/, set: 'on' },
+/** Lists the settings that must hold behind a pooler, which drops those of the client, with a value that complies. */
+const REQUIRED_SETTINGS: Readonly<Record<string, { readonly allowed: RegExp; readonly value: string }>> = {
+  DateStyle: { allowed: /^ISO\b/, value: 'ISO' },
+  array_nulls: { allowed: /^on$/, value: 'on' },
+  client_min_messages: { allowed: /^(debug|log|notice|warning)/, value: 'warning' },
+  extra_float_digits: { allowed: /^\d+$/, value: '1' },
+  standard_conforming_strings: { allowed: /^on$/, value: 'on' },
 };
 
 /**
- * Sees to it that statements and answers mean what the service takes them for.
- * @throws RangeError when a setting of the database or of the role does not suit
+ * Checks the settings that the meaning of statements and results depends on.
+ * @throws RangeError if the database or the role sets one of them to an incompatible value
  */
 export async function requireSession(db: Database): Promise<void> {
-  const set = await rows<{ name: string; setting: string; role: string; database: string }>(
+  const settings = await rows<{ name: string; setting: string; role: string; database: string }>(
     db,
     `select name, setting, current_user as role, current_database() as database
      from pg_settings where name = any($1) order by name`,
-    [Object.keys(SUITS)],
+    [Object.keys(REQUIRED_SETTINGS)],
   );
-  const remedies = set.flatMap(({ name, setting, role, database }) => {
-    const wanted = SUITS[name];
-    if (wanted === undefined || wanted.suits.test(setting)) return [];
-    return [`alter role ${quoted(role)} in database ${quoted(database)} set ${name} = ${wanted.set};`];
+  const remedies = settings.flatMap(({ name, setting, role, database }) => {
+    const required = REQUIRED_SETTINGS[name];
+    if (required === undefined || required.allowed.test(setting)) return [];
+    return [`alter role ${quoted(role)} in database ${quoted(database)} set ${name} = ${required.value};`];
   });
   if (remedies.length === 0) return;
   throw new RangeError(
-    `settings of the database or the role do not suit, and a pooler passes none on: run ${remedies.join(' ')} and reconnect the pooler`,
+    `the database or the role has incompatible settings, and a pooler drops the service's own: run ${remedies.join(' ')} and reconnect the pooler`,
   );
 }
 
 /**
- * Sees to it that what the pool notifies of is heard by the bell.
- * @throws RangeError when it is not: through a pooler, or from another database
+ * Checks that the listener receives the pool's notifications.
+ * @throws RangeError if it does not: it is connected through a pooler, or to another database
  */
 export async function requireNotifications(db: Database, listener: Listener, channel: string): Promise<void> {
   const nonce = randomUUID();
-  const heard = new AbortController();
-  const unsubscribe = listener.on(channel, () => heard.abort(), nonce);
+  const received = new AbortController();
+  const unsubscribe = listener.on(channel, () => received.abort(), nonce);
   await rows(db, 'select pg_notify($1, $2)', [channel, nonce]);
-  await sleep(HEARD_MS, undefined, { signal: heard.signal }).catch(() => undefined);
+  await sleep(NOTIFICATION_DEADLINE_MS, undefined, { signal: received.signal }).catch(() => undefined);
   unsubscribe();
-  if (heard.signal.aborted) return;
+  if (received.signal.aborted) return;
   throw new RangeError(
-    'notifications do not arrive: DATABASE_DIRECT_URL must lead to the database of DATABASE_URL, past any pooler',
+    'notifications do not arrive: DATABASE_DIRECT_URL must point to the database of DATABASE_URL, bypassing any pooler',
   );
 }

@@ -4,44 +4,45 @@ import type { Pool } from 'pg';
 import { DataSource, type EntityManager } from 'typeorm';
 import type { PostgresDriver } from 'typeorm/driver/postgres/PostgresDriver';
 import { Problem } from '../problems';
-import { stateOf, unavailableOr } from './errors';
+import { sqlStateOf, toUnavailable } from './errors';
 import type { Database } from './pool';
 
 /**
- * The rows of a statement that returns rows (not for a bare UPDATE or DELETE, whose result TypeORM wraps).
- * @throws Problem `unavailable` when the database cannot answer now
+ * Runs a statement and returns its rows. Not for a bare UPDATE or DELETE, whose result TypeORM wraps.
+ * @throws Problem `unavailable` if the database is unavailable
  */
 export function rows<Row>(
   db: Pick<Database, 'query'>,
   sql: string,
   parameters: readonly unknown[] = [],
 ): Promise<Row[]> {
-  const ask = (): Promise<Row[]> => db.query(sql, [...parameters]);
-  // In a transaction it is the whole of it that is asked again.
-  return (db instanceof DataSource ? untilSettled(ask) : ask()).catch((error: unknown) => {
-    throw unavailableOr(error);
+  const run = (): Promise<Row[]> => db.query(sql, [...parameters]);
+  // Inside a transaction, the whole transaction must be retried.
+  return (db instanceof DataSource ? retrySerializationFailures(run) : run()).catch((error: unknown) => {
+    throw toUnavailable(error);
   });
 }
 
-/** Bytes as PostgreSQL writes them, for parameters in JSON. */
+/** Formats bytes in PostgreSQL's hex format, for use in JSON parameters. */
 export const asBytea = (bytes: Buffer): string => `\\x${bytes.toString('hex')}`;
 
 export type Prepared = { readonly name: string; readonly text: string };
 
-/** A statement to be prepared. Its name tells its text: a pooler may lead to where another version prepared its own. */
-export function prepared(what: string, text: string): Prepared {
-  return { name: `${what}_${createHash('sha256').update(text).digest('hex').slice(0, 16)}`, text };
+/** Names a statement for preparing. The name includes a hash: a pooled session may hold another version's statement. */
+export function prepared(prefix: string, text: string): Prepared {
+  return { name: `${prefix}_${createHash('sha256').update(text).digest('hex').slice(0, 16)}`, text };
 }
 
-/** The name is not known there, or known there already: a pooler has led to another session than the last time. */
-const MISPLACED = ['26000', '42P05'];
-const nameless = new WeakSet<Pool>();
+/** The statement's name is unknown or already in use: a pooler has switched to another session. */
+const STATEMENT_NAME_ERRORS = ['26000', '42P05'];
+const poolsWithoutNames = new WeakSet<Pool>();
 
 /**
- * The rows of a statement that each connection parses and plans once, under its name. TypeORM sends statements without
- * a name, which PostgreSQL plans anew each time: for the pairing statement that costs more than running it. Behind a
- * pooler that does not keep track of names, which shows before anything is run, it goes without one from then on.
- * @throws Problem `unavailable` when the database cannot answer now
+ * Runs a prepared statement, which each connection parses and plans once, and returns its rows. TypeORM sends unnamed
+ * statements, which PostgreSQL plans every time: for the pairing statement, planning takes longer than execution. A
+ * pooler that does not track prepared statements makes Parse or Bind fail, before anything has run; the pool then uses
+ * unnamed statements.
+ * @throws Problem `unavailable` if the database is unavailable
  */
 export async function preparedRows<Row extends object>(
   db: Database,
@@ -50,19 +51,20 @@ export async function preparedRows<Row extends object>(
 ): Promise<Row[]> {
   const pool: Pool = (db.driver as PostgresDriver).master;
   try {
-    const named = { ...(!nameless.has(pool) && { name }), text, values };
-    return (await untilSettled(() => pool.query<Row>(named))).rows;
+    const query = { ...(!poolsWithoutNames.has(pool) && { name }), text, values };
+    return (await retrySerializationFailures(() => pool.query<Row>(query))).rows;
   } catch (error) {
-    if (!MISPLACED.includes(stateOf(error) ?? '')) throw unavailableOr(error);
-    nameless.add(pool);
+    if (!STATEMENT_NAME_ERRORS.includes(sqlStateOf(error) ?? '')) throw toUnavailable(error);
+    poolsWithoutNames.add(pool);
     return rows(db, text, values);
   }
 }
 
 /**
- * A short transaction; inside, only its own handle is used. It may be begun again, so it changes nothing but rows.
- * @param isolation where the database's default, which may be stricter, will not do
- * @throws Problem `unavailable` when the database cannot answer now
+ * Runs a short transaction. `work` must use only the handle it is given, and may run again after a serialization
+ * failure, so it must have no side effects outside the database.
+ * @param isolation overrides the database's default level
+ * @throws Problem `unavailable` if the database is unavailable
  */
 export async function transaction<T>(
   db: Database,
@@ -76,16 +78,16 @@ export async function transaction<T>(
         thrown = error;
         throw error;
       });
-    return await untilSettled(() => (isolation ? db.transaction(isolation, run) : db.transaction(run)));
+    return await retrySerializationFailures(() => (isolation ? db.transaction(isolation, run) : db.transaction(run)));
   } catch (error) {
-    throw error === thrown ? error : unavailableOr(error);
+    throw error === thrown ? error : toUnavailable(error);
   }
 }
 
 /**
- * The rows of a statement that reads a bounded part of an index in its order. Where the planner expects few rows, it would
- * rather read and sort all of them, and a statement for a thousand of a million rows would read a million.
- * @throws Problem `unavailable` when the database cannot answer now
+ * Runs a statement that reads the first rows of an index, with bitmap scans disabled, and returns its rows. If the
+ * planner underestimates the rows, a bitmap scan would read and sort a million rows to return a thousand.
+ * @throws Problem `unavailable` if the database is unavailable
  */
 export function rowsInIndexOrder<Row>(db: Database, sql: string, parameters: readonly unknown[] = []): Promise<Row[]> {
   return transaction(db, async (tx) => {
@@ -94,22 +96,22 @@ export function rowsInIndexOrder<Row>(db: Database, sql: string, parameters: rea
   });
 }
 
-/** The SQLSTATE of what was rolled back for the sake of others at the same time: nothing of it has happened. */
+/** SQLSTATE `serialization_failure`: the transaction was rolled back because of a concurrent one. */
 const SERIALIZATION_FAILURE = '40001';
-/** How long something may be asked again: with the time-outs above, a caller still has an answer within 5 s. */
-const PATIENCE_MS = 1_000;
+/** Limits the time for retries. Together with the time-outs of the pool, a caller still gets a response within 5 s. */
+const RETRY_DEADLINE_MS = 1_000;
 
 /**
- * Asks again what the database rolled back for the sake of others. With the isolation that PostgreSQL has by default
- * that does not happen; with a stricter one, or on a database of several nodes, it does in each race.
+ * Retries on serialization failures. They do not occur at PostgreSQL's default isolation level, but a stricter level or
+ * a multi-node database reports one for every race.
  */
-async function untilSettled<T>(ask: () => Promise<T>): Promise<T> {
-  for (const deadline = performance.now() + PATIENCE_MS; ; await sleep(1 + Math.random() * 20)) {
+async function retrySerializationFailures<T>(run: () => Promise<T>): Promise<T> {
+  for (const deadline = performance.now() + RETRY_DEADLINE_MS; ; await sleep(1 + Math.random() * 20)) {
     try {
-      return await ask();
+      return await run();
     } catch (error) {
       const cause = error instanceof Problem ? error.cause : error;
-      if (stateOf(cause) !== SERIALIZATION_FAILURE || performance.now() > deadline) throw error;
+      if (sqlStateOf(cause) !== SERIALIZATION_FAILURE || performance.now() > deadline) throw error;
     }
   }
 }

@@ -26,7 +26,7 @@ import { connectors, evses, stations } from './schema/stations';
 import { tokens } from './schema/tokens';
 import { erasures } from './schema/users';
 
-/** Every table and migration of the service. */
+/** Lists every table and migration of the service. */
 export const schema: DatabaseSchema = {
   entities: [
     cpos,

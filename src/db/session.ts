@@ -1,6 +1,6 @@
 /**
- * Settings that a database or a role may have set otherwise, and that statements or the driver rely on. The isolation of
- * transactions is not among them: any works.
+ * Lists the settings that statements or the driver rely on and that a database or role may override. The isolation
+ * level is not among them: the service works with any.
  */
 export const SESSION_SETTINGS = {
   search_path: 'public',
@@ -11,14 +11,14 @@ export const SESSION_SETTINGS = {
   bytea_output: 'hex',
   extra_float_digits: '1',
   array_nulls: 'on',
-  // A commit that did not wait for its standby says so in a warning.
+  // A commit that did not wait for its synchronous standby is reported as a warning.
   client_min_messages: 'warning',
 } as const;
 
 /**
- * The URL of a database with SESSION_SETTINGS in its start-up `options`, where they override those of the database, of
- * the role and of the URL itself. Not for a pooler, which refuses or drops `options`.
- * @param more further settings, without space in their values
+ * Adds SESSION_SETTINGS to the startup `options` of a URL, where they override those of the database, the role and the
+ * URL. Not for a pooler, which rejects or drops `options`.
+ * @param more further settings; their values must not contain spaces
  */
 export function withSession(url: string, more: Readonly<Record<string, string>> = {}): string {
   const changed = new URL(url);

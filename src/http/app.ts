@@ -18,10 +18,10 @@ import { type Rules, validateRequest } from './validate-request';
 import { createValidator } from './validator';
 
 const rules: Rules = {
-  pairOcpp: ocpp.faults,
-  pairOcpi22: ocpi.faults,
-  pairOcpi221: ocpi.faults,
-  pairOcpi230: ocpi.faults,
+  pairOcpp: ocpp.semanticErrors,
+  pairOcpi22: ocpi.semanticErrors,
+  pairOcpi221: ocpi.semanticErrors,
+  pairOcpi230: ocpi.semanticErrors,
 };
 
 /** Creates the Express app. The order of its checks is part of the contract (section 3); numbers are those of its table. */

@@ -1,7 +1,7 @@
 import type { Request, RequestHandler } from 'express';
-import { type OpenApiDocument, type OperationId, operationsOf, patternWords } from '../contract/document';
+import { type OpenApiDocument, type OperationId, operationsOf, patternMessages } from '../contract/document';
 import { bodyNormalizer } from '../contract/normalize-body';
-import { inWords, show, valueAt } from '../contract/validation-errors';
+import { evaluatePointer, formatValue, toValidationError } from '../contract/validation-errors';
 import { MAX_VALIDATION_ERRORS, Problem, type ValidationError } from '../problems';
 
 /** An error of express-openapi-validator: a path that begins with body, params, query or headers. */
@@ -12,7 +12,7 @@ export type Rules = Partial<Record<OperationId, (body: unknown) => ValidationErr
 
 /** Runs the validator and the rules, and refuses with all validation errors of both (contract, section 3, step 4). */
 export function validateRequest(validator: RequestHandler, document: OpenApiDocument, rules: Rules): RequestHandler {
-  const patterns = patternWords(document);
+  const patterns = patternMessages(document);
   const protocols = knownProtocols(document);
   const normalizers = new Map(
     operationsOf(document).map(({ id, operation }) => [id, bodyNormalizer(document, bodySchema(operation))]),
@@ -36,7 +36,7 @@ export function validateRequest(validator: RequestHandler, document: OpenApiDocu
         const [, part = '', ...segments] = path.split('/');
         const pointer = segments.map((segment) => `/${segment}`).join('');
         const keyword = errorCode.split('.')[0] ?? '';
-        return inWords({ pointer, message, keyword }, valueAt(parts[part], pointer), patterns);
+        return toValidationError({ pointer, message, keyword }, evaluatePointer(parts[part], pointer), patterns);
       });
       return next(invalidRequest([...worded, ...broken], (found?.length ?? 0) + broken.length));
     });
@@ -72,7 +72,7 @@ function unsupportedProtocol(protocols: readonly string[], { 'payload-protocol':
   const message = `must be one of ${protocols.join(', ')}`;
   return new Problem('unsupported-protocol', {
     message: `Unsupported payload protocol. Supported: ${protocols.join(', ')}.`,
-    errors: [{ pointer: '/payload-protocol', message, got: show(given) }],
+    errors: [{ pointer: '/payload-protocol', message, got: formatValue(given) }],
   });
 }
 

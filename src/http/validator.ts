@@ -1,6 +1,6 @@
 import type { RequestHandler } from 'express';
 import { middleware } from 'express-openapi-validator';
-import { type OpenApiDocument, routable } from '../contract/document';
+import { type OpenApiDocument, toValidatorDocument } from '../contract/document';
 import { formats } from '../contract/formats';
 import type { TokenRegistry } from '../tokens/registry';
 import { bearer } from './auth';
@@ -31,7 +31,7 @@ const PAIR = /^\/v1\/scsp\/ocpp[\w.]*\/pair$/;
 export function createValidator(document: OpenApiDocument, registry: TokenRegistry, responses: boolean): Validator {
   const stepsOf = (part: OpenApiDocument) => {
     const all = middleware({
-      apiSpec: routable(part) as never,
+      apiSpec: toValidatorDocument(part) as never,
       validateApiSpec: true,
       validateRequests: { allErrors: true, allowUnknownQueryParameters: true },
       validateResponses: responses,

@@ -14,15 +14,15 @@ import { writePairing } from '../stations/http';
 import { listOwnStations, type OwnStation, type PairedStation, stationOfPairing } from '../stations/stations';
 import { type Caller, callerOf, cpoOf } from '../tokens/caller';
 import { expiryWarning } from '../tokens/expiry';
-import { doOnce, REPLAYED, type Replay, type Reservation, readIdempotencyKey } from './idempotency';
+import { REPLAYED, type Replay, type Reservation, readIdempotencyKey, withIdempotencyKey } from './idempotency';
 import { limitsOf } from './limits';
 import { createPair } from './pair';
 import { createRedeem } from './redeem';
-import { refuseForgotten } from './replay';
+import { rejectIfForgotten } from './replay';
 import { unpairByCpo, unpairForCustomer } from './unpair';
 
-/** The namespace of ids that stand for apps (RFC 9562, UUIDv5). */
-const IDEMPOTENCY_OWNERS = '0c5bd5a2-6f6e-5d3c-9e39-1f5d0a4d4c1b';
+/** Derives the ids under which apps own Idempotency-Keys (a UUIDv5 namespace, RFC 9562). */
+const APP_OWNER_NAMESPACE = '0c5bd5a2-6f6e-5d3c-9e39-1f5d0a4d4c1b';
 const UNPAIRED = { message: 'Charging station successfully unpaired.' };
 
 export function pairingHandlers(
@@ -44,15 +44,15 @@ export function pairingHandlers(
 > {
   const pair = createPair(ctx);
   const redeem = createRedeem(ctx, client);
-  const pairIn = async (payloadProtocol: PayloadProtocol, body: StationBody & { code: string }, res: Response) => {
+  const handlePair = async (payloadProtocol: PayloadProtocol, body: StationBody & { code: string }, res: Response) => {
     const protocol = protocolOf(payloadProtocol);
     const station = protocol.read(body);
     const cpoId = cpoOf(res).id;
     const request = { cpoId, requestId: requestIdOf(res), payloadProtocol, code: body.code, station };
-    const replay = await once(ctx, res, cpoId, `/v1/scsp/${payloadProtocol}/pair`, (reservation) =>
+    const replay = await idempotently(ctx, res, cpoId, `/v1/scsp/${payloadProtocol}/pair`, (reservation) =>
       pair({ ...request, reservation }),
     );
-    if (replay?.pairingId === null) await refuseForgotten(ctx, cpoId, body.code);
+    if (replay?.pairingId === null) await rejectIfForgotten(ctx, cpoId, body.code);
     if (replay?.forgotten) throw new Problem('incorrect-code', { headers: REPLAYED });
     res.json({ message: 'Charging station successfully paired.', ...protocol.write(station) });
   };
@@ -99,10 +99,10 @@ export function pairingHandlers(
       res.json(page);
     },
 
-    pairOcpp: (req, res) => pairIn(req.params['payload-protocol'], req.body, res),
-    pairOcpi22: (req, res) => pairIn('ocpi2.2', req.body, res),
-    pairOcpi221: (req, res) => pairIn('ocpi2.2.1', req.body, res),
-    pairOcpi230: (req, res) => pairIn('ocpi2.3.0', req.body, res),
+    pairOcpp: (req, res) => handlePair(req.params['payload-protocol'], req.body, res),
+    pairOcpi22: (req, res) => handlePair('ocpi2.2', req.body, res),
+    pairOcpi221: (req, res) => handlePair('ocpi2.2.1', req.body, res),
+    pairOcpi230: (req, res) => handlePair('ocpi2.3.0', req.body, res),
 
     async redeemCode({ body }, res) {
       const request = {
@@ -115,7 +115,7 @@ export function pairingHandlers(
         stillAllowed: () => stillAllowed(res),
       };
       let paired: PairedStation | undefined;
-      const replay = await once(ctx, res, ownerOf(callerOf(res)), '/v1/app/pairings', async (reservation) => {
+      const replay = await idempotently(ctx, res, ownerOf(callerOf(res)), '/v1/app/pairings', async (reservation) => {
         paired = await redeem({ ...request, reservation }).catch(unlessRefused(res));
       });
       if (replay?.forgotten) throw new Problem('user-forgotten', { headers: REPLAYED });
@@ -135,10 +135,10 @@ export function pairingHandlers(
 }
 
 /**
- * Works once under the request's Idempotency-Key, or simply works where there is none.
- * @returns what an earlier request under the key has paired
+ * Runs `work` under the request's Idempotency-Key, or without one if the header is absent.
+ * @returns the outcome to replay if an earlier request with this key succeeded
  */
-async function once(
+async function idempotently(
   ctx: Context,
   res: Response,
   owner: string,
@@ -148,13 +148,13 @@ async function once(
   const header = res.req.get('Idempotency-Key');
   if (header === undefined) return void (await work());
   const scope = { owner, path, key: readIdempotencyKey(header) };
-  const replay = await doOnce(ctx, scope, res.locals.bodyBytes, requestIdOf(res), work);
+  const replay = await withIdempotencyKey(ctx, scope, res.locals.bodyBytes, requestIdOf(res), work);
   if (replay !== undefined) res.set(REPLAYED);
   return replay;
 }
 
-/** The id under which an app's Idempotency-Keys are stored: the same for all its tokens. */
-const ownerOf = ({ app }: Caller): string => uuidv5(`app ${app}`, IDEMPOTENCY_OWNERS);
+/** Returns the id that owns an app's Idempotency-Keys. All tokens of the app share it. */
+const ownerOf = ({ app }: Caller): string => uuidv5(`app ${app}`, APP_OWNER_NAMESPACE);
 
 const requestIdOf = (res: Response): string => res.locals.requestId;
 

@@ -3,28 +3,28 @@ import type { Context } from '../context';
 import { rows } from '../db/query';
 import { Problem } from '../problems';
 
-/** Where an Idempotency-Key counts (contract, section 3). */
+/** Identifies an Idempotency-Key: keys are unique per owner and path (contract, section 3). */
 export type IdempotencyScope = {
-  /** The id of a CPO, or one that stands for an app. */
+  /** The id of a CPO, or the UUID derived from an app's name. */
   readonly owner: string;
   readonly path: string;
   readonly key: string;
 };
 
-/** A key that a request holds: nothing but this request can store its outcome under it. */
+/** Identifies a key reserved by one request. Only the holder of `id` can store an outcome under the key. */
 export type Reservation = IdempotencyScope & { readonly id: string };
 
-/** An earlier request under the key has paired. */
+/** Describes the stored outcome of an earlier request that paired a station. */
 export type Replay = {
-  /** Null where a replica of 0.1 has stored the outcome. */
+  /** Null if a 0.1 replica stored the outcome. */
   readonly pairingId: string | null;
-  /** Whether the user of the pairing was forgotten since. */
+  /** Whether the pairing's user has been forgotten since. */
   readonly forgotten: boolean;
 };
 
 /**
- * When a request is taken for dead that holds a key: longer than the longest request lasts, a CPO's 10 s included. One that is
- * later all the same finds its reservation replaced, and does nothing.
+ * Limits how long a request may hold a key, in seconds: longer than the longest request, including 10 s for the CPO's
+ * response. A request that outlives its lease finds its reservation replaced and changes nothing.
  */
 export const LEASE_SECONDS = 30;
 
@@ -47,7 +47,7 @@ from (select) one
 left join idempotency_keys i on i.cpo_id = $1 and i.path = $2 and i.key = $3
 left join pairings p on p.id = i.pairing_id`;
 
-type Found = {
+type StoredKey = {
   reserved: boolean;
   found: boolean;
   sameBody: boolean | null;
@@ -58,22 +58,22 @@ type Found = {
   retryAfter: number | null;
 };
 
-/** Responses that are stored beside the successful one. */
+/** Lists the problems that are stored and replayed, in addition to the successful response. */
 const STORED_PROBLEMS = ['incorrect-code', 'station-already-paired'] as const;
 type StoredProblem = (typeof STORED_PROBLEMS)[number];
 
-/** Returns a key as it is stored, without the quotes that the draft puts around it. */
+/** Returns the stored form of a key: without the quotes of a structured-field string (RFC 8941). */
 export function readIdempotencyKey(header: string): string {
   return header.startsWith('"') ? header.slice(1, -1) : header;
 }
 
 /**
- * Works under a key, or finds what came of an earlier request. `work` stores its outcome with its own commit.
- * @param body the bytes of the request; stored as a keyed hash, because a code is in them
- * @returns what an earlier request has paired, or undefined when `work` was done
- * @throws Problem `idempotency-key-reused`, `idempotency-in-progress`, what the earlier request got, what `work` throws
+ * Reserves a key and runs `work`, which stores the outcome in its own commit, or returns that of an earlier request.
+ * @param body the raw request body; only its keyed hash is stored, because it contains a pairing code
+ * @returns the outcome to replay, or undefined if `work` ran
+ * @throws Problem `idempotency-key-reused`, `idempotency-in-progress`, the stored problem, or anything `work` throws
  */
-export async function doOnce(
+export async function withIdempotencyKey(
   ctx: Context,
   scope: IdempotencyScope,
   body: Uint8Array,
@@ -87,7 +87,7 @@ export async function doOnce(
     await work(reservation);
     return undefined;
   } catch (error) {
-    // After `unavailable` nobody knows whether it was committed: the lease keeps the key until that is settled.
+    // After `unavailable` the transaction may still have committed: keep the key reserved until the lease expires.
     const type = error instanceof Problem ? error.type : 'unavailable';
     if (!isStored(type) && type !== 'unavailable') await release(ctx, reservation);
     throw error;
@@ -103,9 +103,9 @@ async function reserve(
   requestId: string,
 ): Promise<Replay | undefined> {
   const hashes = ctx.keys.idempotency.map((secret) => createHmac('sha256', secret).update(body).digest());
-  const [found] = await rows<Found>(ctx.db, RESERVE, [owner, path, key, hashes, requestId, id]);
+  const [found] = await rows<StoredKey>(ctx.db, RESERVE, [owner, path, key, hashes, requestId, id]);
   if (found?.reserved) return undefined;
-  // Not in this snapshot: another request has reserved it this very moment.
+  // A concurrent request has just reserved the key, so its row is not visible to this snapshot.
   if (!found?.found) throw inProgress(1);
   if (!found.sameBody) throw new Problem('idempotency-key-reused');
   const { outcome, pairingId, forgotten } = found;
@@ -117,23 +117,23 @@ async function reserve(
   });
 }
 
-/** The header of a response that is sent again. */
+/** Marks a replayed response. */
 export const REPLAYED = { 'Idempotent-Replayed': 'true' };
 
-/** @param seconds until it is worth while to ask again */
+/** @param seconds value of `Retry-After` */
 export const inProgress = (seconds: number) =>
   new Problem('idempotency-in-progress', { headers: { 'Retry-After': String(seconds) } });
 
-const MINE = 'cpo_id = $1 and path = $2 and key = $3 and reservation = $4 and outcome is null';
+const HELD_RESERVATION = 'cpo_id = $1 and path = $2 and key = $3 and reservation = $4 and outcome is null';
 
-/** Stores that the code of a request under a key was incorrect, where no statement of its own does. */
+/** Stores the outcome `incorrect-code` under a key, for requests that end before the statement that would store it. */
 export async function storeIncorrectCode(ctx: Pick<Context, 'db'>, { owner, path, key, id }: Reservation) {
-  const sql = `update idempotency_keys set outcome = 'incorrect-code' where ${MINE} returning key`;
+  const sql = `update idempotency_keys set outcome = 'incorrect-code' where ${HELD_RESERVATION} returning key`;
   await rows(ctx.db, `with stored as (${sql}) select key from stored`, [owner, path, key, id]);
 }
 
-/** Frees a key whose request got a response that is not stored. */
+/** Releases a key after a response that is not stored. */
 async function release(ctx: Context, { owner, path, key, id }: Reservation): Promise<void> {
-  const sql = `delete from idempotency_keys where ${MINE} returning key`;
+  const sql = `delete from idempotency_keys where ${HELD_RESERVATION} returning key`;
   await rows(ctx.db, `with released as (${sql}) select key from released`, [owner, path, key, id]);
 }

@@ -9,7 +9,7 @@ export type Limit = {
   readonly windowSeconds: number;
 };
 
-/** What remains of a CPO's limits on incorrect codes; `limit` includes what its successes have added. */
+/** Holds what remains of a CPO's limits on incorrect codes. Each `limit` includes the allowance earned by successes. */
 export type Remaining = {
   readonly limitUid10Min: number;
   readonly leftUid10Min: number;
@@ -21,7 +21,7 @@ export type Remaining = {
   readonly leftCpo24H: number;
 };
 
-/** Writes the settings as PostgreSQL's `scsp_limits`. */
+/** Formats the settings as a literal of the composite type `scsp_limits`. */
 export function limitsRow({ cpoUid10Min, cpoUid24H, cpo10Min, cpo24H, perSuccess }: Config['limits']): string {
   return `(${[cpoUid10Min, cpoUid24H, cpo10Min, cpo24H, perSuccess].join(',')})`;
 }
@@ -42,14 +42,14 @@ select m.limit_uid_10min as "limitUid10Min",
   m.limit_cpo_24h as "limitCpo24H", m.left_cpo_24h as "leftCpo24H"
 from m`;
 
-/** The limits on incorrect codes of a CPO, and what is left of them; for uids, what is left of the one with the least. */
+/** Returns a CPO's limits on incorrect codes and what remains. For uids, that is the uid with the least remaining. */
 export async function limitsOf(ctx: Pick<Context, 'db' | 'config'>, cpoId: string): Promise<Limit[]> {
   const found = await rows<Remaining>(ctx.db, REMAINING_OF_CPO, [cpoId, limitsRow(ctx.config.limits)]);
-  return found.flatMap(asLimits);
+  return found.flatMap(toLimits);
 }
 
-/** In the order of their windows; `left` is never below 0. */
-export function asLimits(remaining: Remaining): Limit[] {
+/** Converts a row to the list of limits, shortest window first for each scope. `left` is never negative. */
+export function toLimits(remaining: Remaining): Limit[] {
   const limit = (name: string, limit: number, left: number, windowSeconds: number) => ({
     name,
     limit,
@@ -64,13 +64,13 @@ export function asLimits(remaining: Remaining): Limit[] {
   ];
 }
 
-/** The headers of draft-ietf-httpapi-ratelimit-headers-10: each policy, and what is left of it. */
+/** Returns `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers-10). */
 export function rateLimitHeaders(limits: readonly Limit[], retryAfter: number | undefined): Record<string, string> {
-  const wait = (left: number) => (left === 0 && retryAfter !== undefined ? `;t=${retryAfter}` : '');
+  const reset = (left: number) => (left === 0 && retryAfter !== undefined ? `;t=${retryAfter}` : '');
   return {
     'RateLimit-Policy': limits
       .map(({ name, limit, windowSeconds }) => `"${name}";q=${limit};w=${windowSeconds}`)
       .join(', '),
-    RateLimit: limits.map(({ name, left }) => `"${name}";r=${left}${wait(left)}`).join(', '),
+    RateLimit: limits.map(({ name, left }) => `"${name}";r=${left}${reset(left)}`).join(', '),
   };
 }

@@ -7,7 +7,7 @@ import { asBytea, prepared, preparedRows } from '../db/query';
 import { Problem } from '../problems';
 import { type Station, stationKey } from '../stations/station';
 import { inProgress, type Reservation } from './idempotency';
-import { asLimits, limitsRow, type Remaining, rateLimitHeaders } from './limits';
+import { limitsRow, type Remaining, rateLimitHeaders, toLimits } from './limits';
 import { stationRows } from './station-rows';
 
 export type PairRequest = {
@@ -17,7 +17,7 @@ export type PairRequest = {
   /** As the customer typed it. */
   readonly code: string;
   readonly station: Station;
-  /** The reservation of an Idempotency-Key, under which the outcome is stored in the same commit. */
+  /** The outcome is stored under this reservation, in the same commit as the pairing. */
   readonly reservation?: Reservation | undefined;
 };
 
@@ -30,7 +30,7 @@ type Outcome =
   | 'counter-locked'
   | 'reservation-lost';
 
-type Row = ReturnType<typeof rowOf>;
+type Row = ReturnType<typeof toRow>;
 type Result = Remaining & { n: number; outcome: Outcome; codeId: string | null; retryAfter: number | null };
 
 const PAIR = prepared(
@@ -43,28 +43,26 @@ const PAIR = prepared(
    from scsp_pair_v1($1, $2, $3, $4, $5)`,
 );
 
-/** So many requests share a statement at most. */
-const LARGEST_SET = 16;
-/** CPOs that are waited for at once, each on a connection of its own: their counters are locked by other replicas. */
-const MOST_WAITING_CPOS = 3;
+const MAX_BATCH_SIZE = 16;
+/** Limits how many CPOs may wait for a counter lock at a time. Each of them occupies a connection of the pool. */
+const MAX_LOCKED_CPOS = 3;
 
 export type Pair = (request: PairRequest) => Promise<void>;
 
 /**
- * Pairs stations with the customers who were shown the codes: all of a pairing is stored, or nothing (contract, section 3,
- * steps 5 to 8).
- * @returns a verb that throws Problem `incorrect-code`, `station-already-paired` (the code is not used up),
+ * Creates the function that pairs a station with the customer who was shown the code (contract, section 3, steps 5-8).
+ * @returns a function that throws Problem `incorrect-code`, `station-already-paired` (the code stays active),
  *   `too-many-incorrect-codes`, `idempotency-in-progress`, `unavailable`
  */
 export function createPair(ctx: Context): Pair {
   const send = createSend(ctx);
   return async (request) => {
-    const row = rowOf(ctx, request);
+    const row = toRow(ctx, request);
     const deadlines = requestDeadlines();
     while (performance.now() < deadlines.startBy) {
       const result = await send(row, deadlines);
-      if (result.outcome !== 'retry' && result.outcome !== 'counter-locked') return settle(ctx, request, row, result);
-      // No connection is held while another request has the code; jitter keeps a crowd from coming back at once.
+      if (result.outcome !== 'retry' && result.outcome !== 'counter-locked') return finish(ctx, request, row, result);
+      // Wait without a connection. The jitter spreads the retries of requests that collided.
       await sleep(1 + Math.random() * 20);
     }
     throw new Problem('unavailable');
@@ -72,61 +70,61 @@ export function createPair(ctx: Context): Pair {
 }
 
 /**
- * Sends rows in sets of any CPOs. A CPO whose counter is locked elsewhere is waited for in a queue of its own, so that it
- * delays nobody else.
+ * Creates the function that sends a row in a batch shared by all CPOs. A CPO whose counter is locked by another replica
+ * gets a batcher of its own, so that waiting for the lock delays no other CPO.
  */
 function createSend(ctx: Context): (row: Row, deadlines: Deadlines) => Promise<Result> {
   const shared = createBatcher(ctx, false);
-  const ofCpo = new Map<string, { batcher: Batcher<Row, Result>; users: number }>();
+  const cpoBatchers = new Map<string, { batcher: Batcher<Row, Result>; users: number }>();
 
   return async (row, deadlines) => {
-    if (!ofCpo.has(row.cpo_id)) {
+    if (!cpoBatchers.has(row.cpo_id)) {
       const result = await shared.add(row.cpo_id, row, deadlines);
       if (result.outcome !== 'counter-locked') return result;
-      if (!ofCpo.has(row.cpo_id) && ofCpo.size >= MOST_WAITING_CPOS) return result;
+      if (!cpoBatchers.has(row.cpo_id) && cpoBatchers.size >= MAX_LOCKED_CPOS) return result;
     }
-    const own = ofCpo.get(row.cpo_id) ?? { batcher: createBatcher(ctx, true), users: 0 };
-    ofCpo.set(row.cpo_id, own);
+    const own = cpoBatchers.get(row.cpo_id) ?? { batcher: createBatcher(ctx, true), users: 0 };
+    cpoBatchers.set(row.cpo_id, own);
     own.users += 1;
     try {
       return await own.batcher.add(row.cpo_id, row, deadlines);
     } finally {
       own.users -= 1;
-      if (own.users === 0) ofCpo.delete(row.cpo_id);
+      if (own.users === 0) cpoBatchers.delete(row.cpo_id);
     }
   };
 }
 
-/** @param wait whether counters that are locked are waited for */
+/** @param wait whether to wait for locked counters instead of skipping their requests */
 function createBatcher(ctx: Context, wait: boolean): Batcher<Row, Result> {
   const limits = limitsRow(ctx.config.limits);
   return new Batcher<Row, Result>({
-    async work(set) {
-      const requests = set.map(({ stationRows: _, ...row }, index) => ({ ...row, n: index + 1 }));
+    async work(batch) {
+      const requests = batch.map(({ stationRows: _, ...row }, index) => ({ ...row, n: index + 1 }));
       const results = await preparedRows<Result>(ctx.db, PAIR, [
         JSON.stringify(requests),
-        JSON.stringify(set.flatMap(({ stationRows }) => stationRows.evses)),
-        JSON.stringify(set.flatMap(({ stationRows }) => stationRows.connectors)),
+        JSON.stringify(batch.flatMap(({ stationRows }) => stationRows.evses)),
+        JSON.stringify(batch.flatMap(({ stationRows }) => stationRows.connectors)),
         limits,
         wait,
       ]);
       results.sort((a, b) => a.n - b.n);
-      for (const cpoId of usedUpADay(set, results)) ctx.metrics.dayLimitReached(cpoId);
+      for (const cpoId of cposAtDailyLimit(batch, results)) ctx.metrics.dayLimitReached(cpoId);
       return results;
     },
-    largest: LARGEST_SET,
-    // Whether the statement was committed is not known then: to send it again one by one could give the wrong answer.
+    maxBatchSize: MAX_BATCH_SIZE,
+    // The statement may have committed: sending its requests again could produce a wrong outcome.
     failsAll: (error) => error instanceof Problem && error.type === 'unavailable',
   });
 }
 
-/** The CPOs whose attempts in a set have used up what was left of 24 hours; afterwards no code of theirs is looked at. */
-function usedUpADay(set: readonly Row[], results: readonly Result[]): Set<string> {
-  const last = set.filter((_, i) => results[i]?.outcome === 'incorrect-code' && results[i].leftCpo24H <= 0);
+/** Returns the CPOs that reached their 24-hour limit in this batch. */
+function cposAtDailyLimit(batch: readonly Row[], results: readonly Result[]): Set<string> {
+  const last = batch.filter((_, i) => results[i]?.outcome === 'incorrect-code' && results[i].leftCpo24H <= 0);
   return new Set(last.map((row) => row.cpo_id));
 }
 
-function rowOf(ctx: Context, request: PairRequest) {
+function toRow(ctx: Context, request: PairRequest) {
   const code = normalizeCode(request.code);
   const pairingId = ctx.random.uuid();
   const stationUid = stationKey(request.station.uid);
@@ -149,12 +147,13 @@ function rowOf(ctx: Context, request: PairRequest) {
   };
 }
 
-/** The keyed hashes of a CPO's uid, under which its failed attempts are counted. */
+/** Returns the keyed hashes under which failed attempts of a CPO and uid are counted. */
 function uidHashes(ctx: Pick<Context, 'keys'>, cpoId: string, stationUid: string): string[] {
   return subjectHashes(ctx.keys, 'uid', `${cpoId} ${stationUid}`).map(asBytea);
 }
 
-function settle(ctx: Context, request: PairRequest, row: Row, result: Result): void {
+/** Records the outcome in the metrics and throws the problem, if any. */
+function finish(ctx: Context, request: PairRequest, row: Row, result: Result): void {
   const { outcome } = result;
   if (outcome === 'paired') {
     return ctx.metrics.stationPaired({
@@ -171,7 +170,7 @@ function settle(ctx: Context, request: PairRequest, row: Row, result: Result): v
   const retryAfter = result.retryAfter ?? undefined;
   throw new Problem(outcome, {
     headers: {
-      ...rateLimitHeaders(asLimits(result), retryAfter),
+      ...rateLimitHeaders(toLimits(result), retryAfter),
       ...(retryAfter !== undefined && { 'Retry-After': String(retryAfter) }),
     },
   });

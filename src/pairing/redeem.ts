@@ -21,28 +21,28 @@ export type RedeemRequest = {
   /** As the customer typed it. */
   readonly code: string;
   readonly origin: Origin;
-  /** Of an Idempotency-Key, under which the outcome is stored. */
+  /** The outcome is stored under this reservation. */
   readonly reservation?: Reservation | undefined;
-  /** Throws when the caller's token was revoked while the CPO was asked. */
+  /** Throws if the caller's token was revoked during the call to the CPO. */
   readonly stillAllowed: () => Promise<void>;
 };
 
-/** Redemptions in flight in this process: more at a CPO that is slow would keep memory and connections from all others. */
-const IN_FLIGHT_PER_CPO = 64;
+/** Limits redemptions per CPO in this process, so that one slow CPO cannot exhaust memory and sockets. */
+const MAX_IN_FLIGHT_PER_CPO = 64;
 const RETRY_AFTER_SECONDS = '2';
-/** Longer than a statement lives whose answer was lost: until then nobody knows whether it has paired. */
-const UNCERTAIN_SECONDS = 10;
-const NOTHING_BUT_SPACE = /^[\s\p{Cf}]*$/u;
+/** Delays the notification while the commit's outcome is unknown: longer than a statement can run. */
+const COMMIT_UNKNOWN_SECONDS = 10;
+const BLANK_CODE = /^[\s\p{Cf}]*$/u;
 
 const WINDOW = `interval '10 minutes'`;
-/** One attempt of a user at a time passes the counters, so that simultaneous ones never get past a limit. */
+/** Serialises the attempts of one user, so that concurrent requests cannot exceed a limit. */
 const USER_LOCK = 7_305_004;
 
 /**
- * Begins an attempt, or tells the limit that is reached and the seconds until the oldest attempt that fills it leaves the
- * window. One under way counts as incorrect until it has ended.
+ * Inserts an attempt, or returns the limit reached and the seconds until enough attempts have left the window. An
+ * attempt in progress counts as incorrect.
  */
-const BEGIN = `
+const BEGIN_ATTEMPT = `
 with recent as materialized (
   select began_at, outcome from redemption_attempts where user_hash = $2 and began_at > now() - ${WINDOW}
 ), incorrect as (
@@ -59,10 +59,10 @@ with recent as materialized (
 select problem, greatest(1, ceil(extract(epoch from oldest + ${WINDOW} - now())))::int as "retryAfter"
 from reached order by problem`;
 
-/** Why an attempt ended. `forgotten` is written by whoever forgets the user (`pairing/unpair`). */
-type Ending = 'answered' | 'incorrect-code' | 'failed';
+/** Lists the outcomes written here; erasing a user writes `forgotten`. */
+type FinalOutcome = 'answered' | 'incorrect-code' | 'failed';
 
-const END = `
+const END_ATTEMPT = `
 with ended as (
   update redemption_attempts set outcome = $2 where id = $1 and outcome is null returning 1
 )
@@ -75,9 +75,9 @@ type Stored =
   | { readonly outcome: 'station-already-paired' | 'user-forgotten' | 'reservation-lost'; readonly pairedAt: null };
 
 /**
- * Pairs with a code that a CPO issued (contract, section 5): asks the CPO, checks its station, stores it. No connection
- * of the database is held during the call. A CPO that paired a station which is not stored is notified of an unpair.
- * @returns a verb that throws Problem `invalid-request`, `cpo-unavailable`, `too-many-incorrect-codes`,
+ * Creates the function that redeems a CPO-issued code (contract, section 5). No database connection is held during the
+ * call to the CPO. If the CPO paired a station that is not stored here, it is notified of an unpair.
+ * @returns a function that throws Problem `invalid-request`, `cpo-unavailable`, `too-many-incorrect-codes`,
  *   `too-many-redemptions`, `incorrect-code`, `user-forgotten`, `station-already-paired`, `cpo-failed`,
  *   `cpo-timed-out`, `unavailable`
  */
@@ -85,9 +85,9 @@ export function createRedeem(ctx: Context, client: CpoClient): (request: RedeemR
   const inFlight = new Map<string, number>();
   const redeemOne = async (request: RedeemRequest) => {
     const cpo = await callableCpo(ctx, request.cpoId, request.payloadProtocol);
-    if (NOTHING_BUT_SPACE.test(request.code)) throw new Problem('incorrect-code');
+    if (BLANK_CODE.test(request.code)) throw new Problem('incorrect-code');
     const others = inFlight.get(cpo.id) ?? 0;
-    if (others >= IN_FLIGHT_PER_CPO)
+    if (others >= MAX_IN_FLIGHT_PER_CPO)
       throw new Problem('unavailable', {
         message: 'Too many codes of this CPO are being redeemed, please try again.',
         headers: { 'Retry-After': RETRY_AFTER_SECONDS },
@@ -105,7 +105,7 @@ export function createRedeem(ctx: Context, client: CpoClient): (request: RedeemR
     try {
       return await redeemOne(request);
     } catch (error) {
-      // What cannot be stored stays in progress until the lease ends; the caller is told how it went.
+      // If this fails, the key stays in progress until its lease expires. The caller still gets the original problem.
       if (request.reservation !== undefined && error instanceof Problem && error.type === 'incorrect-code')
         await storeIncorrectCode(ctx, request.reservation).catch(() => undefined);
       throw error;
@@ -123,24 +123,24 @@ async function redeem(
   const user = hashSubject(ctx.keys, 'user', request.userId);
   const attempt = await beginAttempt(ctx, user);
   const caller = { origin, user: user.toString('hex') };
-  const answer = await client
+  const response = await client
     .askStation(cpo, payloadProtocol, request.code.trim(), caller)
     .catch(async (error: unknown) => {
-      // What cannot be written stays under way for ten minutes; the caller is told how the call went.
+      // If this fails, the attempt counts as in progress for ten minutes. The caller still gets the original error.
       await endAttempt(ctx, attempt, error).catch(() => undefined);
       throw error;
     });
-  if ('body' in answer) return store(ctx, attempt, request, answer.body);
-  await takeBack(ctx, request, answer.uid);
-  await endAttempt(ctx, attempt, answer.refused).catch(() => undefined);
-  throw answer.refused;
+  if ('body' in response) return store(ctx, attempt, request, response.body);
+  await compensate(ctx, request, response.uid);
+  await endAttempt(ctx, attempt, response.refused).catch(() => undefined);
+  throw response.refused;
 }
 
 async function store(ctx: Context, attempt: string, request: RedeemRequest, body: StationBody): Promise<PairedStation> {
   const { userId, chargingLocationId, cpoId, payloadProtocol } = request;
   const station = protocolOf(payloadProtocol).read(body);
   await request.stillAllowed().catch(async (error: unknown) => {
-    await takeBack(ctx, request, station.uid);
+    await compensate(ctx, request, station.uid);
     await endAttempt(ctx, attempt, error).catch(() => undefined);
     throw error;
   });
@@ -166,13 +166,13 @@ async function store(ctx: Context, attempt: string, request: RedeemRequest, body
     REDEEM,
     [row, evses, connectors].map((part) => JSON.stringify(part)),
   ).catch((error: unknown) => {
-    // Not waited for: a database that is away has taken its time already.
-    void takeBack(ctx, request, station.uid, UNCERTAIN_SECONDS);
+    // Not awaited: a database that is unavailable has already used up the caller's time.
+    void compensate(ctx, request, station.uid, COMMIT_UNKNOWN_SECONDS);
     throw error;
   });
   if (stored === undefined) throw new TypeError('scsp_redeem_v1 returned no row');
   if (stored.outcome !== 'paired') {
-    await takeBack(ctx, request, station.uid);
+    await compensate(ctx, request, station.uid);
     throw stored.outcome === 'reservation-lost' ? inProgress(1) : new Problem(stored.outcome);
   }
   ctx.metrics.stationPaired({ pairing_id: pairingId, cpo_id: cpoId, payload_protocol: payloadProtocol });
@@ -180,8 +180,8 @@ async function store(ctx: Context, attempt: string, request: RedeemRequest, body
   return { pairingId, cpoId, userId, chargingLocationId, payloadProtocol, station, pairedAt };
 }
 
-/** Has the CPO notified of an unpair of what it has paired and we have not, unless the uid is paired there by now. */
-async function takeBack(ctx: Context, request: RedeemRequest, uid: string | undefined, delaySeconds = 0) {
+/** Enqueues an unpair notification for a station that only the CPO has paired. Dropped if it is paired here by then. */
+async function compensate(ctx: Context, request: RedeemRequest, uid: string | undefined, delaySeconds = 0) {
   if (uid === undefined) return;
   const { cpoId, payloadProtocol, origin } = request;
   await enqueueUnkept(ctx.db, { cpoId, payloadProtocol, uid }, origin, delaySeconds).catch((error: unknown) =>
@@ -189,7 +189,7 @@ async function takeBack(ctx: Context, request: RedeemRequest, uid: string | unde
   );
 }
 
-/** Counts an attempt before its call; a crash in the middle leaves it under way for ten minutes. */
+/** Records an attempt before the call to the CPO. After a crash it counts as in progress for ten minutes. */
 function beginAttempt(ctx: Context, user: Buffer): Promise<string> {
   const id = ctx.random.uuid();
   const { user10Min, userCalls10Min } = ctx.config.limits;
@@ -197,7 +197,7 @@ function beginAttempt(ctx: Context, user: Buffer): Promise<string> {
     await rows(tx, 'select pg_advisory_xact_lock($1, hashtext($2))', [USER_LOCK, user.toString('hex')]);
     const [reached] = await rows<{ problem: 'too-many-incorrect-codes' | 'too-many-redemptions'; retryAfter: number }>(
       tx,
-      BEGIN,
+      BEGIN_ATTEMPT,
       [id, user, user10Min, userCalls10Min],
     );
     if (reached === undefined) return id;
@@ -205,13 +205,13 @@ function beginAttempt(ctx: Context, user: Buffer): Promise<string> {
   });
 }
 
-/** An attempt for which nobody was called (the circuit is open) is none. */
+/** Ends an attempt. One that never reached the CPO (circuit open) is deleted and does not count. */
 async function endAttempt(ctx: Context, id: string, error: unknown): Promise<void> {
   const type = error instanceof Problem ? error.type : undefined;
   if (type === 'unavailable') {
     await rows(ctx.db, 'delete from redemption_attempts where id = $1 and outcome is null', [id]);
     return;
   }
-  const ending: Ending = type === 'incorrect-code' ? type : 'failed';
-  await rows(ctx.db, END, [id, ending]);
+  const outcome: FinalOutcome = type === 'incorrect-code' ? type : 'failed';
+  await rows(ctx.db, END_ATTEMPT, [id, outcome]);
 }

@@ -1,7 +1,7 @@
 import { type Audited, audited, auditParameters } from '../audit/audit';
 import { rows } from '../db/query';
 
-/** The settings that a CPO may have of its own, by their column of `cpo_tries`. */
+/** Maps each setting that can be overridden for one CPO to its column of `cpo_tries`. */
 const COLUMNS = {
   LIMIT_CPO_UID_10MIN: 'limit_cpo_uid_10min',
   LIMIT_CPO_UID_24H: 'limit_cpo_uid_24h',
@@ -12,11 +12,11 @@ const COLUMNS = {
 export type LimitName = keyof typeof COLUMNS;
 export const LIMIT_NAMES = Object.keys(COLUMNS) as LimitName[];
 
-/** Undefined where the setting of the service holds. */
-export type OwnLimits = Partial<Record<LimitName, number>>;
+/** Holds a CPO's overrides; an absent limit falls back to the service's setting. */
+export type LimitOverrides = Partial<Record<LimitName, number>>;
 
-/** The limits that are a CPO's own. */
-export async function ownLimits({ db }: Pick<Audited, 'db'>, cpoId: string): Promise<OwnLimits> {
+/** Returns a CPO's limit overrides. */
+export async function limitOverrides({ db }: Pick<Audited, 'db'>, cpoId: string): Promise<LimitOverrides> {
   const columns = LIMIT_NAMES.map((name) => `${COLUMNS[name]} as "${name}"`).join(', ');
   const [found] = await rows<Record<LimitName, number | null>>(
     db,
@@ -26,7 +26,7 @@ export async function ownLimits({ db }: Pick<Audited, 'db'>, cpoId: string): Pro
   return Object.fromEntries(Object.entries(found ?? {}).filter(([, limit]) => limit !== null));
 }
 
-/** Gives a CPO a limit of its own, or with null that of the settings again; in force from the next request on. */
+/** Overrides a limit for one CPO, or removes the override if `limit` is null. Takes effect with the next request. */
 export async function setLimit(ctx: Audited, cpoId: string, name: LimitName, limit: number | null): Promise<void> {
   const set = `
 with changed as (
@@ -47,7 +47,7 @@ with locked as materialized (
 ), ${audited('cpo.limits-reset', `jsonb_build_object('failed_attempts', (select count(*) from removed))`)}
 select id from changed`;
 
-/** Forgets the incorrect codes that a CPO has sent, so that all of its limits begin anew. */
+/** Resets a CPO's limits by deleting its failed attempts. */
 export async function resetLimits(ctx: Audited, cpoId: string): Promise<void> {
   await rows(ctx.db, RESET, [...auditParameters(ctx), cpoId]);
 }

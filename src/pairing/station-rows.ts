@@ -1,9 +1,9 @@
 import type { Station } from '../stations/station';
 
-/** A station as `scsp_store_stations_v1` reads it. */
+/** Holds the rows that `scsp_store_stations_v1` inserts for a station. */
 export type StationRows = { readonly evses: readonly object[]; readonly connectors: readonly object[] };
 
-/** Returns the rows of a station's EVSEs and connectors, in the order in which they were sent. */
+/** Returns the rows of a station's EVSEs and connectors, in the order of the request. */
 export function stationRows(pairingId: string, station: Station): StationRows {
   const evses = station.evses.map(({ evseId, capabilities }, position) => ({
     pairing_id: pairingId,

@@ -11,8 +11,8 @@ with changed as (
 select id from changed`;
 
 /**
- * Unpairs a station at once, for an operator, and has the CPO notified: both are committed together.
- * @throws RangeError when no station is paired under the uid, in any spelling
+ * Unpairs a station for an operator and enqueues the CPO's notification in the same transaction.
+ * @throws RangeError if no station is paired under the uid (compared case-insensitively)
  */
 export async function unpairByOperator(ctx: Audited & Pick<Context, 'db'>, uid: string): Promise<Notification> {
   const [ended] = await transaction(ctx.db, async (tx) => {

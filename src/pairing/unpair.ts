@@ -10,22 +10,22 @@ const UNPAIR = `
 select pairing_id as "pairingId", cpo_id as "cpoId", uid, payload_protocol as "payloadProtocol"
 from scsp_unpair_v1($1, $2, $3, $4, $5)`;
 
-type Whose = { readonly cpoId?: string; readonly userId?: string | undefined };
+type PairingFilter = { readonly cpoId?: string; readonly userId?: string | undefined };
 
-/** Ends the pairing of a uid, in any spelling, if it is the one that is meant; returns it. */
+/** Ends the pairing of a uid (compared case-insensitively) if it matches the filter, and returns it. */
 export async function endPairing(
   ctx: Pick<Context, 'random'>,
   db: Pick<Database, 'query'>,
   uid: string,
   endedBy: 'cpo' | 'app' | 'operator',
-  { cpoId, userId }: Whose = {},
+  { cpoId, userId }: PairingFilter = {},
 ): Promise<Notification[]> {
   return rows(db, UNPAIR, [stationKey(uid), endedBy, ctx.random.uuid(), cpoId ?? null, userId ?? null]);
 }
 
 /**
- * A CPO unpairs a station of its own; afterwards the uid can be paired again (contract, section 6).
- * @throws Problem `unknown-station`, the same for unknown, unpaired and foreign ones
+ * Unpairs one of a CPO's own stations; the uid can be paired again afterwards (contract, section 6).
+ * @throws Problem `unknown-station`, also for a station that is unpaired already or belongs to another CPO
  */
 export async function unpairByCpo(ctx: Context, cpoId: string, uid: string): Promise<void> {
   const [ended] = await endPairing(ctx, ctx.db, uid, 'cpo', { cpoId });
@@ -34,9 +34,9 @@ export async function unpairByCpo(ctx: Context, cpoId: string, uid: string): Pro
 }
 
 /**
- * Unpairs a station for its customer at once, and has the CPO notified: both are committed together.
- * @param userId whose pairing is meant; anybody's when undefined
- * @throws Problem `unknown-station`, also when the station is paired with another user
+ * Unpairs a station for its customer and enqueues the CPO's notification in the same transaction.
+ * @param userId ends the pairing only if it belongs to this user; undefined matches any user
+ * @throws Problem `unknown-station`, also if the station is paired with another user
  */
 export async function unpairForCustomer(ctx: Context, uid: string, origin: Origin, userId?: string): Promise<void> {
   const [ended] = await transaction(ctx.db, async (tx) => {

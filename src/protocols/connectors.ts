@@ -1,8 +1,8 @@
 import type { Schemas } from '../contract/document';
 import type { ValidationError } from '../problems';
-import { type Connector, repeated } from '../stations/station';
+import { type Connector, duplicatePositions } from '../stations/station';
 
-/** OCPP and OCPI payloads describe connectors alike (OCPI 2.2.1, 8.3.2). */
+/** Reads a connector. OCPP and OCPI payloads share this format (OCPI 2.2.1, 8.3.2). */
 export function readConnector(wire: Schemas['Connector']): Connector {
   return {
     id: wire.id,
@@ -27,22 +27,22 @@ export function writeConnector(connector: Connector): Schemas['Connector'] {
   };
 }
 
-/** Faults that a JSON Schema cannot state: connector ids that repeat. `wire` may be any JSON. */
+/** Returns the errors that JSON Schema cannot express: duplicate connector ids. `wire` may be any JSON. */
 export function connectorErrors(wire: unknown, pointer: string): ValidationError[] {
-  const connectors = listIn(wire, 'connectors');
-  return repeated(connectors.map((connector) => member(connector, 'id'))).map((position) => ({
+  const connectors = arrayMember(wire, 'connectors');
+  return duplicatePositions(connectors.map((connector) => member(connector, 'id'))).map((position) => ({
     pointer: `${pointer}/connectors/${position}/id`,
-    message: 'is used by another connector of this EVSE; case does not count',
+    message: 'is used by another connector of this EVSE (compared case-insensitively)',
   }));
 }
 
-/** A member of any JSON value. */
+/** Returns a member of any JSON value, undefined if there is none. */
 export function member(wire: unknown, name: string): unknown {
   return typeof wire === 'object' && wire !== null ? Reflect.get(wire, name) : undefined;
 }
 
-/** A list in any JSON value, empty when there is none. */
-export function listIn(wire: unknown, name: string): unknown[] {
+/** Returns an array member of any JSON value, empty if there is none. */
+export function arrayMember(wire: unknown, name: string): unknown[] {
   const list = member(wire, name);
   return Array.isArray(list) ? list : [];
 }

@@ -2,7 +2,7 @@ import { ocpi } from './ocpi';
 import { ocpp } from './ocpp';
 import type { Protocol } from './protocol';
 
-/** Every payload protocol that is spoken here, by its name in the path. */
+/** Maps each supported payload protocol, by its name in the path, to its translator. */
 export const protocols = {
   'ocpp1.6': ocpp,
   'ocpp2.0.1': ocpp,
@@ -14,12 +14,12 @@ export const protocols = {
 
 export type PayloadProtocol = keyof typeof protocols;
 
-/** Whether this is the name of a payload protocol that is spoken here. */
+/** Returns whether a name is that of a supported payload protocol. */
 export function isPayloadProtocol(name: string): name is PayloadProtocol {
   return Object.hasOwn(protocols, name);
 }
 
-/** The translator of a stored protocol name. */
+/** Returns the translator of a stored protocol name. */
 export function protocolOf(name: string): Protocol {
   return protocols[name as PayloadProtocol];
 }

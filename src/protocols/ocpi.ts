@@ -1,9 +1,9 @@
 import { connectorErrors, member, readConnector, writeConnector } from './connectors';
 import type { OcpiBody, Protocol } from './protocol';
 
-/** OCPI 2.2, 2.2.1 and 2.3.0 (8.3.2): a single EVSE, a station of its own; its `evse_id` is the eMI3 id. */
+/** Translates OCPI 2.2, 2.2.1 and 2.3.0 (8.3.2): a single EVSE that is its own station. `evse_id` is the eMI3 id. */
 export const ocpi: Protocol<OcpiBody> = {
-  answerSchema: 'CpoPairOcpiResponse',
+  responseSchema: 'CpoPairOcpiResponse',
   unpairSegment: 'evse',
 
   read({ evse: { uid, evse_id, capabilities, connectors } }) {
@@ -21,5 +21,5 @@ export const ocpi: Protocol<OcpiBody> = {
     };
   },
 
-  faults: (body) => connectorErrors(member(body, 'evse'), '/evse'),
+  semanticErrors: (body) => connectorErrors(member(body, 'evse'), '/evse'),
 };

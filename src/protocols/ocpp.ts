@@ -1,10 +1,10 @@
-import { repeated } from '../stations/station';
-import { connectorErrors, listIn, member, readConnector, writeConnector } from './connectors';
+import { duplicatePositions } from '../stations/station';
+import { arrayMember, connectorErrors, member, readConnector, writeConnector } from './connectors';
 import type { OcppBody, Protocol } from './protocol';
 
-/** OCPP 1.6, 2.0.1 and 2.1: a charging station with EVSEs. For 1.6, which has no EVSE tier, `evse_id` is the connector id. */
+/** Translates OCPP 1.6, 2.0.1 and 2.1: a charging station with EVSEs. In 1.6, `evse_id` is the connectorId. */
 export const ocpp: Protocol<OcppBody> = {
-  answerSchema: 'CpoPairOcppResponse',
+  responseSchema: 'CpoPairOcppResponse',
   unpairSegment: 'chargingstations',
 
   read({ charging_station: { uid, evses } }) {
@@ -31,10 +31,10 @@ export const ocpp: Protocol<OcppBody> = {
     };
   },
 
-  faults(body) {
-    const evses = listIn(member(body, 'charging_station'), 'evses');
+  semanticErrors(body) {
+    const evses = arrayMember(member(body, 'charging_station'), 'evses');
     return [
-      ...repeated(evses.map((evse) => member(evse, 'evse_id'))).map((position) => ({
+      ...duplicatePositions(evses.map((evse) => member(evse, 'evse_id'))).map((position) => ({
         pointer: `/charging_station/evses/${position}/evse_id`,
         message: 'is used by another EVSE of this station',
       })),

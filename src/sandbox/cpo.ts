@@ -3,7 +3,7 @@ import { createServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import express, { type ErrorRequestHandler, type RequestHandler } from 'express';
 import { middleware as validator } from 'express-openapi-validator';
-import { operationsOf, readContract, routable, servedBy } from '../contract/document';
+import { operationsOf, readContract, servedBy, toValidatorDocument } from '../contract/document';
 import { formats } from '../contract/formats';
 import type { Log } from '../log';
 import { isRight, json, scenarios, stationOf } from './scenarios';
@@ -77,7 +77,7 @@ export async function startSandboxCpo(port: number, token: string, log: Log): Pr
   app.use(record);
   app.use(express.json());
   const checks = validator({
-    apiSpec: routable(contract) as never,
+    apiSpec: toValidatorDocument(contract) as never,
     formats,
     validateSecurity: {
       handlers: { bearerOfCpo: async (req) => req.headers.authorization === `Bearer ${token}` },

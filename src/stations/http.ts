@@ -23,7 +23,7 @@ export function stationHandlers(ctx: Context): Pick<Handlers, 'listStations' | '
   };
 }
 
-/** A pairing as the app sees it. */
+/** Writes a pairing in the format of the app's API. */
 export function writePairing(paired: PairedStation): Schemas['Pairing'] {
   return {
     uid: paired.station.uid,

@@ -1,6 +1,6 @@
-/** A charging station as every payload protocol describes it; protocols translate to and from this. */
+/** Models a charging station independently of the payload protocol. */
 export type Station = {
-  /** Identifies the station in the whole platform, without regard to case; spelt as it was sent. */
+  /** Identifies the station across all CPOs; compared case-insensitively, stored as sent. */
   readonly uid: string;
   readonly evses: readonly Evse[];
 };
@@ -14,23 +14,25 @@ export type Evse = {
 export type Connector = {
   readonly id: string;
   readonly powerType: string;
-  /** Volts; for three phases line to neutral. */
+  /** In V; line to neutral for three phases. */
   readonly maxVoltage: number;
-  /** Amperes. */
+  /** In A. */
   readonly maxAmperage: number;
   readonly standard: string | undefined;
   readonly format: string | undefined;
-  /** Watts. */
+  /** In W. */
   readonly maxElectricPower: number | undefined;
 };
 
-/** The key under which a uid is unique: printable ASCII has one lower case, whatever the locale. */
+/**
+ * Returns the key under which a uid is unique. A uid is printable ASCII, so lower-casing does not depend on the locale.
+ */
 export function stationKey(uid: string): string {
   return uid.toLowerCase();
 }
 
-/** Positions of the values that stood earlier in the list already; values that are no ids are passed over. */
-export function repeated(ids: readonly unknown[]): number[] {
+/** Returns the positions of ids that occur earlier in the list. Values other than strings and numbers are ignored. */
+export function duplicatePositions(ids: readonly unknown[]): number[] {
   const seen = new Set<string | number>();
   return ids.flatMap((id, position) => {
     if (typeof id !== 'string' && typeof id !== 'number') return [];

@@ -3,7 +3,7 @@ import { rows } from '../db/query';
 import { Problem } from '../problems';
 import { type Station, stationKey } from './station';
 
-/** A station with the link that it hangs on. */
+/** Holds a station and its pairing. */
 export type PairedStation = {
   readonly pairingId: string;
   readonly cpoId: string;
@@ -34,15 +34,15 @@ select p.id as "pairingId", p.cpo_id as "cpoId", p.user_id as "userId",
   )) as station
 from pairings p join stations s on s.pairing_id = p.id`;
 
-/** The station that a code paired, whether the pairing lasts or has ended. */
+/** Returns the station paired with a code, whether or not the pairing has ended. */
 export async function stationOfCode(db: Database, codeId: string): Promise<PairedStation | undefined> {
   const [found] = await rows<PairedStation>(db, `${SELECT} where p.code_id = $1`, [codeId]);
   return found && { ...found, station: withoutNulls(found.station) };
 }
 
 /**
- * The station of a pairing, whether it lasts or has ended.
- * @throws Problem `unknown-station` once its user was forgotten
+ * Returns the station of a pairing, whether or not the pairing has ended.
+ * @throws Problem `unknown-station` if the user has been forgotten
  */
 export async function stationOfPairing(db: Database, pairingId: string): Promise<PairedStation> {
   const [found] = await rows<PairedStation>(db, `${SELECT} where p.id = $1 and p.user_id is not null`, [pairingId]);
@@ -51,7 +51,7 @@ export async function stationOfPairing(db: Database, pairingId: string): Promise
 }
 
 /**
- * The station that is paired under a uid, in any spelling.
+ * Returns the station paired under a uid (compared case-insensitively).
  * @throws Problem `unknown-station`
  */
 export async function stationOfUid(db: Database, uid: string): Promise<PairedStation> {
@@ -62,7 +62,7 @@ export async function stationOfUid(db: Database, uid: string): Promise<PairedSta
   return { ...found, station: withoutNulls(found.station) };
 }
 
-/** A user's paired stations, the latest first, from before a pairing's id (a UUIDv7, so ids are in the order of time). */
+/** Lists a user's paired stations, newest first, with pairing ids below `before`. Ids are UUIDv7 and sort by time. */
 export async function listStations(
   db: Database,
   userId: string,
@@ -77,7 +77,7 @@ export async function listStations(
   return found.map((paired) => ({ ...paired, station: withoutNulls(paired.station) }));
 }
 
-/** What a CPO is shown of a station of its own. */
+/** Holds what a CPO sees of its own station. */
 export type OwnStation = {
   readonly pairingId: string;
   readonly uid: string;
@@ -85,28 +85,28 @@ export type OwnStation = {
   readonly pairedAt: Date;
 };
 
-/** `user_id is not null` holds for each of them; the index of a CPO's stations asks for it (migration 010). */
+/** `user_id is not null` is always true here; it lets the planner use `pairings_active_cpo_idx` (migration 010). */
 export const OWN_STATIONS = `
 select p.id as "pairingId", s.uid, s.payload_protocol as "payloadProtocol", p.paired_at as "pairedAt"
 from pairings p join stations s on s.pairing_id = p.id
 where p.cpo_id = $1 and p.id > $2 and p.ended_at is null and p.user_id is not null
 order by p.id limit $3`;
 
-/** A CPO's paired stations in the order of pairing, from behind a pairing's id. */
+/** Lists a CPO's paired stations, oldest first, with pairing ids above `after`. */
 export function listOwnStations(db: Database, cpoId: string, after: string, limit: number): Promise<OwnStation[]> {
   return rows(db, OWN_STATIONS, [cpoId, after, limit]);
 }
 
-/** `which` is found by the primary key, whose ids are UUIDv7, or by the index of a CPO's stations (migration 010). */
-const latest = (which: string) => `
+/** Builds a query that reads the newest pairings by the primary key (UUIDv7) or `pairings_active_cpo_idx`. */
+const latest = (condition: string) => `
 select s.uid, p.cpo_id as "cpoId", p.user_id as "userId", p.charging_location_id as "chargingLocationId",
   s.payload_protocol as "payloadProtocol", p.paired_at as "pairedAt"
-from (select * from pairings where ended_at is null ${which} order by id desc limit $1) p
+from (select * from pairings where ended_at is null ${condition} order by id desc limit $1) p
 join stations s on s.pairing_id = p.id order by p.paired_at desc, p.id desc`;
 const LATEST = latest('');
 const LATEST_OF_CPO = latest('and cpo_id = $2 and user_id is not null');
 
-/** The paired stations, of one CPO or of all, the latest first. */
+/** Lists the paired stations of one CPO or of all, newest first. */
 export function listPairings(
   db: Database,
   limit: number,
@@ -115,7 +115,7 @@ export function listPairings(
   return cpoId === undefined ? rows(db, LATEST, [limit]) : rows(db, LATEST_OF_CPO, [limit, cpoId]);
 }
 
-/** SQL says null where the core and the wire leave a member out. */
+/** Removes members that are null in SQL: the core and the payload formats omit absent members. */
 function withoutNulls(station: Station): Station {
   return JSON.parse(JSON.stringify(station, (_key, value) => (value === null ? undefined : value)));
 }

@@ -153,7 +153,7 @@ describe('a pooler that the service has not been told of', () => {
 
   test('is noticed when it refuses time-outs', () =>
     expect(startOn(cluster.settings.DATABASE_URL)).rejects.toThrow(
-      'DATABASE_URL leads to a pooler: set DATABASE_DIRECT_URL (unsupported startup parameter: statement_timeout)',
+      'DATABASE_URL points to a connection pooler: set DATABASE_DIRECT_URL (unsupported startup parameter: statement_timeout)',
     ));
 
   test.each([
@@ -162,7 +162,7 @@ describe('a pooler that the service has not been told of', () => {
       `connect_query='set statement_timeout = 0'`,
       /run alter role "scsp_service" set statement_timeout = 2000; and/,
     ],
-    ['notifications', '', /^notifications do not arrive: DATABASE_DIRECT_URL must lead to/],
+    ['notifications', '', /^notifications do not arrive: DATABASE_DIRECT_URL must point to/],
   ])('is noticed when it drops %s', async (_what, setting, reason) => {
     const dropping = await cluster.pooler([
       [

@@ -58,7 +58,7 @@ export const pairingCodes = new EntitySchema<CodeRow>({
 
 export type CodeNeighbourRow = { key: string; codeId: string; expiresAt: Date };
 
-/** Keyed hashes by which two codes within one edit are found; those of codes whose time is over are deleted. */
+/** Keyed hashes used to find active codes within one edit of a new one. Rows of expired codes are deleted. */
 export const codeNeighbours = new EntitySchema<CodeNeighbourRow>({
   name: 'code_neighbours',
   columns: {
@@ -71,7 +71,7 @@ export const codeNeighbours = new EntitySchema<CodeNeighbourRow>({
 
 export type CodeNeighboursMissingRow = { onlyRow: boolean; until: Date };
 
-/** Until when codes of a previous version are active, which stored no neighbour keys. */
+/** The time until which codes without neighbour keys, issued by 0.1 replicas, may be active. */
 export const codeNeighboursMissing = new EntitySchema<CodeNeighboursMissingRow>({
   name: 'code_neighbours_missing',
   columns: {

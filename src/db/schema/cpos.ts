@@ -6,7 +6,7 @@ export type CpoRow = {
   baseUrl: string | null;
   outboundToken: Buffer | null;
   outboundKeyId: string | null;
-  /** Those that it serves; null while nobody has said. */
+  /** The protocols that the CPO supports; null if not configured, which means all. */
   payloadProtocols: string[] | null;
   createdAt: Date;
   suspendedAt: Date | null;

@@ -23,7 +23,7 @@ export const outbox = new EntitySchema<OutboxRow>({
       type: 'uuid',
       primary: true,
       primaryKeyConstraintName: 'outbox_pkey',
-      // gen_random_uuid(), which TypeORM does not take for a default like any other.
+      // gen_random_uuid(): TypeORM does not accept it as an ordinary default.
       generated: 'uuid',
     },
     pairingId: { name: 'pairing_id', type: 'uuid', nullable: true },

@@ -146,14 +146,14 @@ export const cpoTries = new EntitySchema<CpoTriesRow>({
 
 export type FailedAttemptRow = { cpoId: string; failedAt: Date; seq: string; uidHash: Buffer; codeHash: Buffer };
 
-const inWindow = { primary: true, primaryKeyConstraintName: 'failed_attempts_pkey' } as const;
+const failedAttemptsKey = { primary: true, primaryKeyConstraintName: 'failed_attempts_pkey' } as const;
 
 export const failedAttempts = new EntitySchema<FailedAttemptRow>({
   name: 'failed_attempts',
   columns: {
-    cpoId: { name: 'cpo_id', type: 'uuid', ...inWindow },
-    failedAt: { name: 'failed_at', type: 'timestamptz', ...inWindow },
-    seq: { type: 'bigint', ...inWindow },
+    cpoId: { name: 'cpo_id', type: 'uuid', ...failedAttemptsKey },
+    failedAt: { name: 'failed_at', type: 'timestamptz', ...failedAttemptsKey },
+    seq: { type: 'bigint', ...failedAttemptsKey },
     uidHash: { name: 'uid_hash', type: 'bytea' },
     codeHash: { name: 'code_hash', type: 'bytea' },
   },
@@ -185,7 +185,7 @@ export const attempts = new EntitySchema<AttemptRow>({
     detail: { type: 'text', nullable: true },
     reason: { type: 'text', nullable: true },
   },
-  // On expressions, which an entity cannot say: lower(uid), for the previous version, and lower(uid collate "C").
+  // Expression indexes, which an entity cannot declare: lower(uid) for 0.1 replicas, and lower(uid collate "C").
   indices: [
     { name: 'attempts_uid_idx', synchronize: false },
     { name: 'attempts_uid_key_idx', synchronize: false },
@@ -205,14 +205,14 @@ export type IdempotencyKeyRow = {
   pairingId: string | null;
 };
 
-const scope = { primary: true, primaryKeyConstraintName: 'idempotency_keys_pkey' } as const;
+const idempotencyKeysKey = { primary: true, primaryKeyConstraintName: 'idempotency_keys_pkey' } as const;
 
 export const idempotencyKeys = new EntitySchema<IdempotencyKeyRow>({
   name: 'idempotency_keys',
   columns: {
-    cpoId: { name: 'cpo_id', type: 'uuid', ...scope },
-    path: { type: 'text', ...scope },
-    key: { type: 'text', ...scope },
+    cpoId: { name: 'cpo_id', type: 'uuid', ...idempotencyKeysKey },
+    path: { type: 'text', ...idempotencyKeysKey },
+    key: { type: 'text', ...idempotencyKeysKey },
     bodyHash: { name: 'body_hash', type: 'bytea' },
     createdAt: { name: 'created_at', type: 'timestamptz', precision: 3, default: () => 'now()' },
     leaseUntil: { name: 'lease_until', type: 'timestamptz', precision: 3 },

@@ -12,7 +12,7 @@ export type TokenRow = {
   expiresAt: Date;
   revokedAt: Date | null;
   lastUsedAt: Date | null;
-  /** The token that this one was rotated from. */
+  /** The id of the token that this one was rotated from. */
   replaces: string | null;
 };
 
