@@ -31,6 +31,8 @@ export async function createDatabase({ url: adminUrl, postmaster }: Postgres, na
   const { href: url } = Object.assign(new URL(adminUrl), { pathname: `bench_${name}` });
   await migrate(url, schema);
   const sql = new Client(url);
+  // PostgreSQL ends it when the benchmark fails or is interrupted.
+  sql.on('error', () => undefined);
   await sql.connect();
 
   const cpos = Array.from({ length: CPOS }, () => ({ id: randomUUID(), token: randomToken('cpo') }));

@@ -1,9 +1,9 @@
 import { createDatabase } from './database';
-import { type Measured, measureOperation, measurePairings, medians, percentile, totalUs } from './measure';
+import { type Measured, measureOperation, measurePairings, medianOf, medians, totalUs } from './measure';
 import { incorrectCode, issueCode, type Operation, takenUid } from './operations';
 import { ROUNDS, scaled } from './options';
 import { startPgbench } from './peers/pgbench';
-import { type Postgres, withPostgres } from './postgres';
+import { type Postgres, runWithPostgres } from './postgres';
 import { COLUMNS, columnsOf, environment, save, table } from './report';
 import { type HttpTarget, type Mix, startHttpTarget, type Target } from './target';
 
@@ -27,33 +27,24 @@ const OTHERS: Readonly<Record<string, { operation: Operation; share: number }>> 
 /** V8 optimises the code of a target during this many pairings. */
 const WARM_UP_PAIRINGS = 12_288;
 
-const HTTP_TARGETS = [
-  {
-    name: 'service',
-    description: 'this service, production settings, every promise of the contract',
-    script: '../src/main.js',
-  },
-  {
-    name: 'fastify',
-    description: 'Fastify 5, pg with one prepared statement, ajv; pairs and nothing else',
-    script: 'peers/fastify.js',
-  },
-  {
-    name: 'conventional',
-    description: 'Express and TypeORM: find, exists, nested save() in a transaction',
-    script: 'peers/conventional.js',
-    share: 1 / 16,
-  },
-];
+const LEAN = 'the statement of the Fastify peer by pgbench: no web server, no limits, attempts or events';
+
+async function startTargets(postgres: Postgres): Promise<[HttpTarget, ...Target[]]> {
+  const http = async (name: string, description: string, script: string, share = 1) =>
+    startHttpTarget({ name, description, script, share }, await createDatabase(postgres, name), postgres.folder);
+  return [
+    await http('service', 'this service, production settings, every promise of the contract', '../src/main.js'),
+    await http('fastify', 'Fastify 5, pg, ajv; one prepared statement that pairs and nothing else', 'peers/fastify.js'),
+    await http('conventional', 'Express, TypeORM, nested save() in a transaction', 'peers/conventional.js', 1 / 16),
+    await startPgbench('lean', LEAN, await createDatabase(postgres, 'lean'), postgres.folder),
+  ];
+}
 
 /** What was measured in one round with one mix: pairings by target, then the service's other operations by name. */
 type Round = Readonly<Record<string, Measured>>;
 
 async function main(postgres: Postgres): Promise<void> {
-  const http: HttpTarget[] = [];
-  for (const about of HTTP_TARGETS)
-    http.push(await startHttpTarget(about, await createDatabase(postgres, about.name), postgres.folder));
-  const targets = [...http, await startPgbench(await createDatabase(postgres, 'lean'), postgres.folder)];
+  const targets = await startTargets(postgres);
   const pair = (target: Target, mix: Mix, requests: number) =>
     measurePairings(target, mix, scaled(requests, mix.connections, target.share));
 
@@ -63,8 +54,10 @@ async function main(postgres: Postgres): Promise<void> {
     for (const [i, mix] of MIXES.entries()) {
       const measured: Record<string, Measured> = {};
       for (const target of targets) measured[target.name] = await pair(target, mix, mix.requests);
-      for (const [name, { operation, share }] of Object.entries(OTHERS))
-        measured[name] = await measureOperation(http[0]!, operation, mix, scaled(mix.requests, mix.connections, share));
+      for (const [name, { operation, share }] of Object.entries(OTHERS)) {
+        const requests = scaled(mix.requests, mix.connections, share);
+        measured[name] = await measureOperation(targets[0], operation, mix, requests);
+      }
       rounds[i]!.push(measured);
     }
   for (const target of targets) await target.stop();
@@ -82,46 +75,36 @@ function report(targets: readonly Target[], rounds: readonly Round[][]): void {
   }));
   const run = environment();
   const text = mixes.map(({ name, results, ratios, others }) => {
-    const cost = table([
-      [name, ...COLUMNS, 'of a pairing'],
-      ...Object.entries(results).map(([target, one]) => [target, ...columnsOf(one), '']),
-      ...Object.entries(others).map(([operation, one]) => [
-        `service: ${operation}`,
-        ...columnsOf(one),
-        (totalUs(one) / totalUs(results.service!)).toFixed(2),
-      ]),
+    const rows = Object.entries(results).map(([target, one]) => {
+      const { rps, p50, postgresUs } = ratios[target] ?? { rps: 1, p50: 1, postgresUs: 1 };
+      return [target, ...columnsOf(one), ...[rps, p50, postgresUs].map(inHundredths), ''];
+    });
+    const otherRows = Object.entries(others).map(([operation, one]) => {
+      const ofPairing = totalUs(one) / totalUs(results.service!);
+      return [`service: ${operation}`, ...columnsOf(one), '', '', '', inHundredths(ofPairing)];
+    });
+    return table([
+      [name, ...COLUMNS, 'service ÷ it: per second', 'p50', 'PostgreSQL', 'of a pairing'],
+      ...rows,
+      ...otherRows,
     ]);
-    const comparison = table([
-      ['', 'per second', 'p50', 'PostgreSQL'],
-      ...Object.entries(ratios).map(([peer, { rps, p50, postgresUs }]) => [
-        `service / ${peer}`,
-        ...[rps, p50, postgresUs].map((ratio) => ratio.toFixed(2)),
-      ]),
-    ]);
-    return `${cost}\n${comparison}\n`;
   });
-  const head = `${run.date}, Node ${run.node}, ${run.machine}, medians of ${run.rounds} interleaved rounds; CPU time per request\n`;
-  save(`node-${process.versions.node.split('.')[0]}`, [head, ...text].join('\n'), {
+  const head = `${run.date}, Node ${run.node}, ${run.machine}, medians of ${run.rounds} interleaved rounds; CPU time per request`;
+  save(`node-${process.versions.node.split('.')[0]}`, `${[head, ...text].join('\n\n')}\n`, {
     ...run,
     contenders: targets.map(({ name, description }) => ({ name, what: description })),
     mixes,
   });
 }
 
+const inHundredths = (ratio: number) => ratio.toFixed(2);
 const mediansOf = (names: readonly string[], rounds: readonly Round[]) =>
   Object.fromEntries(names.map((name) => [name, medians(rounds.map((round) => round[name]!))]));
 
 /** Returns the medians of the rounds' ratios of the service's figures to a peer's. */
 function ratiosTo(peer: string, rounds: readonly Round[]) {
-  const ratio = (figure: keyof Measured) =>
-    percentile(
-      rounds.map((round) => round.service![figure] / round[peer]![figure]),
-      0.5,
-    );
+  const ratio = (figure: keyof Measured) => medianOf(rounds, (round) => round.service![figure] / round[peer]![figure]);
   return { rps: ratio('rps'), p50: ratio('p50'), postgresUs: ratio('postgresUs') };
 }
 
-void withPostgres({ shared_buffers: '256MB', max_wal_size: '4GB' }, main).catch((error) => {
-  console.error(error);
-  process.exit(1);
-});
+void runWithPostgres({ shared_buffers: '256MB', max_wal_size: '4GB' }, main);

@@ -6,8 +6,11 @@ import { startEmbedded } from '../src/embedded-postgres/launcher';
 /** A running PostgreSQL; `postmaster` is the id of its main process. */
 export type Postgres = { readonly url: string; readonly postmaster: number; readonly folder: string };
 
-/** Runs `work` against an embedded PostgreSQL in a temporary folder, which is deleted afterwards, also on Ctrl-C. */
-export async function withPostgres(
+/**
+ * Runs `work` against an embedded PostgreSQL in a temporary folder, which is deleted afterwards, also on Ctrl-C. The program
+ * exits with 1 if it fails.
+ */
+export async function runWithPostgres(
   settings: Readonly<Record<string, string>>,
   work: (postgres: Postgres) => Promise<void>,
 ): Promise<void> {
@@ -22,7 +25,10 @@ export async function withPostgres(
   const [postmaster] = readFileSync(join(dir, 'postgres/data/postmaster.pid'), 'utf8').split('\n');
   try {
     await work({ url, postmaster: Number(postmaster), folder });
-  } finally {
-    await stop();
+  } catch (error) {
+    console.error(error);
+    process.exitCode = 1;
   }
+  await stop();
+  process.exit();
 }

@@ -1,21 +1,12 @@
+const connector = (id: string, power_type: string) => ({ id, power_type, max_voltage: 220, max_amperage: 16 });
+
 /** The station that every pairing stores: two EVSEs and three connectors. */
 export const station = (uid: string) => ({
   uid,
   evses: [
-    {
-      evse_id: 1,
-      capabilities: ['CHARGING_PROFILE_CAPABLE'],
-      connectors: [{ id: '1', power_type: 'AC_3_PHASE', max_voltage: 220, max_amperage: 16 }],
-    },
-    {
-      evse_id: 2,
-      capabilities: ['CHARGING_PROFILE_CAPABLE'],
-      connectors: [
-        { id: '1', power_type: 'AC_3_PHASE', max_voltage: 220, max_amperage: 16 },
-        { id: '2', power_type: 'AC_1_PHASE', max_voltage: 220, max_amperage: 16 },
-      ],
-    },
-  ],
+    { evse_id: 1, connectors: [connector('1', 'AC_3_PHASE')] },
+    { evse_id: 2, connectors: [connector('1', 'AC_3_PHASE'), connector('2', 'AC_1_PHASE')] },
+  ].map((evse) => ({ ...evse, capabilities: ['CHARGING_PROFILE_CAPABLE'] })),
 });
 
 /** Returns a uid that no station has yet. They come in no order, as those of real stations do. */

@@ -1,39 +1,22 @@
-const connector = {
+const text = (maxLength: number) => ({ type: 'string', minLength: 1, maxLength });
+const integer = (maximum: number) => ({ type: 'integer', minimum: 1, maximum });
+const list = (items: object, maxItems: number) => ({ type: 'array', minItems: 1, maxItems, items });
+const object = (properties: object, optional = {}) => ({
   type: 'object',
-  required: ['id', 'power_type', 'max_voltage', 'max_amperage'],
-  properties: {
-    id: { type: 'string', minLength: 1, maxLength: 36 },
-    power_type: { type: 'string', enum: ['AC_1_PHASE', 'AC_2_PHASE', 'AC_2_PHASE_SPLIT', 'AC_3_PHASE', 'DC'] },
-    max_voltage: { type: 'integer', minimum: 1, maximum: 1500 },
-    max_amperage: { type: 'integer', minimum: 1, maximum: 1000 },
-  },
-};
+  required: Object.keys(properties),
+  properties: { ...properties, ...optional },
+});
 
-const evse = {
-  type: 'object',
-  required: ['evse_id', 'connectors'],
-  properties: {
-    evse_id: { type: 'integer', minimum: 1, maximum: 2147483647 },
-    capabilities: { type: 'array', items: { type: 'string', minLength: 1, maxLength: 64 } },
-    connectors: { type: 'array', minItems: 1, maxItems: 20, items: connector },
-  },
-};
+const power = { type: 'string', enum: ['AC_1_PHASE', 'AC_2_PHASE', 'AC_2_PHASE_SPLIT', 'AC_3_PHASE', 'DC'] };
+const connector = object({ id: text(36), power_type: power, max_voltage: integer(1500), max_amperage: integer(1000) });
+const evse = object(
+  { evse_id: integer(2 ** 31 - 1), connectors: list(connector, 20) },
+  { capabilities: { type: 'array', items: text(64) } },
+);
 
-export const stationSchema = {
-  type: 'object',
-  required: ['uid', 'evses'],
-  properties: {
-    uid: { type: 'string', minLength: 1, maxLength: 48 },
-    evses: { type: 'array', minItems: 1, maxItems: 100, items: evse },
-  },
-};
-
-/** What both HTTP peers validate. */
-export const bodySchema = {
-  type: 'object',
-  required: ['code', 'charging_station'],
-  properties: { code: { type: 'string', minLength: 1, maxLength: 64 }, charging_station: stationSchema },
-};
+/** JSON Schema of a station and of the body of a pairing, for both HTTP peers. */
+export const stationSchema = object({ uid: text(48), evses: list(evse, 100) });
+export const bodySchema = object({ code: text(64), charging_station: stationSchema });
 
 type Connector = { id: string; power_type: string; max_voltage: number; max_amperage: number };
 type Evse = { evse_id: number; capabilities?: string[]; connectors: Connector[] };

@@ -29,12 +29,17 @@ const STATEMENT = PAIR.replace(/\$\d/g, (parameter) => {
  * The least that a pairing costs: pgbench with the lean statement, one pairing a commit, no web server. Every run opens new
  * connections, whose start is in the CPU time.
  */
-export async function startPgbench(database: Database, folder: string): Promise<Target> {
+export async function startPgbench(
+  name: string,
+  description: string,
+  database: Database,
+  folder: string,
+): Promise<Target> {
   await database.sql.query(REQUESTS);
   writeFileSync(join(folder, 'lean.sql'), `${STATEMENT.replace(/\s*\n\s*/g, ' ').trim()};\n`);
   return {
-    name: 'lean',
-    description: 'the statement of the Fastify peer by pgbench: no web server, no limits, attempts or events',
+    name,
+    description,
     database,
     share: 1,
     preparePairings: (codes, mix) => prepare(database, folder, codes, mix),
@@ -71,13 +76,10 @@ async function prepare({ url, sql, cpos }: Database, folder: string, codes: read
   };
 }
 
-/** Reads and removes pgbench's logs, whose third column is a latency in µs. */
+/** Reads and removes pgbench's log, whose third column is a latency in µs. */
 function readLatencies(folder: string): number[] {
-  return readdirSync(folder)
-    .filter((file) => file.startsWith('latencies'))
-    .flatMap((file) => {
-      const lines = readFileSync(join(folder, file), 'utf8').trim().split('\n');
-      rmSync(join(folder, file));
-      return lines.map((line) => Number(line.split(' ')[2]) / 1000);
-    });
+  const log = join(folder, readdirSync(folder).find((file) => file.startsWith('latencies'))!);
+  const lines = readFileSync(log, 'utf8').trim().split('\n');
+  rmSync(log);
+  return lines.map((line) => Number(line.split(' ')[2]) / 1000);
 }
