@@ -13,6 +13,8 @@ import { type Body, bodySchema, stationSchema } from './pairing-schema';
  */
 async function main(): Promise<void> {
   const pool = new Pool({ connectionString: process.env.DATABASE_URL, max: 10 });
+  // PostgreSQL ends idle connections when the benchmark fails or is interrupted.
+  pool.on('error', () => undefined);
   const { rows } = await pool.query(`select encode(hash, 'hex') as hash, cpo_id from tokens`);
   const tokens = new Map(rows.map(({ hash, cpo_id }) => [hash, cpo_id]));
 

@@ -1,9 +1,9 @@
 import { execFile } from 'node:child_process';
-import { randomUUID } from 'node:crypto';
 import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
+import { v7 } from 'uuid';
 import { hashCode } from '../../src/codes/code';
 import { CODE_KEY, type Database } from '../database';
 import { freshUid, station } from '../requests';
@@ -58,7 +58,7 @@ async function prepare({ url, sql, cpos }: Database, folder: string, codes: read
       JSON.stringify(evses),
       codes.map((code) => hashCode(CODE_KEY, code)),
       codes.map((_, i) => cpos[i % mix.cpos]?.id),
-      codes.map(() => randomUUID()),
+      codes.map(() => v7()),
       codes.map(freshUid),
     ],
   );
