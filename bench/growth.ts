@@ -1,5 +1,5 @@
 import { createDatabase } from './database';
-import { BIG_USER, fill, randomUser } from './growth/fill';
+import { BIG_USER, fill, RANDOM_INDEXES, randomUser } from './growth/fill';
 import { type Measured, measureOperation, measurePairings, medianOf, medians, totalUs } from './measure';
 import { incorrectCode, issueCode, listStations, type Operation } from './operations';
 import { LEVELS, ROUNDS, scaled } from './options';
@@ -57,15 +57,11 @@ async function main(postgres: Postgres): Promise<void> {
 /** Below so many stations a round adds enough rows for autovacuum to analyze them. */
 const GROWS_QUICKLY = 1_000_000;
 
-/** Indexes whose keys come in no order: a server that has run for long has them in memory. */
-const RANDOM_INDEXES =
-  'pairings_active_station_uid_key, pairings_active_user_idx, pairing_codes_hash_created_idx, attempts_uid_idx';
-
 /** Loads indexes, and has statements planned for tables with some rows, also in the empty database. */
 async function warmUp(level: Level): Promise<void> {
   const { sql } = level.service.database;
   await sql.query('create extension pg_prewarm');
-  await sql.query(`select pg_prewarm(index) from unnest('{${RANDOM_INDEXES}}'::regclass[]) index`);
+  await sql.query('select pg_prewarm(index) from unnest($1::regclass[]) index', [RANDOM_INDEXES]);
   await pairings(level);
   await sql.query('vacuum (analyze)');
   for (const measurement of Object.values(MEASUREMENTS)) await measurement(level);
