@@ -1,80 +1,65 @@
-import { readFileSync } from 'node:fs';
-import { connect, type Socket } from 'node:net';
+import { fork } from 'node:child_process';
+import { once } from 'node:events';
+import { connect } from 'node:net';
 
-/** One run of a load: prepared requests are sent over so many connections, each waiting for its answer. */
-type Job = {
-  port: number;
-  connections: number;
-  /** Each request as it goes over the wire, in base64, one a line. */
-  file: string;
-  /** Requests per second over all connections; as fast as answers come unless given. */
-  rate?: number;
-};
-export type LoadResult = { seconds: number; statuses: Record<string, number>; latencies: number[] };
+type Job = { readonly port: number; readonly requests: readonly string[]; readonly connections: number };
 
-/** Reads a job from its argument, prints the result as JSON. A process of its own, so that its CPU is nobody else's. */
-async function main(job: Job): Promise<LoadResult> {
-  const requests = readFileSync(job.file, 'utf8')
-    .split('\n')
-    .filter(Boolean)
-    .map((line) => Buffer.from(line, 'base64'));
-  const latencies: number[] = [];
-  const statuses: Record<string, number> = {};
-  let next = 0;
-  const began = performance.now();
+/** Seconds from the first request to the last response; latencies in ms; number of responses by status. */
+export type LoadResult = { seconds: number; latencies: number[]; statuses: Record<string, number> };
 
-  const drive = (socket: Socket) =>
-    new Promise<void>((resolve, reject) => {
-      let sent = 0;
-      let pending = Buffer.alloc(0);
-      const send = () => {
-        const mine = next++;
-        const request = requests[mine];
-        if (request === undefined) {
-          socket.end();
-          return resolve();
-        }
-        const due = job.rate === undefined ? 0 : began + (mine * 1000) / job.rate;
-        const wait = due - performance.now();
-        const go = () => {
-          // At a fixed rate the time that a request waits for its turn counts too.
-          sent = job.rate === undefined ? performance.now() : due;
-          socket.write(request);
-        };
-        return wait > 1 ? void setTimeout(go, wait) : go();
-      };
-      socket.on('data', (chunk) => {
-        pending = pending.length === 0 ? chunk : Buffer.concat([pending, chunk]);
-        const head = pending.indexOf('\r\n\r\n');
-        if (head < 0) return;
-        const header = pending.toString('latin1', 0, head);
-        const length = Number(/content-length: (\d+)/i.exec(header)?.[1] ?? 0);
-        if (pending.length < head + 4 + length) return;
-        latencies.push(performance.now() - sent);
-        const status = header.slice(9, 12);
-        statuses[status] = (statuses[status] ?? 0) + 1;
-        pending = Buffer.alloc(0);
-        send();
-      });
-      socket.on('error', reject);
-      send();
+/**
+ * Sends requests over keep-alive connections, each of which waits for its response before it sends the next.
+ * The load generator is a process of its own, so that its CPU time is not counted as the service's.
+ */
+export async function sendRequests(job: Job): Promise<LoadResult> {
+  const generator = fork(__filename);
+  generator.once('exit', (code) => code !== 0 && generator.emit('error', new Error('The load generator failed.')));
+  generator.send(job);
+  const [result] = await once(generator, 'message');
+  return result;
+}
+
+async function generate({ port, requests, connections }: Job): Promise<LoadResult> {
+  const result: LoadResult = { seconds: 0, latencies: [], statuses: {} };
+  const queue = requests.values();
+  const startedAt = performance.now();
+  await Promise.all(Array.from({ length: connections }, () => sendFrom(queue, port, result)));
+  return { ...result, seconds: (performance.now() - startedAt) / 1000 };
+}
+
+/** Sends requests over one connection until the queue, which all connections share, is empty. */
+function sendFrom(queue: Iterator<string>, port: number, { latencies, statuses }: LoadResult): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const socket = connect({ port, host: '127.0.0.1', noDelay: true });
+    let response = '';
+    let sentAt = 0;
+    const sendNext = () => {
+      const { value, done } = queue.next();
+      if (done) return void socket.end(resolve);
+      sentAt = performance.now();
+      socket.write(value);
+    };
+    socket.on('connect', sendNext).on('error', reject);
+    socket.on('close', () => reject(new Error('The server closed a connection before it had answered.')));
+    socket.on('data', (chunk) => {
+      response += chunk.toString('latin1');
+      if (!isComplete(response)) return;
+      latencies.push(performance.now() - sentAt);
+      const status = response.slice(9, 12);
+      statuses[status] = (statuses[status] ?? 0) + 1;
+      response = '';
+      sendNext();
     });
+  });
+}
 
-  await Promise.all(
-    Array.from(
-      { length: job.connections },
-      () =>
-        new Promise<void>((resolve, reject) => {
-          const socket = connect({ port: job.port, host: '127.0.0.1', noDelay: true }, () =>
-            drive(socket).then(resolve, reject),
-          );
-          socket.on('error', reject);
-        }),
-    ),
+function isComplete(response: string): boolean {
+  const head = response.indexOf('\r\n\r\n');
+  return head >= 0 && response.length >= head + 4 + Number(/content-length: (\d+)/i.exec(response)?.[1] ?? 0);
+}
+
+if (require.main === module)
+  process.once(
+    'message',
+    (job: Job) => void generate(job).then((result) => process.send?.(result, () => process.exit())),
   );
-  return { seconds: (performance.now() - began) / 1000, statuses, latencies };
-}
-
-if (require.main === module) {
-  void main(JSON.parse(process.argv[2] ?? '')).then((result) => process.stdout.write(JSON.stringify(result)));
-}

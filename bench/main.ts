@@ -1,127 +1,110 @@
-import { chmodSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { cpus, tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { startEmbedded } from '../src/embedded-postgres/launcher';
-import { type Contender, type Mix, overHttp } from './contenders';
-import { issuing, type Measured, measure, refusals } from './measure';
-import { pgbench } from './pgbench';
-import { median } from './processes';
-import { type MixReport, write } from './report';
+import { createDatabase } from './database';
+import { type Measured, measureOperation, measurePairings, medianOf, medians, totalUs } from './measure';
+import { incorrectCode, issueCode, type Operation, takenUid } from './operations';
+import { ROUNDS, scaled } from './options';
+import { startPgbench } from './peers/pgbench';
+import { type Postgres, runWithPostgres } from './postgres';
+import { COLUMNS, columnsOf, environment, save, table } from './report';
+import { type HttpTarget, type Mix, startHttpTarget, type Target } from './target';
 
-const ROUNDS = Number(process.env.BENCH_ROUNDS ?? 5);
-/** V8 goes on getting faster until then. */
-const WARM_UP = 12_288;
+// Compares the service with its peers: each pairs the same stations, over as many connections, in a database of its own of
+// one PostgreSQL. A round measures every target with every mix, one after another; ratios are taken within a round.
 
-const MIXES: readonly Mix[] = [
-  { name: '1 CPO, 32 callers', cpos: 1, connections: 32, perRound: 4096 },
-  { name: '10 CPOs, 32 callers', cpos: 10, connections: 32, perRound: 4096 },
-  { name: '100 CPOs, 32 callers', cpos: 100, connections: 32, perRound: 4096 },
-  { name: '10 CPOs, a lone caller', cpos: 10, connections: 1, perRound: 1024 },
+const MIXES: readonly (Mix & { requests: number })[] = [
+  { name: '1 CPO, 32 callers', cpos: 1, connections: 32, requests: 4096 },
+  { name: '10 CPOs, 32 callers', cpos: 10, connections: 32, requests: 4096 },
+  { name: '100 CPOs, 32 callers', cpos: 100, connections: 32, requests: 4096 },
+  { name: '10 CPOs, a lone caller', cpos: 10, connections: 1, requests: 1024 },
 ];
 
-/** Who pairs beside whom. */
-async function start(folder: string, url: string) {
-  const service = await overHttp(folder, url, {
-    name: 'service',
-    what: 'this service, production settings, every promise of the contract',
-    script: '../src/main.js',
-  });
-  const fastify = await overHttp(folder, url, {
-    name: 'fastify',
-    what: 'Fastify 5, pg with one prepared statement, ajv; pairs and nothing else',
-    script: 'peers/fastify.js',
-  });
-  const conventional = await overHttp(folder, url, {
-    name: 'conventional',
-    what: 'Express and TypeORM: find, exists, nested save() in a transaction',
-    script: 'peers/conventional.js',
-    share: 1 / 16,
-  });
-  const lean = await pgbench(folder, url, {
-    name: 'lean',
-    what: 'the statement of the Fastify peer by pgbench: no web server, no limits, attempts or events',
-  });
-  return { service, peers: [fastify, conventional, lean] };
+/** What else the service is asked, and how many times for each pairing. Codes stay active: fewer are issued. */
+const OTHERS: Readonly<Record<string, { operation: Operation; share: number }>> = {
+  '404': { operation: incorrectCode, share: 1 },
+  '409': { operation: takenUid, share: 1 },
+  'a code issued': { operation: issueCode, share: 1 / 8 },
+};
+
+/** V8 optimises the code of a target during this many pairings. */
+const WARM_UP_PAIRINGS = 12_288;
+
+const LEAN = 'the statement of the Fastify peer by pgbench: no web server, no limits, attempts or events';
+
+async function startTargets(postgres: Postgres): Promise<[HttpTarget, ...Target[]]> {
+  const http = async (name: string, description: string, script: string, share = 1) =>
+    startHttpTarget({ name, description, script, share }, await createDatabase(postgres, name), postgres.folder);
+  return [
+    await http('service', 'this service, production settings, every promise of the contract', '../src/main.js'),
+    await http('fastify', 'Fastify 5, pg, ajv; one prepared statement that pairs and nothing else', 'peers/fastify.js'),
+    await http('conventional', 'Express, TypeORM, nested save() in a transaction', 'peers/conventional.js', 1 / 16),
+    await startPgbench('lean', LEAN, await createDatabase(postgres, 'lean'), postgres.folder),
+  ];
 }
 
-function medians(all: readonly Measured[]): Measured {
-  const of = (field: keyof Measured) => median(all.map((one) => one[field]));
-  return {
-    rps: of('rps'),
-    p50: of('p50'),
-    p99: of('p99'),
-    serviceUs: of('serviceUs'),
-    postgresUs: of('postgresUs'),
-  };
-}
+/** What was measured in one round with one mix: pairings by target, then the service's other operations by name. */
+type Round = Readonly<Record<string, Measured>>;
 
-async function main(): Promise<void> {
-  const folder = mkdtempSync(join(tmpdir(), 'scsp-bench-'));
-  chmodSync(folder, 0o711);
-  const postgres = await startEmbedded({
-    dir: join(folder, 'data'),
-    settings: { max_connections: '200', shared_buffers: '256MB', max_wal_size: '4GB' },
-  });
-  const postmaster = Number(readFileSync(join(folder, 'data/postgres/data/postmaster.pid'), 'utf8').split('\n')[0]);
-  const { service, peers } = await start(folder, postgres.url);
-  const contenders: Contender[] = [service, ...peers];
-  const countOf = (contender: Contender, count: number) => Math.max(32, Math.round(count * (contender.share ?? 1)));
-  try {
-    for (const contender of contenders)
-      await (await contender.prepare({ ...(MIXES[1] as Mix), perRound: countOf(contender, WARM_UP) }))();
-    const rounds: Record<string, Record<string, Measured>>[] = [];
-    for (let round = 0; round < ROUNDS; round++) {
-      const results: Record<string, Record<string, Measured>> = {};
-      for (const mix of MIXES) {
-        const ofMix: Record<string, Measured> = {};
-        for (const contender of contenders) {
-          const mine = { ...mix, perRound: countOf(contender, mix.perRound) };
-          ofMix[contender.name] = await measure(contender, postmaster, mine);
-        }
-        results[mix.name] = ofMix;
+async function main(postgres: Postgres): Promise<void> {
+  const targets = await startTargets(postgres);
+  const pair = (target: Target, mix: Mix, requests: number) =>
+    measurePairings(target, mix, scaled(requests, mix.connections, target.share));
+
+  for (const target of targets) await pair(target, MIXES[1]!, WARM_UP_PAIRINGS);
+  const rounds = MIXES.map((): Round[] => []);
+  for (let round = 0; round < ROUNDS; round++)
+    for (const [i, mix] of MIXES.entries()) {
+      const measured: Record<string, Measured> = {};
+      for (const target of targets) measured[target.name] = await pair(target, mix, mix.requests);
+      for (const [name, { operation, share }] of Object.entries(OTHERS)) {
+        const requests = scaled(mix.requests, mix.connections, share);
+        measured[name] = await measureOperation(targets[0], operation, mix, requests);
       }
-      rounds.push(results);
+      rounds[i]!.push(measured);
     }
-    const mixes: MixReport[] = [];
-    for (const mix of MIXES) {
-      const of = (name: string) => rounds.flatMap((round) => round[mix.name]?.[name] ?? []);
-      const ratio = (peer: string, field: keyof Measured) =>
-        median(of(peer).map((theirs, i) => (of('service')[i]?.[field] ?? 0) / theirs[field]));
-      mixes.push({
-        name: mix.name,
-        connections: mix.connections,
-        results: Object.fromEntries(contenders.map(({ name }) => [name, medians(of(name))])),
-        ratios: Object.fromEntries(
-          peers.map(({ name }) => [
-            name,
-            { rps: ratio(name, 'rps'), p50: ratio(name, 'p50'), postgresUs: ratio(name, 'postgresUs') },
-          ]),
-        ),
-        others: {
-          ...(await refusals(folder, service, postmaster, mix)),
-          'a code issued': await issuing(folder, service, postmaster, mix),
-        },
-      });
-    }
-    write({
-      date: new Date().toISOString().slice(0, 10),
-      node: process.version,
-      machine: `${cpus().length} × ${cpus()[0]?.schema}`,
-      rounds: ROUNDS,
-      contenders: contenders.map(({ name, what }) => ({ name, what })),
-      mixes,
-    });
-  } finally {
-    for (const contender of contenders) {
-      contender.stop();
-      await contender.world.sql.end();
-    }
-    await postgres.stop();
-    rmSync(folder, { recursive: true, force: true });
-  }
+  for (const target of targets) await target.stop();
+  report(targets, rounds);
 }
 
-void main().catch((error) => {
-  console.error(error);
-  process.exit(1);
-});
+function report(targets: readonly Target[], rounds: readonly Round[][]): void {
+  const names = targets.map(({ name }) => name);
+  const mixes = MIXES.map(({ name, connections }, i) => ({
+    name,
+    connections,
+    results: mediansOf(names, rounds[i]!),
+    ratios: Object.fromEntries(names.slice(1).map((peer) => [peer, ratiosTo(peer, rounds[i]!)])),
+    others: mediansOf(Object.keys(OTHERS), rounds[i]!),
+  }));
+  const run = environment();
+  const text = mixes.map(({ name, results, ratios, others }) => {
+    const rows = Object.entries(results).map(([target, one]) => {
+      const { rps, p50, postgresUs } = ratios[target] ?? { rps: 1, p50: 1, postgresUs: 1 };
+      return [target, ...columnsOf(one), ...[rps, p50, postgresUs].map(inHundredths), ''];
+    });
+    const otherRows = Object.entries(others).map(([operation, one]) => {
+      const ofPairing = totalUs(one) / totalUs(results.service!);
+      return [`service: ${operation}`, ...columnsOf(one), '', '', '', inHundredths(ofPairing)];
+    });
+    return table([
+      [name, ...COLUMNS, 'service ÷ it: per second', 'p50', 'PostgreSQL', 'of a pairing'],
+      ...rows,
+      ...otherRows,
+    ]);
+  });
+  const head = `${run.date}, Node ${run.node}, ${run.machine}, medians of ${run.rounds} interleaved rounds; CPU time per request`;
+  save(`node-${process.versions.node.split('.')[0]}`, `${[head, ...text].join('\n\n')}\n`, {
+    ...run,
+    contenders: targets.map(({ name, description }) => ({ name, what: description })),
+    mixes,
+  });
+}
+
+const inHundredths = (ratio: number) => ratio.toFixed(2);
+const mediansOf = (names: readonly string[], rounds: readonly Round[]) =>
+  Object.fromEntries(names.map((name) => [name, medians(rounds.map((round) => round[name]!))]));
+
+/** Returns the medians of the rounds' ratios of the service's figures to a peer's. */
+function ratiosTo(peer: string, rounds: readonly Round[]) {
+  const ratio = (figure: keyof Measured) => medianOf(rounds, (round) => round.service![figure] / round[peer]![figure]);
+  return { rps: ratio('rps'), p50: ratio('p50'), postgresUs: ratio('postgresUs') };
+}
+
+void runWithPostgres({ shared_buffers: '256MB', max_wal_size: '4GB' }, main);

@@ -1,121 +1,83 @@
-import { execFileSync } from 'node:child_process';
-import { randomUUID } from 'node:crypto';
-import { readdirSync, readFileSync } from 'node:fs';
-import { type Contender, freshUid, type Mix, pairRequest, tokenOf } from './contenders';
-import { percentile, send, wire } from './processes';
+import { cpuOfPostgres, cpuOfProcess } from './cpu';
+import { createCodes, resetState, verifyPairings } from './database';
+import type { Operation } from './operations';
+import type { HttpTarget, Mix, Run, Target } from './target';
 
-/** µs of CPU per request, latencies in ms. */
+/** Requests per second, latencies in ms, CPU time per request in µs. */
 export type Measured = { rps: number; p50: number; p99: number; serviceUs: number; postgresUs: number };
 
-/** Has a round of pairings done, and looks in the database whether each is there whole. */
-export async function measure(contender: Contender, postmaster: number, mix: Mix): Promise<Measured> {
-  const run = await contender.prepare(mix);
-  const before = await contender.world.whole();
-  await contender.world.sql.query('checkpoint');
-  const measured = await costOf(contender, postmaster, mix.perRound, run);
-  const paired = (await contender.world.whole()) - before;
-  if (paired !== mix.perRound) throw new Error(`${contender.name}: of ${mix.perRound} pairings ${paired} are whole`);
+/** Measures `count` pairings and verifies each in the database. */
+export async function measurePairings(target: Target, mix: Mix, count: number): Promise<Measured> {
+  await pairStations(target, mix, WARM_UP * mix.connections);
+  return pairStations(target, mix, count);
+}
+
+/** Measures `count` requests of another operation. */
+export async function measureOperation(
+  target: HttpTarget,
+  operation: Operation,
+  { cpos, connections }: Mix,
+  count: number,
+): Promise<Measured> {
+  const { status, request } = await operation(target, cpos);
+  const send = (requests: number) => {
+    const texts = Array.from({ length: requests }, (_, n) => request(n));
+    return measure(target, requests, target.prepareRequests(texts, status, connections));
+  };
+  await send(WARM_UP * connections);
+  const measured = await send(count);
+  await resetState(target.database);
   return measured;
 }
 
-type Service = Contender & { port: number };
+/**
+ * Requests of each connection before a measurement that do not count: pools close connections while other targets have
+ * their turn, and new ones plan their statements first.
+ */
+const WARM_UP = 2;
 
-/** What each refusal costs, after as many of its kind to warm up. */
-export async function refusals(
-  folder: string,
-  service: Service,
-  postmaster: number,
-  mix: Mix,
-): Promise<Record<string, Measured>> {
-  const { world } = service;
-  const token = (i: number) => tokenOf(world, mix.cpos, i);
-  const [taken, [used = '', open = '']] = [freshUid(), await world.codes(2)];
-  await send(folder, service.port, [pairRequest(token(0), used, taken)]);
-  const kinds: Record<string, (i: number) => string> = {
-    '400': (i) =>
-      wire('POST', '/v1/scsp/ocpp2.0.1/pair', token(i), { code: 1, charging_station: { uid: 'x', evses: [] } }),
-    '401': (i) => pairRequest(`scsp_cpo_${String(i).padStart(43, 'x')}`, '1'),
-    '404': (i) => pairRequest(token(i), '999999'),
-    '409': (i) => pairRequest(token(i), open, taken),
-  };
-  const costs: Record<string, Measured> = {};
-  for (const [status, make] of Object.entries(kinds))
-    costs[status] = await answeredWith(folder, service, postmaster, mix, status, make);
-  return costs;
+async function pairStations(target: Target, mix: Mix, count: number): Promise<Measured> {
+  const codes = await createCodes(target.database, count);
+  const measured = await measure(target, count, await target.preparePairings(codes, mix));
+  await verifyPairings(target.database, codes);
+  return measured;
 }
 
-/** Codes stay active for ten minutes: fewer are issued than stations are paired. */
-const ISSUED_SHARE = 8;
-
-/** What a code costs, for users who have none. */
-export async function issuing(folder: string, service: Service, postmaster: number, mix: Mix): Promise<Measured> {
-  const make = () =>
-    wire('POST', '/v1/app/pairing-codes', service.world.appToken, {
-      user_id: randomUUID(),
-      charging_location_id: 'home',
-    });
-  return answeredWith(folder, service, postmaster, { ...mix, perRound: mix.perRound / ISSUED_SHARE }, '201', make);
-}
-
-async function answeredWith(
-  folder: string,
-  service: Service,
-  postmaster: number,
-  { perRound, connections }: Mix,
-  status: string,
-  make: (i: number) => string,
-): Promise<Measured> {
-  const round = async () => {
-    const result = await send(
-      folder,
-      service.port,
-      Array.from({ length: perRound }, (_, i) => make(i)),
-      { connections },
-    );
-    if (result.statuses[status] === perRound) return result;
-    throw new Error(`expected ${status}: ${JSON.stringify(result.statuses)}`);
-  };
-  await round();
-  return costOf(service, postmaster, perRound, round);
-}
-
-async function costOf(
-  { pid }: Contender,
-  postmaster: number,
-  count: number,
-  run: () => Promise<{ seconds: number; latencies: number[] }>,
-): Promise<Measured> {
-  const service = pid === undefined ? 0 : ticksOf(pid);
-  const postgres = ticksOfCluster(postmaster);
+/** Runs prepared requests after a checkpoint, so that each measurement pays alike for whole pages in the log. */
+async function measure({ pid, database }: Target, count: number, run: Run): Promise<Measured> {
+  await database.sql.query('checkpoint');
+  const cpuTime = () => ({
+    service: pid === undefined ? 0 : cpuOfProcess(pid),
+    postgres: cpuOfPostgres(database.postmaster),
+  });
+  const before = cpuTime();
   const { seconds, latencies } = await run();
+  const after = cpuTime();
   return {
     rps: count / seconds,
     p50: percentile(latencies, 0.5),
     p99: percentile(latencies, 0.99),
-    serviceUs: pid === undefined ? 0 : (ticksOf(pid) - service) / count,
-    postgresUs: (ticksOfCluster(postmaster) - postgres) / count,
+    serviceUs: (after.service - before.service) / count,
+    postgresUs: (after.postgres - before.postgres) / count,
   };
 }
 
-const TICKS_PER_SECOND = Number(execFileSync('getconf', ['CLK_TCK'], { encoding: 'utf8' }));
-
-/** User and system time that a process has used, µs; if asked for, with that of its children that have ended. */
-function ticksOf(pid: number, withChildren = false): number {
-  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? [];
-  const ticks = [11, 12, ...(withChildren ? [13, 14] : [])].reduce((sum, field) => sum + Number(fields[field]), 0);
-  return (ticks * 1e6) / TICKS_PER_SECOND;
+function percentile(values: readonly number[], fraction: number): number {
+  return [...values].sort((a, b) => a - b)[Math.floor((values.length - 1) * fraction)] ?? Number.NaN;
 }
 
-/** pgbench's connections end with it: what their processes have used is with the postmaster then. */
-function ticksOfCluster(postmaster: number): number {
-  let sum = ticksOf(postmaster, true);
-  for (const pid of readdirSync('/proc').map(Number).filter(Boolean)) {
-    try {
-      const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? [];
-      if (Number(fields[1]) === postmaster) sum += ticksOf(pid);
-    } catch {
-      // Gone in the meantime.
-    }
-  }
-  return sum;
-}
+/** Returns the median of a figure over the rounds. */
+export const medianOf = <T>(rounds: readonly T[], figure: (round: T, index: number) => number) =>
+  percentile(rounds.map(figure), 0.5);
+
+/** Returns the median of each figure over the rounds. */
+export const medians = (rounds: readonly Measured[]): Measured => ({
+  rps: medianOf(rounds, ({ rps }) => rps),
+  p50: medianOf(rounds, ({ p50 }) => p50),
+  p99: medianOf(rounds, ({ p99 }) => p99),
+  serviceUs: medianOf(rounds, ({ serviceUs }) => serviceUs),
+  postgresUs: medianOf(rounds, ({ postgresUs }) => postgresUs),
+});
+
+/** Returns the CPU time of service and PostgreSQL together. */
+export const totalUs = ({ serviceUs, postgresUs }: Measured) => serviceUs + postgresUs;

@@ -1,10 +1,10 @@
 /**
- * A pairing and nothing else, as one statement: the code used up, the station stored. No limits on incorrect codes, no
- * attempts, no events, no long poll woken; a uid that is taken breaks the unique index.
- * `$1` length of the code, `$2` its hash, `$3` the CPO, `$4` id of the pairing, `$5` uid in lower case, `$6` uid,
+ * Pairs in one statement and does nothing else: uses up the code, stores the station. It counts no failed attempts, records
+ * no attempt and no event, and notifies nobody. A uid that is paired already violates a unique index.
+ * `$1` length of the code, `$2` its hash, `$3` CPO, `$4` id of the pairing, `$5` uid in lower case, `$6` uid,
  * `$7` payload protocol, `$8` EVSEs as JSON.
  */
-export const PAIR_ONLY = `
+export const PAIR = `
 with used as (
   update pairing_codes set status = 'used', ended_at = now()
   where length = $1 and hash = $2 and status = 'active' and (expires_at > now()) is true and (cpo_id is null or cpo_id = $3)
