@@ -479,7 +479,8 @@ export interface paths {
         /**
          * Redeem a code of yours (OCPI 2.3.0)
          * @description The customer has typed a code of yours in the app: say which station it stands for. From then on the station is
-         *     paired. Answer within 10 s; we never ask twice. Your answer is checked as strictly as a request of yours.
+         *     paired. Answer within 10 s; we never ask twice. Your answer is checked as strictly as a request of yours; when
+         *     it is not taken although it is a 200 with a `uid`, you are notified of an unpair. Do not compress it.
          */
         post: operations["cpoPairOcpi230"];
         delete?: never;
@@ -1380,8 +1381,24 @@ export interface components {
             };
         };
         /**
+         * @description The station of the code is paired already (`station-already-paired`); the CPO is suspended or issues no codes of
+         *     its own (`cpo-unavailable`); or a request with this Idempotency-Key is in flight (`idempotency-in-progress`), then
+         *     with Retry-After.
+         */
+        RedemptionConflict: {
+            headers: {
+                "X-Request-ID": components["headers"]["X-Request-ID"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": components["schemas"]["Problem"];
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /**
          * @description Too many incorrect codes (`too-many-incorrect-codes`) or too many codes at all (`too-many-redemptions`) were sent
-         *     for this user; a right one is not accepted either.
+         *     for this user, then a right one is not accepted either; or too many of your requests are being answered at once
+         *     (`too-many-requests`).
          */
         TooManyRedemptions: {
             headers: {
@@ -2804,7 +2821,7 @@ export interface operations {
             403: components["responses"]["Forbidden"];
             404: components["responses"]["RedemptionNotFound"];
             405: components["responses"]["MethodNotAllowed"];
-            409: components["responses"]["StationAlreadyPaired"];
+            409: components["responses"]["RedemptionConflict"];
             413: components["responses"]["BodyTooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
             422: components["responses"]["IdempotencyKeyReused"];
@@ -3343,7 +3360,23 @@ export interface operations {
     cpoPairOcpi230: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /**
+                 * @description Always sent, `scsp-pairing/` and our version.
+                 * @example scsp-pairing/0.1.0
+                 */
+                "User-Agent"?: components["parameters"]["OurUserAgent"];
+                /**
+                 * @description Always sent, our id of the request that this call is made for. Quote it when you ask us about a call.
+                 * @example 019370a4-7b2d-7e63-a1b2-c3d4e5f60718
+                 */
+                "X-Request-ID"?: components["parameters"]["OurRequestId"];
+                /**
+                 * @description Always sent (W3C Trace Context). An unpair is in the trace of the request that it comes from.
+                 * @example 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00
+                 */
+                traceparent?: components["parameters"]["OurTraceparent"];
+            };
             path?: never;
             cookie?: never;
         };

@@ -26,7 +26,8 @@ import { timesSent } from './messages';
 import { access, PROBES } from './request-log';
 import { checkRequest, type Rules } from './validate-request';
 
-const rules: Rules = {
+/** The compiler reports an operation that pairs and is missing here. */
+const rules: Required<Pick<Rules, Extract<OperationId, `pair${string}`>>> = {
   pairOcpp: ocpp.faults,
   pairOcpi22: ocpi.faults,
   pairOcpi221: ocpi.faults,

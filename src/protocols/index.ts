@@ -1,8 +1,9 @@
+import type { Schemas } from '../contract/document';
 import { ocpi } from './ocpi';
 import { ocpp } from './ocpp';
 import type { Protocol } from './protocol';
 
-/** Every payload protocol that is spoken here, by its name in the path. */
+/** Every payload protocol of the contract, by its name in the path. */
 export const protocols = {
   'ocpp1.6': ocpp,
   'ocpp2.0.1': ocpp,
@@ -10,7 +11,7 @@ export const protocols = {
   'ocpi2.2': ocpi,
   'ocpi2.2.1': ocpi,
   'ocpi2.3.0': ocpi,
-} satisfies Record<string, Protocol>;
+} satisfies Record<Schemas['RedeemRequest']['payload_protocol'], Protocol>;
 
 export type PayloadProtocol = keyof typeof protocols;
 
