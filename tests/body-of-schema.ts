@@ -1,12 +1,14 @@
 import type { OpenApiDocument } from '../src/contract/document';
 import { resolved, type Schema } from './widest-bodies';
 
-/**
- * Which members a body has: every one, at every level, with values that differ from each other; the same with the
- * largest values; only those that are required; these, and null for the others.
- */
-export type Members = 'every' | 'largest' | 'required' | 'null';
-export const MEMBERS: readonly Members[] = ['every', 'largest', 'required', 'null'];
+/** What a body has, at every level. Values of one kind differ from each other. */
+export const MEMBERS = [
+  'every member',
+  'the largest values',
+  'required members only',
+  'null for each optional member',
+] as const;
+export type Members = (typeof MEMBERS)[number];
 
 /**
  * Builds a valid body from a schema.
@@ -21,20 +23,25 @@ export function bodyOfSchema(document: OpenApiDocument, root: Schema, members: M
     if (properties !== undefined)
       return Object.fromEntries(
         Object.entries(properties)
-          .filter(([member]) => members !== 'required' || required.includes(member))
+          .filter(([member]) => members !== 'required members only' || required.includes(member))
           .map(([member, child]) => [
             member,
-            members === 'null' && !required.includes(member) ? null : build(child, member),
+            members === 'null for each optional member' && !required.includes(member) ? null : build(child, member),
           ]),
       );
     if (items !== undefined) {
-      const length = members === 'every' || members === 'largest' ? Math.max(2, minItems) : minItems;
+      const length = members === 'every member' || members === 'the largest values' ? Math.max(2, minItems) : minItems;
       return Array.from({ length: Math.min(length, maxItems) }, () => build(items, name));
     }
     const earlier = built.get(schema) ?? 0;
     built.set(schema, earlier + 1);
     values += 1;
-    return scalar(schema, name, members === 'largest' ? { fromLargest: earlier } : { fromSmallest: values }, earlier);
+    return scalar(
+      schema,
+      name,
+      members === 'the largest values' ? { fromLargest: earlier } : { fromSmallest: values },
+      earlier,
+    );
   };
   return build(root, 'body');
 }
