@@ -58,6 +58,7 @@ function scalar(schema: Schema, name: string, position: Position, earlier: numbe
     const value = 'fromLargest' in position ? maximum - position.fromLargest : minimum + position.fromSmallest;
     return Math.min(maximum, Math.max(minimum, value));
   }
+  if (format === 'uuid') return `00000000-0000-4000-8000-${String(Object.values(position)[0]).padStart(12, '0')}`;
   const fits = (text: string) => pattern === undefined || new RegExp(pattern).test(text);
   const text = format === undefined || format === 'printable' ? words(schema, name, position) : undefined;
   if (type !== 'string' || text === undefined || !fits(text))
