@@ -178,10 +178,16 @@ export async function startHarness(
   sql.on('acquire', (client) => acquired.add(client)).on('release', (_error, client) => acquired.delete(client));
   const stop = once(async () => {
     // A test that failed may have kept one, with the locks that it holds; the pool would wait for it for ever.
-    for (const client of acquired) client.release(true);
-    await Promise.all([service.stop(), sql.end(), db.isInitialized && db.destroy()]);
+    // A query under way releases its client again when it ends, which pg takes for a mistake of the pool's user.
+    for (const client of acquired) {
+      client.release(true);
+      client.release = () => undefined;
+    }
+    // What fails to stop must not keep the others open, nor jest running.
+    const stopped = await Promise.allSettled([service.stop(), sql.end(), db.isInitialized && db.destroy()]);
     await database?.drop();
     rmSync(dataDir, { recursive: true, force: true });
+    for (const part of stopped) if (part.status === 'rejected') throw part.reason;
     const leaked = leaks(recorded.lines.map((line) => JSON.stringify(line)).join('\n'), secrets);
     if (leaked.length > 0) throw new Error(`the log tells secrets: ${leaked.join(', ')}`);
     failForComplaints();
