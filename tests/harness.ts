@@ -5,15 +5,17 @@ import { join } from 'node:path';
 import { Writable } from 'node:stream';
 import { Client, Pool, type PoolClient } from 'pg';
 import { readConfig } from '../src/config';
+import { readContract } from '../src/contract/document';
 import { addCpo } from '../src/cpos/cpos';
 import { random } from '../src/crypto/random';
 import { createDataSource } from '../src/db/pool';
 import { schema } from '../src/db/schema';
 import { withSession } from '../src/db/session';
-import { createLog } from '../src/log';
+import { createLog, type Log, type LogFields } from '../src/log';
 import { type Overrides, type Service, startService } from '../src/service';
 import { issueToken } from '../src/tokens/tokens';
 import { endLater, once } from './clean-up';
+import { declaredProblems, undeclared } from './declared-problems';
 import stationFixture from './fixtures/ocpp/station.json';
 import { leaks } from './leaks';
 import { until } from './until';
@@ -62,22 +64,49 @@ export async function createTestDatabase(
   return { url: url.href, drop };
 }
 
-/** A log whose lines a test can read and wait for. It prints the service's own defects, unless a test provokes them. */
+const declared = declaredProblems(readContract().document);
+
+/** What the contract does not declare of an answer, by the fields that are logged about its request. */
+function breach(fields: LogFields): string | undefined {
+  const { request_id, operation, status, problem } = fields;
+  const found = undeclared(declared, {
+    operation: String(operation),
+    status: Number(status),
+    problem: problem === undefined ? undefined : String(problem),
+  });
+  return found && `request ${request_id}: ${found}`;
+}
+
+/** Complaints since the end of the last test. */
+const complaints: string[] = [];
+const failForComplaints = () => {
+  const found = complaints.splice(0);
+  if (found.length > 0) throw new Error(found.join('\n\n'));
+};
+let provoked = false;
+afterEach(() => {
+  provoked = false;
+  failForComplaints();
+});
+
+/**
+ * A log whose lines a test can read and wait for. A test fails for an answer that the contract does not declare, and for
+ * a defect of the service that it does not provoke.
+ */
 export function recordedLog() {
   const lines: LogLine[] = [];
   const waiting = new Set<() => void>();
-  let provoked = false;
   const stream = new Writable({
     write(chunk, _encoding, done) {
       for (const text of String(chunk).split('\n').filter(Boolean)) {
         const line: LogLine = JSON.parse(text);
         lines.push(line);
-        if (line.message === 'internal error' && !provoked) console.error(`${line.request_id}: ${line.stack}`);
       }
       for (const check of waiting) check();
       done();
     },
   });
+  /** Until the end of the test. */
   const provokeInternalErrors = () => {
     provoked = true;
   };
@@ -92,7 +121,34 @@ export function recordedLog() {
       waiting.add(check);
       check();
     });
-  return { lines, waitFor, provokeInternalErrors, log: createLog('debug', stream) };
+  const log = createLog('debug', stream);
+  /** The stacks of defects, by the id of their request: known here before the answer is sent. */
+  const defects = new Map<unknown, string>();
+  const watch = (message: string, fields: LogFields = {}) => {
+    if (message === 'internal error') {
+      defects.set(fields.request_id, String(fields.stack));
+      if (!provoked) complaints.push(`request ${fields.request_id} was answered 500: ${fields.stack}`);
+    }
+    const wrong = message === 'request' ? breach(fields) : undefined;
+    if (wrong !== undefined) complaints.push(wrong);
+  };
+  const watched = (level: 'error' | 'warn' | 'info' | 'debug') => (message: string, fields?: LogFields) => {
+    watch(message, fields);
+    log[level](message, fields);
+  };
+  return {
+    lines,
+    defects,
+    waitFor,
+    provokeInternalErrors,
+    log: {
+      ...log,
+      error: watched('error'),
+      warn: watched('warn'),
+      info: watched('info'),
+      debug: watched('debug'),
+    } satisfies Log,
+  };
 }
 
 export type Harness = Awaited<ReturnType<typeof startHarness>>;
@@ -122,12 +178,19 @@ export async function startHarness(
   sql.on('acquire', (client) => acquired.add(client)).on('release', (_error, client) => acquired.delete(client));
   const stop = once(async () => {
     // A test that failed may have kept one, with the locks that it holds; the pool would wait for it for ever.
-    for (const client of acquired) client.release(true);
-    await Promise.all([service.stop(), sql.end(), db.isInitialized && db.destroy()]);
+    // A query under way releases its client again when it ends, which pg takes for a mistake of the pool's user.
+    for (const client of acquired) {
+      client.release(true);
+      client.release = () => undefined;
+    }
+    // What fails to stop must not keep the others open, nor jest running.
+    const stopped = await Promise.allSettled([service.stop(), sql.end(), db.isInitialized && db.destroy()]);
     await database?.drop();
     rmSync(dataDir, { recursive: true, force: true });
+    for (const part of stopped) if (part.status === 'rejected') throw part.reason;
     const leaked = leaks(recorded.lines.map((line) => JSON.stringify(line)).join('\n'), secrets);
     if (leaked.length > 0) throw new Error(`the log tells secrets: ${leaked.join(', ')}`);
+    failForComplaints();
   });
   endLater(stop);
   await db.initialize();
@@ -159,6 +222,8 @@ export async function startHarness(
     const json = /json/.test(response.headers.get('Content-Type') ?? '') && text !== '';
     const answer = { status: response.status, headers: response.headers, body: json ? JSON.parse(text) : text };
     if (answer.status === 201 && /^\d{6,}$/.test(answer.body.code)) secrets.add(answer.body.code);
+    const defect = recorded.defects.get(answer.headers.get('X-Request-ID'));
+    if (answer.status === 500 && !provoked) throw new Error(`${method} ${path} was answered 500: ${defect ?? text}`);
     return answer;
   };
 

@@ -3,6 +3,7 @@ import { gzipSync } from 'node:zlib';
 import { deriveKeys, hashSubject } from '../src/crypto/keys';
 import { answerStation, sendJson, startCpo } from './a-cpo';
 import { aStation, type Harness, SECRET_KEY, startHarness } from './harness';
+import { untilSo } from './until';
 
 const SANDBOX = { SANDBOX: 'true' };
 let service: Harness;
@@ -401,7 +402,7 @@ describe('a CPO that answered 200 for a pairing that was not kept is notified of
     expect((await service.redeem(cpo, '1')).status).toBe(503);
     await service.sql.query('drop trigger refuse on stations');
     // It waits until nobody can commit the pairing any more.
-    while ((await outboxOf(cpo.id)).length === 0);
+    await untilSo(async () => (await outboxOf(cpo.id)).length > 0);
     await service.sql.query('update outbox set next_attempt_at = now() where cpo_id = $1', [cpo.id]);
     expect(await unpaired()).toHaveLength(1);
     await cpo.down();

@@ -12,7 +12,13 @@ export type Schema = {
   minItems?: number;
   maxItems?: number;
   enum?: unknown[];
+  const?: unknown;
   format?: string;
+  pattern?: string;
+  minLength?: number;
+  maxLength?: number;
+  minimum?: number;
+  maximum?: number;
 };
 
 /** A schema of the document without its reference. */

@@ -1396,6 +1396,21 @@ export interface components {
             };
         };
         /**
+         * @description The station of the code is paired already (`station-already-paired`); the CPO is suspended or issues no codes of
+         *     its own (`cpo-unavailable`); or a request with this Idempotency-Key is in flight (`idempotency-in-progress`), then
+         *     with Retry-After.
+         */
+        RedemptionConflict: {
+            headers: {
+                "X-Request-ID": components["headers"]["X-Request-ID"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": components["schemas"]["Problem"];
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /**
          * @description Too many incorrect codes (`too-many-incorrect-codes`) or too many codes in total (`too-many-redemptions`) were
          *     sent for this user; a correct code is not accepted either. Or too many concurrent requests
          *     (`too-many-requests`).
@@ -2848,7 +2863,7 @@ export interface operations {
             403: components["responses"]["Forbidden"];
             404: components["responses"]["RedemptionNotFound"];
             405: components["responses"]["MethodNotAllowed"];
-            409: components["responses"]["StationAlreadyPaired"];
+            409: components["responses"]["RedemptionConflict"];
             413: components["responses"]["BodyTooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
             422: components["responses"]["IdempotencyKeyReused"];
@@ -3391,7 +3406,23 @@ export interface operations {
     cpoPairOcpi230: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /**
+                 * @description Always sent. `scsp-pairing/` followed by the version of the service.
+                 * @example scsp-pairing/0.2.0
+                 */
+                "User-Agent"?: components["parameters"]["OurUserAgent"];
+                /**
+                 * @description Always sent. The id of the request that caused this call. Quote it when you report a problem.
+                 * @example 019370a4-7b2d-7e63-a1b2-c3d4e5f60718
+                 */
+                "X-Request-ID"?: components["parameters"]["OurRequestId"];
+                /**
+                 * @description Always sent (W3C Trace Context). An unpair notification belongs to the trace of the request that caused it.
+                 * @example 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00
+                 */
+                traceparent?: components["parameters"]["OurTraceparent"];
+            };
             path?: never;
             cookie?: never;
         };

@@ -17,7 +17,8 @@ import { PROBES, requestLog } from './request-log';
 import { type Rules, validateRequest } from './validate-request';
 import { createValidator } from './validator';
 
-const rules: Rules = {
+/** The compiler reports an operation that pairs and is missing here. */
+const rules: Required<Pick<Rules, Extract<OperationId, `pair${string}`>>> = {
   pairOcpp: ocpp.semanticErrors,
   pairOcpi22: ocpi.semanticErrors,
   pairOcpi221: ocpi.semanticErrors,

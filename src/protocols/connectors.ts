@@ -2,6 +2,9 @@ import type { Schemas } from '../contract/document';
 import type { ValidationError } from '../problems';
 import { type Connector, duplicatePositions } from '../stations/station';
 
+/** Names every member, optional ones too, so that the compiler reports one that is not written. */
+export type Written<Wire> = { [Member in keyof Required<Wire>]: Wire[Member] };
+
 /** Reads a connector. OCPP and OCPI payloads share this format (OCPI 2.2.1, 8.3.2). */
 export function readConnector(wire: Schemas['Connector']): Connector {
   return {
@@ -15,7 +18,7 @@ export function readConnector(wire: Schemas['Connector']): Connector {
   };
 }
 
-export function writeConnector(connector: Connector): Schemas['Connector'] {
+export function writeConnector(connector: Connector): Written<Schemas['Connector']> {
   return {
     id: connector.id,
     power_type: connector.powerType as Schemas['Connector']['power_type'],

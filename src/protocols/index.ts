@@ -1,3 +1,4 @@
+import type { Schemas } from '../contract/document';
 import { ocpi } from './ocpi';
 import { ocpp } from './ocpp';
 import type { Protocol } from './protocol';
@@ -10,7 +11,7 @@ export const protocols = {
   'ocpi2.2': ocpi,
   'ocpi2.2.1': ocpi,
   'ocpi2.3.0': ocpi,
-} satisfies Record<string, Protocol>;
+} satisfies Record<Schemas['RedeemRequest']['payload_protocol'], Protocol>;
 
 export type PayloadProtocol = keyof typeof protocols;
 

@@ -1,4 +1,4 @@
-import { connectorErrors, member, readConnector, writeConnector } from './connectors';
+import { connectorErrors, member, readConnector, type Written, writeConnector } from './connectors';
 import type { OcpiBody, Protocol } from './protocol';
 
 /** Translates OCPI 2.2, 2.2.1 and 2.3.0 (8.3.2): a single EVSE that is its own station. `evse_id` is the eMI3 id. */
@@ -17,7 +17,7 @@ export const ocpi: Protocol<OcpiBody> = {
         evse_id: evse?.evseId,
         capabilities: evse?.capabilities && [...evse.capabilities],
         connectors: evse?.connectors.map(writeConnector) ?? [],
-      },
+      } satisfies Written<OcpiBody['evse']>,
     };
   },
 

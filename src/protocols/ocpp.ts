@@ -1,5 +1,6 @@
+import type { Schemas } from '../contract/document';
 import { duplicatePositions } from '../stations/station';
-import { arrayMember, connectorErrors, member, readConnector, writeConnector } from './connectors';
+import { arrayMember, connectorErrors, member, readConnector, type Written, writeConnector } from './connectors';
 import type { OcppBody, Protocol } from './protocol';
 
 /** Translates OCPP 1.6, 2.0.1 and 2.1: a charging station with EVSEs. In 1.6, `evse_id` is the connectorId. */
@@ -22,12 +23,14 @@ export const ocpp: Protocol<OcppBody> = {
     return {
       charging_station: {
         uid: station.uid,
-        evses: station.evses.map((evse) => ({
-          evse_id: Number(evse.evseId),
-          capabilities: evse.capabilities && [...evse.capabilities],
-          connectors: evse.connectors.map(writeConnector),
-        })),
-      },
+        evses: station.evses.map(
+          (evse): Written<Schemas['OcppEvse']> => ({
+            evse_id: Number(evse.evseId),
+            capabilities: evse.capabilities && [...evse.capabilities],
+            connectors: evse.connectors.map(writeConnector),
+          }),
+        ),
+      } satisfies Written<OcppBody['charging_station']>,
     };
   },
 
