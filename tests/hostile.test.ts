@@ -134,8 +134,8 @@ describe('content types', () => {
 
 describe('connections', () => {
   test('a hundred requests sent in one go are answered in their order', async () => {
-    const raw = await open();
     const { code } = await service.code();
+    const raw = await open();
     const asks = Array.from({ length: 98 }, (_, i) =>
       head(i % 3 === 0 ? 'GET /live HTTP/1.1' : 'GET /v1/scsp/me HTTP/1.1', own(), `X-Request-ID: ask-${i}`),
     );
@@ -172,10 +172,13 @@ describe('connections', () => {
       await Promise.all([
         statuses(`${refused}{}${slow}nonsense\r\n\r\n`),
         statuses(`${slow}${refused}{}nonsense\r\n\r\n`),
-        statuses(`${slow}${chunked}nonsense\r\n\r\n`),
       ]),
-    ).toEqual([[401, 200], [200, 401], [200]]);
-    // The token or the bytes: which of them is refused depends on whether the token is looked up.
+    ).toEqual([
+      [401, 200],
+      [200, 401],
+    ]);
+    // The token or the bytes: which of them is refused first depends on whether the token is looked up.
+    expect([[200], [200, 401]]).toContainEqual(await statuses(`${slow}${chunked}nonsense\r\n\r\n`));
     expect(await statuses(`${chunked}2\r\n{}\r\nnonsense\r\n\r\n`)).toHaveLength(1);
   });
 
