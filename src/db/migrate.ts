@@ -1,23 +1,21 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { QueryRunner } from 'typeorm';
+import { OperatorError } from '../problems';
 import { markDeployment, requireDeployment } from './deployment';
 import { stateOf } from './errors';
 import { grantService } from './grants';
+import { ADVISORY_LOCKS } from './locks';
 import { type Database, type DatabaseSchema, describe, openDatabase } from './pool';
 import { rows } from './query';
 import { requireServer } from './require-server';
 import { withSession } from './session';
 
-/** Any number, the same for all replicas: the advisory lock under which migrations run. */
-const MIGRATION_LOCK = 7_305_010;
-/** The one of versions up to 0.1, which wait for it in a statement. */
-const FORMER_MIGRATION_LOCK = 7_305_001;
 const LOCK_POLL_MS = 100;
 const LOCK_PATIENCE_MS = 3_600_000;
 const NO_RIGHT = '42501';
 
 /** A database that lacks migrations of this version. */
-export class NotMigrated extends RangeError {
+export class NotMigrated extends OperatorError {
   constructor(hint = '', options: ErrorOptions = {}) {
     super(`the database has not been migrated to this version: run scsp migrate${hint}`, options);
   }
@@ -33,7 +31,7 @@ type MigrateOptions = {
 /**
  * Runs the pending migrations; of many starters exactly one migrates, the others wait for it.
  * @throws NotMigrated when migrations are pending that this role may not run
- * @throws RangeError when the service cannot work with the database, before anything is changed
+ * @throws OperatorError when the service cannot work with the database, before anything is changed
  * @throws WrongDeployment when the database is marked as another kind, before anything is changed
  */
 export async function migrate(
@@ -71,12 +69,12 @@ async function takeMigrationLock(lock: QueryRunner): Promise<void> {
       const [{ taken }] = await lock.query('select pg_try_advisory_lock($1) as taken', [key]);
       if (taken) return;
       if (performance.now() > deadline)
-        throw new RangeError('another process has been migrating the database for an hour');
+        throw new OperatorError('another process has been migrating the database for an hour');
     }
   };
-  await take(MIGRATION_LOCK);
-  await take(FORMER_MIGRATION_LOCK);
-  await lock.query('select pg_advisory_unlock($1)', [FORMER_MIGRATION_LOCK]);
+  await take(ADVISORY_LOCKS.migration);
+  await take(ADVISORY_LOCKS.formerMigration);
+  await lock.query('select pg_advisory_unlock($1)', [ADVISORY_LOCKS.formerMigration]);
 }
 
 /** A migration takes its time, and waits for others, whatever time-outs stand with the role. */

@@ -1,6 +1,7 @@
 import type { Context } from '../context';
 import { newSpan, type Origin, readTraceparent } from '../contract/trace-context';
 import { hashSubject } from '../crypto/keys';
+import { ADVISORY_LOCKS } from '../db/locks';
 import { rows, transaction } from '../db/query';
 import { DeliveryEngine } from '../delivery/engine';
 import { Problem } from '../problems';
@@ -17,9 +18,6 @@ const GIVE_UP_AFTER = `interval '7 days'`;
 export const STOP_MS = 5_000;
 const LIMITS = { calls: 256, pollMs: 1_000, finishMs: 2_000, stopMs: STOP_MS };
 
-/** Any number: the advisory lock under which one replica at a time claims. */
-const CLAIM_LOCK = 7_305_007;
-
 /**
  * Leases what is due: of each CPO the longest due, so many that not more than two of its rows are leased. CPOs without
  * any call in flight come first, so that a few that are silent leave room for all others.
@@ -30,7 +28,7 @@ const CLAIM_LOCK = 7_305_007;
  * | due     | per CPO: its leases, then at most two rows from the beginning of its range |
  * | claimed | the rows, by their keys                                                    |
  *
- * Leases of other replicas are seen because CLAIM_LOCK is taken by a statement before, and this one's snapshot is newer.
+ * Leases of other replicas are seen because the lock `outboxClaim` is taken by a statement before, and this one's snapshot is newer.
  */
 const CLAIM = `
 with recursive target as (
@@ -155,7 +153,7 @@ export function startDelivery(
 
 function claim(ctx: Context, count: number, notNow: readonly string[]): Promise<Claimed[]> {
   const work = async (tx: Parameters<Parameters<typeof transaction>[1]>[0]) => {
-    await rows(tx, 'select pg_advisory_xact_lock($1)', [CLAIM_LOCK]);
+    await rows(tx, 'select pg_advisory_xact_lock($1)', [ADVISORY_LOCKS.outboxClaim]);
     return rows<Claimed>(tx, CLAIM, [count, notNow]);
   };
   return transaction(ctx.db, work, 'READ COMMITTED');

@@ -3,6 +3,7 @@ import type { Origin } from '../contract/trace-context';
 import type { CpoClient } from '../cpos/client';
 import { type CallableCpo, callableCpo } from '../cpos/cpos';
 import { hashSubject } from '../crypto/keys';
+import { ADVISORY_LOCKS } from '../db/locks';
 import { rows, transaction } from '../db/query';
 import { enqueueUnkept } from '../outbox/outbox';
 import { Problem } from '../problems';
@@ -35,8 +36,6 @@ const UNCERTAIN_SECONDS = 10;
 const NOTHING_BUT_SPACE = /^[\s\p{Cf}]*$/u;
 
 const WINDOW = `interval '10 minutes'`;
-/** One attempt of a user at a time passes the counters, so that simultaneous ones never get past a limit. */
-const USER_LOCK = 7_305_004;
 
 /**
  * Begins an attempt, or tells the limit that is reached and the seconds until the oldest attempt that fills it leaves the
@@ -194,7 +193,7 @@ function beginAttempt(ctx: Context, user: Buffer): Promise<string> {
   const id = ctx.random.uuid();
   const { user10Min, userCalls10Min } = ctx.config.limits;
   return transaction(ctx.db, async (tx) => {
-    await rows(tx, 'select pg_advisory_xact_lock($1, hashtext($2))', [USER_LOCK, user.toString('hex')]);
+    await rows(tx, 'select pg_advisory_xact_lock($1, hashtext($2))', [ADVISORY_LOCKS.redemption, user.toString('hex')]);
     const [reached] = await rows<{ problem: 'too-many-incorrect-codes' | 'too-many-redemptions'; retryAfter: number }>(
       tx,
       BEGIN,

@@ -1,11 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Context } from '../context';
+import { ADVISORY_LOCKS } from '../db/locks';
 import { rows, rowsInIndexOrder } from '../db/query';
 
 type Retaining = Pick<Context, 'config' | 'db' | 'log' | 'stopping'>;
 
-/** One replica at a time. */
-const RETENTION_LOCK = 7_305_005;
 /** So few that a statement is over long before its time-out, and nobody waits for it. */
 const BATCH = 1_000;
 /** A batch is followed by a pause of so many times its own duration, so that a backlog takes a fifth of a core at most. */
@@ -19,7 +18,7 @@ const EVERY_MS = 600_000;
  */
 const removal = (table: string, old: string) => `
 with turn as materialized (
-  select pg_try_advisory_xact_lock(${RETENTION_LOCK}) as mine
+  select pg_try_advisory_xact_lock(${ADVISORY_LOCKS.retention}) as mine
 ), removed as (
   delete from ${table} where ctid = any (array(
     select ctid from ${table}
