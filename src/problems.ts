@@ -237,3 +237,11 @@ export class Problem extends Error {
     this.requestId = details.requestId;
   }
 }
+
+/**
+ * An error that tells the operator what is wrong and what to do: a command prints its message, without a stack. Anything
+ * else that is thrown, a built-in RangeError included, is a defect.
+ */
+export class OperatorError extends Error {
+  override readonly name = 'OperatorError';
+}

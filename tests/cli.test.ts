@@ -688,6 +688,16 @@ describe('scsp', () => {
     }
   });
 
+  test('a defect is printed with its stack, a RangeError too', async () => {
+    const defective = function* (): Generator<string> {
+      yield 'half a ';
+      throw new RangeError('Invalid array length');
+    };
+    const { code, stdout, stderr } = await runWith(settings(), ['sandbox-cpo', '--token-stdin'], defective());
+    expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
+    expect(stderr).toMatch(/^scsp: RangeError: Invalid array length\n +at .*cli\.test\.ts/);
+  });
+
   test('a database that does not exist or refuses the password is told of, but not the password', async () => {
     const wrong = (part: 'pathname' | 'password') => {
       const url = new URL(service.databaseUrl);

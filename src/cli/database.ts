@@ -17,6 +17,7 @@ import { attachEmbedded, hasEmbedded, startEmbedded } from '../embedded-postgres
 import { releaseLock, takeLock } from '../embedded-postgres/lock';
 import { createLog } from '../log';
 import { createMetrics } from '../metrics';
+import { OperatorError } from '../problems';
 import type { Answer, Given } from './verb';
 
 /** What the verbs of commands need. */
@@ -28,12 +29,12 @@ const CLOSE_MS = 1_000;
 
 /**
  * Works with the database of these settings, which is running for so long.
- * @throws RangeError when they name none and DATA_DIR has none
+ * @throws OperatorError when they name none and DATA_DIR has none
  */
 export async function withDatabaseUrl<T>(config: Config, work: (url: string) => Promise<T>): Promise<T> {
   const embedded = config.directDatabaseUrl === undefined;
   if (embedded && !hasEmbedded(config.dataDir))
-    throw new RangeError(
+    throw new OperatorError(
       `DATABASE_URL is not set, and DATA_DIR (${config.dataDir}) has no embedded database: set DATABASE_URL, or DATA_DIR to where the service keeps it`,
     );
   const endTurn = embedded ? await takeTurn(config.dataDir) : () => {};
@@ -47,7 +48,7 @@ export async function withDatabaseUrl<T>(config: Config, work: (url: string) => 
 
 /**
  * Works with what every verb needs, on a database that has all migrations.
- * @throws RangeError when the database is away, lacks migrations or is a sandbox where the settings say otherwise
+ * @throws OperatorError when the database is away, lacks migrations or is a sandbox where the settings say otherwise
  */
 export function withContext<T>({ config, stderr }: Given, work: (ctx: CommandContext) => Promise<T>): Promise<T> {
   return withDatabaseUrl(config, async (url) => {
@@ -89,7 +90,7 @@ async function takeTurn(dataDir: string): Promise<() => void> {
     const other = takeLock(file);
     if (other === undefined) return () => releaseLock(file);
     if (performance.now() > deadline)
-      throw new RangeError(`${dataDir} is in use by another scsp, process ${other.pid}`);
+      throw new OperatorError(`${dataDir} is in use by another scsp, process ${other.pid}`);
   }
 }
 
@@ -107,7 +108,8 @@ function contextOf(config: Config, db: Database, stderr: NodeJS.WritableStream):
     get keys() {
       const given = config.secretKey !== undefined || existsSync(join(config.dataDir, 'secret-key'));
       // What is hashed or sealed with a key of its own would be of no use to a service elsewhere.
-      if (config.databaseUrl !== undefined && !given) throw new RangeError("SECRET_KEY must be set, to the service's");
+      if (config.databaseUrl !== undefined && !given)
+        throw new OperatorError("SECRET_KEY must be set, to the service's");
       return deriveKeys(secretKey(config), config.previousSecretKey);
     },
   };

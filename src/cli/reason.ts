@@ -3,16 +3,16 @@ import { ConfigError } from '../config';
 import { unreachableBecause } from '../db/connection-errors';
 import { EmbeddedError } from '../embedded-postgres/launcher';
 import { stackOf } from '../log';
-import { Problem } from '../problems';
+import { OperatorError, Problem } from '../problems';
 
 /** Why a command was refused, in one line; of a fault of ours, the stack. */
 export function reasonOf(error: unknown): string {
   return isExpected(error) ? messageOf(error).replace(/\s*\n\s*/g, '; ') : stackOf(error);
 }
 
-/** Verbs refuse with Problem or RangeError; errors of the operating system bear a `syscall`. */
+/** Verbs refuse with Problem or OperatorError; errors of the operating system bear a `syscall`. */
 function isExpected(error: unknown): error is Error {
-  const kinds = [Problem, RangeError, ConfigError, EmbeddedError, QueryFailedError];
+  const kinds = [Problem, OperatorError, ConfigError, EmbeddedError, QueryFailedError];
   return kinds.some((kind) => error instanceof kind) || (error instanceof Error && 'syscall' in error);
 }
 

@@ -1,4 +1,5 @@
 import { InvalidArgumentError } from 'commander';
+import { OperatorError } from '../problems';
 import { protocols } from '../protocols';
 
 /** As in the contract: no controls, no line separators; counted in code points. */
@@ -6,16 +7,16 @@ const PRINTABLE = /^[^\p{C}\p{Zl}\p{Zp}]{1,128}$/u;
 
 /**
  * Reads an id or name that is kept as it is given.
- * @throws RangeError
+ * @throws OperatorError
  */
 export const printable = (what: string) => (text: string) => {
-  if (!PRINTABLE.test(text)) throw new RangeError(`${what} must have 1 to 128 printable characters`);
+  if (!PRINTABLE.test(text)) throw new OperatorError(`${what} must have 1 to 128 printable characters`);
   return text;
 };
 
 /**
  * Reads a name, without the space around it.
- * @throws RangeError
+ * @throws OperatorError
  */
 export const name = (text: string) => printable('NAME')(text.trim());
 
@@ -27,10 +28,10 @@ export const whole = (min: number, max: number) => (text: string) => {
 
 /**
  * Reads the id of a token. Who gives the token itself has it in the history of a shell: it is not repeated.
- * @throws RangeError
+ * @throws OperatorError
  */
 export const tokenId = (text: string) => {
-  if (/^scsp_(cpo|app)_/.test(text)) throw new RangeError('that is a token, give its id: scsp token list shows it');
+  if (/^scsp_(cpo|app)_/.test(text)) throw new OperatorError('that is a token, give its id: scsp token list shows it');
   return text;
 };
 
@@ -49,7 +50,7 @@ const LONGEST_TOKEN = 4_096;
 
 /**
  * Reads the one bearer token on standard input (RFC 6750, 2.1 says what a token may be).
- * @throws RangeError
+ * @throws OperatorError
  */
 export async function readToken(stdin: NodeJS.ReadableStream): Promise<string> {
   let text = '';
@@ -59,6 +60,6 @@ export async function readToken(stdin: NodeJS.ReadableStream): Promise<string> {
   }
   const token = text.trim();
   if (text.length > LONGEST_TOKEN || !/^[\w.~+/-]+=*$/.test(token))
-    throw new RangeError('standard input must hold one bearer token');
+    throw new OperatorError('standard input must hold one bearer token');
   return token;
 }

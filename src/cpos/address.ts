@@ -2,6 +2,7 @@ import { type LookupAddress, lookup } from 'node:dns';
 import { lookup as resolve } from 'node:dns/promises';
 import { isIP, type LookupFunction } from 'node:net';
 import ipaddr from 'ipaddr.js';
+import { OperatorError } from '../problems';
 
 /** An address of a CPO that must not be called. */
 export class ForbiddenAddress extends Error {
@@ -50,18 +51,18 @@ export function checkedLookup(loopback: boolean): LookupFunction {
  * The base URL of a CPO in the form that is stored (contract, section 5). A name that does not resolve now is taken:
  * every connection is checked again.
  * @param loopback whether this machine may be called, over http too
- * @throws RangeError that says what is wrong with it
+ * @throws OperatorError that says what is wrong with it
  */
 export async function readBaseUrl(text: string, loopback: boolean): Promise<string> {
   const url = URL.canParse(text) ? new URL(text) : undefined;
   if (url?.protocol !== 'https:' && !(loopback && url?.protocol === 'http:'))
-    throw new RangeError('the base URL must begin with https://');
+    throw new OperatorError('the base URL must begin with https://');
   if (url.username !== '' || url.password !== '' || url.search !== '' || url.hash !== '')
-    throw new RangeError('the base URL must have no user, password, query or fragment');
+    throw new OperatorError('the base URL must have no user, password, query or fragment');
   const literal = literalAddress(url);
   const addresses =
     literal === undefined ? await resolve(url.hostname, { all: true }).catch(() => []) : [{ address: literal }];
   if (addresses.some(({ address }) => !mayCall(address, loopback)))
-    throw new RangeError('the base URL must not be at a private, loopback or otherwise special address');
+    throw new OperatorError('the base URL must not be at a private, loopback or otherwise special address');
   return url.origin + url.pathname.replace(/\/+$/, '');
 }

@@ -5,7 +5,7 @@ import { seal, unseal } from '../crypto/sealed';
 import { violates } from '../db/errors';
 import type { Database } from '../db/pool';
 import { rows } from '../db/query';
-import { Problem } from '../problems';
+import { OperatorError, Problem } from '../problems';
 
 export type Cpo = {
   readonly id: string;
@@ -44,7 +44,7 @@ select ${COLUMNS} from changed`;
 
 /**
  * Registers a CPO.
- * @throws RangeError when the name is taken
+ * @throws OperatorError when the name is taken
  */
 export async function addCpo(
   ctx: Audited & Partial<Pick<Context, 'keys'>>,
@@ -64,7 +64,7 @@ export async function addCpo(
     sealed?.keyId ?? null,
     calling.payloadProtocols ?? null,
   ]).catch((error: unknown) => {
-    if (violates(error, 'cpos_name_key')) throw new RangeError(`a CPO with the name ${name} exists`);
+    if (violates(error, 'cpos_name_key')) throw new OperatorError(`a CPO with the name ${name} exists`);
     throw error;
   });
   if (cpo === undefined) throw new TypeError('an insert returned no row');
@@ -77,7 +77,7 @@ export function listCpos(db: Database): Promise<Cpo[]> {
 
 /**
  * The id of the CPO that an operator names by its id or its name; an id wins.
- * @throws RangeError for neither
+ * @throws OperatorError for neither
  */
 export async function cpoIdOf(db: Pick<Database, 'query'>, idOrName: string): Promise<string> {
   const [cpo] = await rows<{ id: string }>(
@@ -85,7 +85,7 @@ export async function cpoIdOf(db: Pick<Database, 'query'>, idOrName: string): Pr
     `select id from cpos where id::text = $1 or name = $2 order by id::text = $1 desc limit 1`,
     [idOrName.toLowerCase(), idOrName],
   );
-  if (cpo === undefined) throw new RangeError(`no CPO has the id or name ${idOrName}`);
+  if (cpo === undefined) throw new OperatorError(`no CPO has the id or name ${idOrName}`);
   return cpo.id;
 }
 
@@ -103,11 +103,11 @@ union all select ${COLUMNS} from before where suspended_at is ${suspended ? 'not
 
 /**
  * Suspends or resumes a CPO, in force on every replica within a second; again is the same.
- * @throws RangeError for an unknown id
+ * @throws OperatorError for an unknown id
  */
 export async function setSuspended(ctx: Audited, id: string, suspended: boolean): Promise<Cpo> {
   const [cpo] = isUuid(id) ? await rows<Cpo>(ctx.db, suspension(suspended), [...auditParameters(ctx), id]) : [];
-  if (cpo === undefined) throw new RangeError(`no CPO has the id ${id}`);
+  if (cpo === undefined) throw new OperatorError(`no CPO has the id ${id}`);
   return cpo;
 }
 
@@ -169,7 +169,7 @@ select ${COLUMNS} from changed`;
 
 /**
  * Sets how a CPO is called; what is not given stays.
- * @throws RangeError for an unknown id, for a token without a base URL, and for a base URL at another origin without a
+ * @throws OperatorError for an unknown id, for a token without a base URL, and for a base URL at another origin without a
  *   token, when there is one for the former origin
  */
 export async function setCalling(
@@ -184,8 +184,8 @@ export async function setCalling(
   const [cpo] = isUuid(id) ? await rows<Cpo>(ctx.db, SET_CALLING, values) : [];
   if (cpo !== undefined) return cpo;
   const [refused] = isUuid(id) ? await rows<Cpo>(ctx.db, `select ${COLUMNS} from cpos where id = $1`, [id]) : [];
-  if (refused?.baseUrl == null) throw new RangeError(`no CPO has the id ${id} and a base URL`);
-  throw new RangeError(
+  if (refused?.baseUrl == null) throw new OperatorError(`no CPO has the id ${id} and a base URL`);
+  throw new OperatorError(
     `the token that the CPO gave us is for ${new URL(refused.baseUrl).origin} and is not sent elsewhere: give its new token with --outbound-token-stdin, or take both away first with --none`,
   );
 }
@@ -203,11 +203,11 @@ union all select ${COLUMNS} from before where base_url is null`;
 
 /**
  * Takes away where a CPO is called, with the token that it gave us; again is the same.
- * @throws RangeError for an unknown id
+ * @throws OperatorError for an unknown id
  */
 export async function removeCalling(ctx: Audited, id: string): Promise<Cpo> {
   const [cpo] = isUuid(id) ? await rows<Cpo>(ctx.db, REMOVE_CALLING, [...auditParameters(ctx), id]) : [];
-  if (cpo === undefined) throw new RangeError(`no CPO has the id ${id}`);
+  if (cpo === undefined) throw new OperatorError(`no CPO has the id ${id}`);
   return cpo;
 }
 

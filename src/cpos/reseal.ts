@@ -2,6 +2,7 @@ import { type Audited, audited, auditParameters } from '../audit/audit';
 import type { Context } from '../context';
 import { seal, unseal } from '../crypto/sealed';
 import { rows } from '../db/query';
+import { OperatorError } from '../problems';
 
 type Keyed = Pick<Context, 'db' | 'keys'>;
 
@@ -15,7 +16,7 @@ select id from changed`;
 /**
  * Seals every outbound token again under the current key, so that the previous one can be dropped.
  * @returns how many were sealed again; again it is none
- * @throws RangeError that names the CPOs whose token no known key opens, when the others are done
+ * @throws OperatorError that names the CPOs whose token no known key opens, when the others are done
  */
 export async function resealTokens(ctx: Audited & Keyed): Promise<number> {
   const current = ctx.keys.sealing[0]?.id;
@@ -38,7 +39,7 @@ export async function resealTokens(ctx: Audited & Keyed): Promise<number> {
   const lost = await unopenable(ctx);
   if (lost.length === 0) return count;
   const names = lost.map(({ name }) => name).join(', ');
-  throw new RangeError(
+  throw new OperatorError(
     `sealed again: ${count}; the tokens of these were sealed with another SECRET_KEY, set it as SECRET_KEY_PREVIOUS: ${names}`,
   );
 }

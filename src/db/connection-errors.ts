@@ -1,5 +1,6 @@
 import { Client } from 'pg';
 import { QueryFailedError } from 'typeorm';
+import { OperatorError } from '../problems';
 import { stateOf } from './errors';
 
 /** Codes of Node for a certificate whose CA it does not know. */
@@ -8,16 +9,16 @@ const UNTRUSTED = /^(UNABLE_TO_(VERIFY|GET_ISSUER)|SELF_SIGNED_CERT|DEPTH_ZERO_S
 /**
  * For what fails while a database is opened.
  * @param setting where the URL comes from
- * @returns a function that throws a RangeError with setting, place and reason; a refusal, or an error of a statement, as it is
+ * @returns a function that throws an OperatorError with setting, place and reason; a refusal, or an error of a statement, as it is
  */
 export function throwUnreachable(setting: string, url: string): (cause: unknown) => never {
   return (cause) => {
-    if (cause instanceof QueryFailedError || cause instanceof RangeError) throw cause;
+    if (cause instanceof QueryFailedError || cause instanceof OperatorError) throw cause;
     const what = stateOf(cause) === undefined ? 'does not answer' : 'refuses the connection';
     const remedy = UNTRUSTED.test(String(Object(cause).code))
       ? ': add sslmode=verify-full&sslrootcert=FILE to it, with the CA of the database'
       : '';
-    throw new RangeError(
+    throw new OperatorError(
       `the database of ${setting} (${placeOf(url)}) ${what}: ${unreachableBecause(cause)}${remedy}`,
       {
         cause,

@@ -1,8 +1,9 @@
+import { OperatorError } from '../problems';
 import type { Database } from './pool';
 import { rows } from './query';
 
 /** A database that is marked as a sandbox where the settings say that this is none, or the other way round. */
-export class WrongDeployment extends RangeError {
+export class WrongDeployment extends OperatorError {
   constructor(sandbox: boolean) {
     super(
       sandbox

@@ -1,5 +1,6 @@
 import { Client, escapeIdentifier as quoted } from 'pg';
 import type { QueryRunner } from 'typeorm';
+import { OperatorError } from '../problems';
 
 /** What the service does with each table. Whoever locks a row must have the right to update it; cascades run as the owner. */
 export const TABLE_RIGHTS: Readonly<Record<string, string>> = {
@@ -35,12 +36,12 @@ export const roleOf = (url: string): string => new Client({ connectionString: ur
 /**
  * Gives a role what the service needs and takes the rest away, in the name of the owner of the tables.
  * @param owner holds the lock of the migrations, for PostgreSQL bears no two grants at once
- * @throws RangeError when the role could do more: it stands above the owner, or may create tables
+ * @throws OperatorError when the role could do more: it stands above the owner, or may create tables
  */
 export async function grantService(owner: QueryRunner, role: string): Promise<void> {
   const [{ above }] = await owner.query(`select pg_has_role($1, current_user, 'member') as above`, [role]);
   if (above)
-    throw new RangeError(
+    throw new OperatorError(
       `the role ${role} of DATABASE_URL may do all that MIGRATION_DATABASE_URL's may: it must be a lesser one`,
     );
   const grants = await grantsOf(owner, role);
@@ -54,7 +55,7 @@ export async function grantService(owner: QueryRunner, role: string): Promise<vo
   }
   const [{ creates }] = await owner.query(`select has_schema_privilege($1, 'public', 'create') as creates`, [role]);
   if (creates)
-    throw new RangeError(`the role ${role} of DATABASE_URL must not be allowed to create in the schema public`);
+    throw new OperatorError(`the role ${role} of DATABASE_URL must not be allowed to create in the schema public`);
 }
 
 async function grantsOf(owner: QueryRunner, role: string): Promise<string[]> {

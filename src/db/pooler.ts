@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { escapeIdentifier as quoted } from 'pg';
+import { OperatorError } from '../problems';
 import { stateOf } from './errors';
 import type { Listener } from './listener';
 import { type Database, SERVER_TIMEOUTS } from './pool';
@@ -13,18 +14,18 @@ const REFUSED = '08P01';
 
 /**
  * For what fails while the pool is opened without DATABASE_DIRECT_URL.
- * @throws RangeError that says what to do when a pooler refuses; any other error as it is
+ * @throws OperatorError that says what to do when a pooler refuses; any other error as it is
  */
 export function refuseAsPooler(cause: unknown): never {
   if (stateOf(cause) !== REFUSED) throw cause;
   const reason = cause instanceof Error ? cause.message : cause;
-  throw new RangeError(`DATABASE_URL leads to a pooler: set DATABASE_DIRECT_URL (${reason})`, { cause });
+  throw new OperatorError(`DATABASE_URL leads to a pooler: set DATABASE_DIRECT_URL (${reason})`, { cause });
 }
 
 /**
  * Sees to it that no statement holds a connection of the database for long. What a pooler does not pass on must stand
  * with the role.
- * @throws RangeError when a time-out is missing
+ * @throws OperatorError when a time-out is missing
  */
 export async function requireTimeouts(db: Database): Promise<void> {
   const loose = await rows<{ name: keyof typeof SERVER_TIMEOUTS; role: string }>(
@@ -35,7 +36,7 @@ export async function requireTimeouts(db: Database): Promise<void> {
   );
   if (loose.length === 0) return;
   const sets = loose.map(({ name, role }) => `alter role ${quoted(role)} set ${name} = ${SERVER_TIMEOUTS[name]};`);
-  throw new RangeError(
+  throw new OperatorError(
     `time-outs are missing, a pooler drops them: set DATABASE_DIRECT_URL, run ${sets.join(' ')} and reconnect the pooler`,
   );
 }
@@ -51,7 +52,7 @@ const SUITS: Readonly<Record<string, { readonly suits: RegExp; readonly set: str
 
 /**
  * Sees to it that statements and answers mean what the service takes them for.
- * @throws RangeError when a setting of the database or of the role does not suit
+ * @throws OperatorError when a setting of the database or of the role does not suit
  */
 export async function requireSession(db: Database): Promise<void> {
   const set = await rows<{ name: string; setting: string; role: string; database: string }>(
@@ -66,14 +67,14 @@ export async function requireSession(db: Database): Promise<void> {
     return [`alter role ${quoted(role)} in database ${quoted(database)} set ${name} = ${wanted.set};`];
   });
   if (remedies.length === 0) return;
-  throw new RangeError(
+  throw new OperatorError(
     `settings of the database or the role do not suit, and a pooler passes none on: run ${remedies.join(' ')} and reconnect the pooler`,
   );
 }
 
 /**
  * Sees to it that what the pool notifies of is heard by the bell.
- * @throws RangeError when it is not: through a pooler, or from another database
+ * @throws OperatorError when it is not: through a pooler, or from another database
  */
 export async function requireNotifications(db: Database, listener: Listener, channel: string): Promise<void> {
   const nonce = randomUUID();
@@ -83,7 +84,7 @@ export async function requireNotifications(db: Database, listener: Listener, cha
   await sleep(HEARD_MS, undefined, { signal: heard.signal }).catch(() => undefined);
   unsubscribe();
   if (heard.signal.aborted) return;
-  throw new RangeError(
+  throw new OperatorError(
     'notifications do not arrive: DATABASE_DIRECT_URL must lead to the database of DATABASE_URL, past any pooler',
   );
 }

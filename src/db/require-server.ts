@@ -1,4 +1,5 @@
 import { escapeIdentifier as quoted } from 'pg';
+import { OperatorError } from '../problems';
 import type { Database } from './pool';
 import { rows } from './query';
 
@@ -20,7 +21,7 @@ type Server = {
 
 /**
  * Refuses a database that the service cannot work with, whatever it sets on its connections.
- * @throws RangeError that names the setting and the remedy
+ * @throws OperatorError that names the setting and the remedy
  */
 export async function requireServer(db: Pick<Database, 'query'>): Promise<void> {
   const [server] = await rows<Server>(
@@ -37,7 +38,7 @@ export async function requireServer(db: Pick<Database, 'query'>): Promise<void> 
           and to_regclass('public.pairing_codes') is null) as elsewhere`,
   );
   const refusal = server && refusalOf(server);
-  if (refusal) throw new RangeError(refusal);
+  if (refusal) throw new OperatorError(refusal);
 }
 
 /** Why the service cannot work with a database, and what to do; undefined when it can. */

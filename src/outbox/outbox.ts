@@ -4,6 +4,7 @@ import { type Audited, audited, auditParameters } from '../audit/audit';
 import { type Origin, writeTraceparent } from '../contract/trace-context';
 import type { Database } from '../db/pool';
 import { rows } from '../db/query';
+import { OperatorError } from '../problems';
 
 /** A station that a CPO has to know to be unpaired. */
 export type Unpaired = { readonly cpoId: string; readonly payloadProtocol: string; readonly uid: string };
@@ -122,7 +123,7 @@ select id, uid is null as erased, pg_notify('${OUTBOX_CHANNEL}', '') from found`
 
 /**
  * Notifies again now, for seven more days.
- * @throws RangeError when nothing waits under that id, or the uid was erased with its user
+ * @throws OperatorError when nothing waits under that id, or the uid was erased with its user
  */
 export async function retryNotification(ctx: Audited, id: string): Promise<{ id: string }> {
   const [found] = isUuid(id)
@@ -130,7 +131,7 @@ export async function retryNotification(ctx: Audited, id: string): Promise<{ id:
     : [];
   if (found === undefined) throw unknown(id);
   if (found.erased)
-    throw new RangeError(`the uid of ${id} was erased, so its CPO cannot be notified: scsp outbox drop ${id}`);
+    throw new OperatorError(`the uid of ${id} was erased, so its CPO cannot be notified: scsp outbox drop ${id}`);
   return { id };
 }
 
@@ -142,7 +143,7 @@ select id from changed`;
 
 /**
  * Removes a notification; its CPO will not be notified.
- * @throws RangeError when nothing waits under that id
+ * @throws OperatorError when nothing waits under that id
  */
 export async function dropNotification(ctx: Audited, id: string): Promise<{ id: string }> {
   const [dropped] = isUuid(id) ? await rows<{ id: string }>(ctx.db, DROP, [...auditParameters(ctx), id]) : [];
@@ -150,4 +151,4 @@ export async function dropNotification(ctx: Audited, id: string): Promise<{ id: 
   return dropped;
 }
 
-const unknown = (id: string) => new RangeError(`nothing in the outbox has the id ${id}`);
+const unknown = (id: string) => new OperatorError(`nothing in the outbox has the id ${id}`);

@@ -5,6 +5,7 @@ import { violates } from '../db/errors';
 import type { Database } from '../db/pool';
 import { rows } from '../db/query';
 import type { Role } from '../db/schema/tokens';
+import { OperatorError } from '../problems';
 
 /** Rings when any token or CPO changes. */
 export const TOKENS_CHANNEL = 'scsp_tokens';
@@ -50,14 +51,14 @@ select expires_at as "expiresAt" from changed`;
 
 /**
  * Makes a token; it is shown here and never again.
- * @throws RangeError for an unknown CPO
+ * @throws OperatorError for an unknown CPO
  */
 export async function issueToken(ctx: Audited, owner: TokenOwner): Promise<IssuedToken> {
   const token = tokenOf(owner.role, ctx.random.bytes(32));
   const id = ctx.random.uuid();
   const cpoId = owner.role === 'cpo' ? owner.cpoId : null;
   const appName = owner.role === 'app' ? owner.appName : null;
-  if (cpoId !== null && !isUuid(cpoId)) throw new RangeError(`no CPO has the id ${cpoId}`);
+  if (cpoId !== null && !isUuid(cpoId)) throw new OperatorError(`no CPO has the id ${cpoId}`);
   const [stored] = await rows<{ expiresAt: Date }>(ctx.db, ISSUE, [
     ...auditParameters(ctx),
     id,
@@ -66,7 +67,7 @@ export async function issueToken(ctx: Audited, owner: TokenOwner): Promise<Issue
     appName,
     hashToken(token),
   ]).catch((error: unknown) => {
-    if (violates(error, 'tokens_cpo_id_fkey')) throw new RangeError(`no CPO has the id ${cpoId}`);
+    if (violates(error, 'tokens_cpo_id_fkey')) throw new OperatorError(`no CPO has the id ${cpoId}`);
     throw error;
   });
   if (stored === undefined) throw new TypeError('an insert returned no row');
@@ -94,7 +95,7 @@ export type RotatedToken = IssuedToken & { readonly replaces: string; readonly o
 
 /**
  * Makes a token for the owner of a live one, which goes on to work for so many hours, if it had so long to live.
- * @throws RangeError for an id that is unknown, revoked or expired
+ * @throws OperatorError for an id that is unknown, revoked or expired
  */
 export async function rotateToken(ctx: Audited, replaces: string, overlapHours: number): Promise<RotatedToken> {
   type Rotated = { role: Role | null; expiresAt: Date; oldExpiresAt: Date };
@@ -104,9 +105,9 @@ export async function rotateToken(ctx: Audited, replaces: string, overlapHours: 
   const [rotated] = isUuid(replaces)
     ? await rows<Rotated>(ctx.db, ROTATE, [...auditParameters(ctx), replaces, overlapHours, id, ...hashes])
     : [];
-  if (rotated === undefined) throw new RangeError(`no token has the id ${replaces}`);
+  if (rotated === undefined) throw new OperatorError(`no token has the id ${replaces}`);
   const { role, expiresAt, oldExpiresAt } = rotated;
-  if (role === null) throw new RangeError(`the token ${replaces} is revoked or has expired: issue a new one`);
+  if (role === null) throw new OperatorError(`the token ${replaces} is revoked or has expired: issue a new one`);
   return { id, token: tokenOf(role, secret), expiresAt, replaces, oldExpiresAt };
 }
 
@@ -121,13 +122,13 @@ union all select id, revoked_at from before where revoked_at is not null`;
 
 /**
  * Revokes a token, in force on every replica within a second; again is the same.
- * @throws RangeError for an unknown id
+ * @throws OperatorError for an unknown id
  */
 export async function revokeToken(ctx: Audited, id: string): Promise<{ id: string; revokedAt: Date }> {
   const [revoked] = isUuid(id)
     ? await rows<{ id: string; revokedAt: Date }>(ctx.db, REVOKE, [...auditParameters(ctx), id])
     : [];
-  if (revoked === undefined) throw new RangeError(`no token has the id ${id}`);
+  if (revoked === undefined) throw new OperatorError(`no token has the id ${id}`);
   return revoked;
 }
 

@@ -1,6 +1,7 @@
 import { subjectHashes } from '../crypto/keys';
 import type { Database } from '../db/pool';
 import { rows } from '../db/query';
+import { OperatorError } from '../problems';
 import { type Forgetting, forgetUser } from './forget';
 import { eraseLeftOversOf } from './left-overs';
 
@@ -15,7 +16,7 @@ export type Replayed = { readonly users: number; readonly codes: number; readonl
 
 /**
  * Reads erasures from what `scsp audit list --json` prints, or from lines of the service's log.
- * @throws RangeError when the text is neither
+ * @throws OperatorError when the text is neither
  */
 export function readErasures(text: string): Erasures {
   const erasures = new Map<string, Date>();
@@ -26,7 +27,7 @@ export function readErasures(text: string): Erasures {
     const hash: unknown = logged ? user_hash : Object(detail).user_hash;
     const at = new Date(logged ? timestamp : happened_at);
     if (typeof hash !== 'string' || !/^[0-9a-f]{64}$/.test(hash) || Number.isNaN(at.getTime()))
-      throw new RangeError('an entry of a forgotten user has no hash or no time');
+      throw new OperatorError('an entry of a forgotten user has no hash or no time');
     const known = erasures.get(hash);
     if (known === undefined || known < at) erasures.set(hash, at);
   }
@@ -48,7 +49,7 @@ function parseLine(line: string): unknown {
     return JSON.parse(line);
   } catch {
     if (line.includes('user forgotten') || line.includes('user.forget'))
-      throw new RangeError('the line of a forgotten user is not JSON');
+      throw new OperatorError('the line of a forgotten user is not JSON');
     return undefined;
   }
 }
