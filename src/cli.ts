@@ -15,7 +15,7 @@ import { tokenCommands } from './cli/token';
 import { userCommands } from './cli/user';
 import { examples, JSON_OPTION, type Shell } from './cli/verb';
 import { projectFile } from './contract/document';
-import { surviveClosedOutput } from './log';
+import { ignoreOutputErrors } from './log';
 
 const REFUSED = 1;
 const USAGE = 2;
@@ -95,7 +95,7 @@ export async function run(args: readonly string[], shell: Shell): Promise<number
 if (require.main === module) {
   const shell = { stdin: process.stdin, stdout: process.stdout, stderr: process.stderr };
   const args = process.argv.slice(2);
-  surviveClosedOutput();
+  ignoreOutputErrors();
   // A program reads one reason on standard error, not the advice of drivers.
   if (wantsJson(args)) process.removeAllListeners('warning');
   // A database that went silent leaves connections that would keep the process.

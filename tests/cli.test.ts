@@ -475,7 +475,7 @@ describe('scsp outbox', () => {
     });
     expect(unpaired.status).toBe(200);
     const { pairing_id } = await service.log.waitFor(
-      ({ message, cpo_id }) => message === 'CPO not told of an unpairing yet' && cpo_id === id,
+      ({ message, cpo_id }) => message === 'CPO not notified of an unpairing yet' && cpo_id === id,
     );
     const waiting = await json('outbox', 'list');
     const entry = waiting.find((one: { pairing_id: string }) => one.pairing_id === pairing_id);
@@ -529,7 +529,9 @@ describe('scsp outbox', () => {
     backend = await startSandboxCpo(0, token, createLog('error', quiet));
     await service.sql.query('update cpos set base_url = $2 where id = $1', [cpo.id, backend.url]);
     expect(await text('outbox', 'retry', id)).toEqual([['id', id]]);
-    await service.log.waitFor((line) => line.message === 'CPO told of an unpairing' && line.pairing_id === pairing_id);
+    await service.log.waitFor(
+      (line) => line.message === 'CPO notified of an unpairing' && line.pairing_id === pairing_id,
+    );
     expect(backend.calls).toMatchObject([{ uid: 'SANDBOX-200000', status: 200 }]);
     expect(await find(id)).toBeUndefined();
     expect(await scsp('outbox', 'retry', id)).toEqual(refusal(`nothing in the outbox has the id ${id}`));

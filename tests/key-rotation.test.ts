@@ -211,7 +211,7 @@ describe('without the previous key', () => {
 
     // What it has to be told waits for the key.
     expect((await after.unpairAsApp(paired.body.uid)).status).toBe(200);
-    const { reason } = await after.log.waitFor(({ message }) => message === 'CPO not told of an unpairing yet');
+    const { reason } = await after.log.waitFor(({ message }) => message === 'CPO not notified of an unpairing yet');
     expect(reason).toContain('SECRET_KEY_PREVIOUS');
     const again = await restart(BOTH);
     await again.log.waitFor(({ outcome }) => outcome === 'told');

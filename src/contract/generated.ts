@@ -989,7 +989,7 @@ export interface components {
             content: {
                 /**
                  * @example {
-                 *       "message": "This operation needs a token with another role.",
+                 *       "message": "This operation requires a token with another role.",
                  *       "type": "/problems/wrong-role",
                  *       "title": "Wrong role",
                  *       "status": 403,
@@ -999,7 +999,7 @@ export interface components {
                 "application/json": components["schemas"]["Problem"];
                 /**
                  * @example {
-                 *       "message": "This operation needs a token with another role.",
+                 *       "message": "This operation requires a token with another role.",
                  *       "type": "/problems/wrong-role",
                  *       "title": "Wrong role",
                  *       "status": 403,
@@ -1018,7 +1018,7 @@ export interface components {
             content: {
                 /**
                  * @example {
-                 *       "message": "There is nothing here.",
+                 *       "message": "Resource not found.",
                  *       "type": "/problems/not-found",
                  *       "title": "Not found",
                  *       "status": 404,
@@ -1028,7 +1028,7 @@ export interface components {
                 "application/json": components["schemas"]["Problem"];
                 /**
                  * @example {
-                 *       "message": "There is nothing here.",
+                 *       "message": "Resource not found.",
                  *       "type": "/problems/not-found",
                  *       "title": "Not found",
                  *       "status": 404,
@@ -1079,7 +1079,7 @@ export interface components {
             content: {
                 /**
                  * @example {
-                 *       "message": "This path does not have that method, see the Allow header.",
+                 *       "message": "This path does not support that method, see the Allow header.",
                  *       "type": "/problems/method-not-allowed",
                  *       "title": "Method not allowed",
                  *       "status": 405,
@@ -1089,7 +1089,7 @@ export interface components {
                 "application/json": components["schemas"]["Problem"];
                 /**
                  * @example {
-                 *       "message": "This path does not have that method, see the Allow header.",
+                 *       "message": "This path does not support that method, see the Allow header.",
                  *       "type": "/problems/method-not-allowed",
                  *       "title": "Method not allowed",
                  *       "status": 405,
@@ -1330,7 +1330,7 @@ export interface components {
             content: {
                 /**
                  * @example {
-                 *       "message": "Too many of your requests are being answered at once, please try again.",
+                 *       "message": "Too many of your requests are in flight, please try again.",
                  *       "type": "/problems/too-many-requests",
                  *       "title": "Too many requests",
                  *       "status": 429,
@@ -1340,7 +1340,7 @@ export interface components {
                 "application/json": components["schemas"]["Problem"];
                 /**
                  * @example {
-                 *       "message": "Too many of your requests are being answered at once, please try again.",
+                 *       "message": "Too many of your requests are in flight, please try again.",
                  *       "type": "/problems/too-many-requests",
                  *       "title": "Too many requests",
                  *       "status": 429,
@@ -1350,7 +1350,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description The code is incorrect, or the user was forgotten while the CPO was asked (`user-forgotten`). */
+        /** @description The code is incorrect, or the user was forgotten during the call to the CPO (`user-forgotten`). */
         RedemptionNotFound: {
             headers: {
                 "X-Request-ID": components["headers"]["X-Request-ID"];
@@ -1392,7 +1392,7 @@ export interface components {
             content: {
                 /**
                  * @example {
-                 *       "message": "Too many codes of CPOs were sent for this user, please try again later.",
+                 *       "message": "Too many CPO-issued codes were sent for this user, please try again later.",
                  *       "type": "/problems/too-many-redemptions",
                  *       "title": "Too many redemptions",
                  *       "status": 429,
@@ -1402,7 +1402,7 @@ export interface components {
                 "application/json": components["schemas"]["Problem"];
                 /**
                  * @example {
-                 *       "message": "Too many codes of CPOs were sent for this user, please try again later.",
+                 *       "message": "Too many CPO-issued codes were sent for this user, please try again later.",
                  *       "type": "/problems/too-many-redemptions",
                  *       "title": "Too many redemptions",
                  *       "status": 429,

@@ -178,10 +178,10 @@ async function postpone(
   }
   const reason = error instanceof Error ? error.message : String(error);
   const [postponed] = await rows<{ gaveUpAt: Date | null }>(ctx.db, POSTPONE, [id, attempts, reason]);
-  ctx.metrics.cpoNotTold(delivery, reason, postponed?.gaveUpAt != null);
+  ctx.metrics.cpoNotNotified(delivery, reason, postponed?.gaveUpAt != null);
 }
 
 async function settle(ctx: Context, { id, pairedAgain, ...delivery }: Delivery & Claimed): Promise<void> {
   await rows(ctx.db, SETTLE, [id, ctx.random.uuid(), pairedAgain ? 'cpo.not-told' : 'cpo.told']);
-  ctx.metrics.cpoTold(delivery, pairedAgain ? 'paired again' : 'told');
+  ctx.metrics.cpoNotified(delivery, pairedAgain ? 'skipped' : 'delivered');
 }

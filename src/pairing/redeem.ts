@@ -184,7 +184,7 @@ async function takeBack(ctx: Context, request: RedeemRequest, uid: string | unde
   if (uid === undefined) return;
   const { cpoId, payloadProtocol, origin } = request;
   await enqueueUnkept(ctx.db, { cpoId, payloadProtocol, uid }, origin, delaySeconds).catch((error: unknown) =>
-    ctx.metrics.pairingNotTakenBack(cpoId, origin, error instanceof Error ? error.message : String(error)),
+    ctx.metrics.notificationNotStored(cpoId, origin, error instanceof Error ? error.message : String(error)),
   );
 }
 
