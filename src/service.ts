@@ -9,7 +9,7 @@ import type { Context } from './context';
 import { readContract } from './contract/document';
 import { CpoClient } from './cpos/client';
 import { notifiableCpo } from './cpos/cpos';
-import { unopenable } from './cpos/reseal';
+import { undecryptable } from './cpos/re-encrypt';
 import { deriveKeys, secretKey } from './crypto/keys';
 import { type Random, random as systemRandom } from './crypto/random';
 import { throwUnreachable } from './db/connection-errors';
@@ -127,7 +127,7 @@ export async function startService(config: Config, overrides: Overrides = {}): P
       keys: deriveKeys(secretKey(config), config.previousSecretKey),
       stopping: stopping.signal,
     };
-    const locked = await unopenable(ctx);
+    const locked = await undecryptable(ctx);
     if (locked.length > 0)
       log.error('tokens of CPOs are sealed with another SECRET_KEY, which must be SECRET_KEY_PREVIOUS', {
         count: locked.length,

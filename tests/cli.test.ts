@@ -105,7 +105,7 @@ describe('scsp cpo', () => {
 
   test('two CPOs cannot have one name', async () => {
     const { name } = await addCpo();
-    expect(await scsp('cpo', 'add', name, '--json')).toEqual(jsonRefusal(`a CPO with the name ${name} exists`));
+    expect(await scsp('cpo', 'add', name, '--json')).toEqual(jsonRefusal(`a CPO with the name ${name} already exists`));
   });
 
   test('a name has 1 to 128 printable characters of any script, and may begin with a dash after --', async () => {
@@ -187,7 +187,7 @@ describe('scsp cpo', () => {
 
   test('a token without an address, an unknown CPO and a change of nothing are refused', async () => {
     const { id } = await addCpo();
-    const reasons = { [id]: `no CPO has the id ${id} and a base URL` };
+    const reasons = { [id]: `the CPO ${id} does not exist or has no base URL: give one with --base-url` };
     for (const nobody of [id, randomUUID(), 'no-such-cpo']) {
       const end = await runWith(settings(), ['cpo', 'call', nobody, '--outbound-token-stdin'], 'token');
       expect(end).toEqual(refusal(reasons[nobody] ?? `no CPO has the id or name ${nobody}`));
@@ -203,7 +203,7 @@ describe('scsp cpo', () => {
     const args = ['cpo', 'add', name, '--base-url', 'https://cpo.example', '--outbound-token-stdin'];
     const inputs = ['', '\n', 'two tokens', 'two\nlines', 'Bearer token', '=', 'geheimé', 'x'.repeat(4_097)];
     for (const end of await each(inputs, (input) => runWith(settings(), args, input)))
-      expect(end).toEqual(refusal('standard input must hold one bearer token'));
+      expect(end).toEqual(refusal('standard input must contain one bearer token'));
     expect(JSON.stringify(await json('cpo', 'list'))).not.toContain(name);
   });
 
@@ -213,7 +213,7 @@ describe('scsp cpo', () => {
     };
     const args = ['cpo', 'add', 'CPO', '--base-url', 'https://cpo.example', '--outbound-token-stdin'];
     const refused = await runWith(settings(), args, endless());
-    expect(refused).toEqual(refusal('standard input must hold one bearer token'));
+    expect(refused).toEqual(refusal('standard input must contain one bearer token'));
   });
 
   test('a token without a base URL to send it to is wrong usage', async () => {
@@ -310,7 +310,7 @@ describe('scsp token', () => {
       ['token', expect.stringMatching(/^scsp_app_[\w-]{43}$/)],
       ['expires at', expect.stringMatching(RFC_3339)],
       [''],
-      ['Keep the token now: it is not shown again.'],
+      ['Store the token now: it is not shown again.'],
     ]);
     const lists = (await scsp('token', 'list')).stdout + (await scsp('token', 'list', '--json')).stdout;
     expect(lists).toContain(app);
@@ -419,7 +419,7 @@ describe('scsp code', () => {
   test("without the service's SECRET_KEY no code is issued, and no key made that the service does not know", async () => {
     const issue = ['code', 'issue', '--user', 'user-1', '--location', 'home'];
     const refused = await runWith({ DATABASE_URL: service.databaseUrl, SANDBOX: 'true' }, issue);
-    expect(refused).toEqual(refusal("SECRET_KEY must be set, to the service's"));
+    expect(refused).toEqual(refusal('SECRET_KEY must be set to the key of the service'));
     expect(existsSync(unused())).toBe(false);
   });
 });
@@ -576,7 +576,7 @@ describe('scsp sandbox-cpo', () => {
     for (const end of await each(['x', '-1', '65536'], (port) => scsp('sandbox-cpo', '--port', port)))
       expect(end).toEqual(wrongUsage('a whole number from 0 to 65535'));
     const refused = await runWith(settings(), ['sandbox-cpo', '--token-stdin'], 'two tokens');
-    expect(refused).toEqual(refusal('standard input must hold one bearer token'));
+    expect(refused).toEqual(refusal('standard input must contain one bearer token'));
   });
 });
 
@@ -655,6 +655,7 @@ describe('scsp', () => {
       'cpo suspend',
       'cpo resume',
       'cpo reseal',
+      're-encrypt',
       'reseal',
       'token issue',
       'token list',
@@ -675,7 +676,7 @@ describe('scsp', () => {
       });
   });
 
-  test('all faults of the settings are told in one line, without what they hold', async () => {
+  test('all invalid settings are reported in one line, without their values', async () => {
     const invalidAnswer = { PORT: 'x', CODE_LENGTH: '99', DATABASE_URL: 'mysql://scsp:open-sesame@localhost/scsp' };
     for (const args of [['cpo', 'list', '--json'], ['sandbox-cpo']]) {
       const refused = await runWith(invalidAnswer, args);
@@ -683,7 +684,7 @@ describe('scsp', () => {
         code: 1,
         stdout: '',
         stderr: expect.stringMatching(
-          /^(scsp: |{"message":")the settings have faults: CODE_LENGTH .*; DATABASE_URL .*; PORT .*\n$/,
+          /^(scsp: |{"message":")invalid settings: CODE_LENGTH .*; DATABASE_URL .*; PORT .*\n$/,
         ),
       });
       expect(refused.stderr).not.toContain('open-sesame');

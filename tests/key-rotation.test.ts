@@ -178,7 +178,7 @@ describe('scsp cpo reseal', () => {
     const lost = await aCpo(before);
     expect(await reseal(NEW_ALONE)).toEqual({
       code: 1,
-      stderr: `{"message":"sealed again: 0; the tokens of these were sealed with another SECRET_KEY, set it as SECRET_KEY_PREVIOUS: ${lost.name}"}\n`,
+      stderr: `{"message":"re-encrypted: 0; the tokens of these CPOs were encrypted with another SECRET_KEY, set it as SECRET_KEY_PREVIOUS: ${lost.name}"}\n`,
       row: undefined,
     });
     await lost.down();

@@ -222,7 +222,10 @@ describe('scsp migrate', () => {
 
   test('refuses a role that does not exist', async () => {
     const { code, stderr } = await migrate({ DATABASE_URL: signedIn(roles.url, { username: 'nobody' }) });
-    expect([code, JSON.parse(stderr)]).toEqual([1, { message: 'the database refused: role "nobody" does not exist' }]);
+    expect([code, JSON.parse(stderr)]).toEqual([
+      1,
+      { message: 'the database rejected the statement: role "nobody" does not exist' },
+    ]);
   });
 });
 

@@ -2,7 +2,7 @@ import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Audited } from '../audit/audit';
 import type { Context } from '../context';
-import { addCpo, listCpos, setCalling } from '../cpos/cpos';
+import { addCpo, listCpos, setOutbound } from '../cpos/cpos';
 import { rows } from '../db/query';
 import { hashToken, issueToken, type TokenOwner } from '../tokens/tokens';
 import { type SandboxCpo, startSandboxCpo } from './cpo';
@@ -32,7 +32,7 @@ export async function openSandbox(service: Context, url: string): Promise<OpenSa
 
   const outboundToken = ctx.random.bytes(32).toString('base64url');
   const backend = await startBackend(ctx, outboundToken);
-  await setCalling(ctx, cpo.id, { baseUrl: backend.url, outboundToken });
+  await setOutbound(ctx, cpo.id, { baseUrl: backend.url, outboundToken });
   return { credentials: sandbox, file, cpo: backend };
 }
 
