@@ -35,7 +35,7 @@ import { type RetentionTimes, startRetention } from './retention/retention';
 import { type OpenSandbox, openSandbox } from './sandbox/start';
 import { TokenRegistry } from './tokens/registry';
 import { TOKENS_CHANNEL } from './tokens/tokens';
-import { ERASURES_CHANNEL, startErasing } from './users/left-overs';
+import { ERASURES_CHANNEL, startErasureJob } from './users/pending-erasures';
 
 /** Of the database, for requests; what needs a session of its own has a few more. */
 export const CONNECTIONS = 10;
@@ -160,7 +160,7 @@ export async function startService(config: Config, overrides: Overrides = {}): P
       () => client.openCircuits(),
     );
     parts.push(() => delivery.stop());
-    const erasing = startErasing(ctx);
+    const erasing = startErasureJob(ctx);
     parts.push(() => erasing.stop());
     const retention = startRetention(ctx, overrides.retention);
     parts.push(() => retention.stop());

@@ -128,7 +128,7 @@ describe('scsp cpo call', () => {
     cpo.answer = (res) => sendJson(res, 200, { message: 'ok' });
     await json(['cpo', 'call', cpo.id, '--base-url', cpo.url]);
     await json(['outbox', 'retry', (await waiting()).id]);
-    await service.log.waitFor(({ cpo_id, outcome }) => cpo_id === cpo.id && outcome === 'told');
+    await service.log.waitFor(({ cpo_id, outcome }) => cpo_id === cpo.id && outcome === 'delivered');
     expect(cpo.received.at(-1)?.headers).not.toHaveProperty('authorization');
     await cpo.down();
   });

@@ -534,7 +534,7 @@ describe('scsp outbox', () => {
     );
     expect(backend.calls).toMatchObject([{ uid: 'SANDBOX-200000', status: 200 }]);
     expect(await find(id)).toBeUndefined();
-    expect(await scsp('outbox', 'retry', id)).toEqual(refusal(`nothing in the outbox has the id ${id}`));
+    expect(await scsp('outbox', 'retry', id)).toEqual(refusal(`no notification in the outbox has the id ${id}`));
   });
 
   test('a retry begins anew to count attempts', async () => {
@@ -560,14 +560,14 @@ describe('scsp outbox', () => {
     await service.sql.query('update outbox set gave_up_at = now(), uid = null where id = $1', [id]);
     expect(await find(id)).not.toHaveProperty('uid');
     expect(await scsp('outbox', 'retry', id)).toEqual(
-      refusal(`the uid of ${id} was erased, so its CPO cannot be notified: scsp outbox drop ${id}`),
+      refusal(`the uid of ${id} was erased, so that its CPO cannot be notified: run scsp outbox drop ${id}`),
     );
     expect(await json('outbox', 'drop', id)).toEqual({ id });
   });
 
   test.each(['retry', 'drop'])('what does not wait cannot be taken: %s', async (verb) => {
     for (const id of [randomUUID(), 'no-such-entry'])
-      expect(await scsp('outbox', verb, id)).toEqual(refusal(`nothing in the outbox has the id ${id}`));
+      expect(await scsp('outbox', verb, id)).toEqual(refusal(`no notification in the outbox has the id ${id}`));
   });
 });
 

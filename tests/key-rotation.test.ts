@@ -144,7 +144,7 @@ describe('scsp cpo reseal', () => {
     const paired = await after.redeem(cpo, '123456');
     expect(paired.status).toBe(201);
     expect((await after.unpairAsApp(paired.body.uid)).status).toBe(200);
-    await after.log.waitFor(({ outcome }) => outcome === 'told');
+    await after.log.waitFor(({ outcome }) => outcome === 'delivered');
     expect(after.log.lines.filter(({ level }) => level === 'error')).toEqual([]);
     for (const { down } of [cpo, other]) await down();
   });
@@ -214,7 +214,7 @@ describe('without the previous key', () => {
     const { reason } = await after.log.waitFor(({ message }) => message === 'CPO not notified of an unpairing yet');
     expect(reason).toContain('SECRET_KEY_PREVIOUS');
     const again = await restart(BOTH);
-    await again.log.waitFor(({ outcome }) => outcome === 'told');
+    await again.log.waitFor(({ outcome }) => outcome === 'delivered');
     await cpo.down();
   });
 

@@ -92,7 +92,7 @@ describe('the role of the service', () => {
     expect((await service.redeem(cpo, '123456')).status).toBe(201);
 
     expect((await service.unpairAsApp(station.uid)).status).toBe(200);
-    await service.log.waitFor(({ outcome }) => outcome === 'told');
+    await service.log.waitFor(({ outcome }) => outcome === 'delivered');
     const user_id = randomUUID();
     const again = await service.code({ user_id });
     expect((await service.pair(cpo, again.code, station)).status).toBe(200);

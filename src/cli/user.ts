@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { type Command, Option } from 'commander';
 import { forgetUser } from '../users/forget';
-import { eraseLeftOversOf } from '../users/left-overs';
+import { completeErasuresOf } from '../users/pending-erasures';
 import { readErasures, replayErasures } from '../users/replay';
 import { withContext } from './database';
 import type { Row } from './text';
@@ -38,7 +38,7 @@ export function userCommands(program: Command, shell: Shell): void {
 function forgetOne(given: Given, id: string): Promise<Row> {
   return withContext(given, async (ctx) => {
     const { userHash, codes, pairingIds } = await forgetUser(ctx, id);
-    await eraseLeftOversOf(ctx.db, pairingIds, () => true);
+    await completeErasuresOf(ctx.db, pairingIds, () => true);
     return { user_hash: userHash, codes, pairings: pairingIds.length };
   });
 }

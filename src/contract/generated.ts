@@ -2259,7 +2259,7 @@ export interface operations {
                      *       },
                      *       "token": {
                      *         "expires_at": "2026-12-06T12:00:00.000Z",
-                     *         "warning": "This token expires in 12 days. Ask Jedlix for a new one: for a while both work."
+                     *         "warning": "This token expires in 12 days. Ask Jedlix for a new one. Both work during an overlap."
                      *       },
                      *       "limits": [
                      *         {

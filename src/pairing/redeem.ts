@@ -5,7 +5,7 @@ import { type CallableCpo, callableCpo } from '../cpos/cpos';
 import { hashSubject } from '../crypto/keys';
 import { ADVISORY_LOCKS } from '../db/locks';
 import { rows, transaction } from '../db/query';
-import { enqueueUnkept } from '../outbox/outbox';
+import { enqueueUnpaired } from '../outbox/outbox';
 import { Problem } from '../problems';
 import { type PayloadProtocol, protocolOf } from '../protocols';
 import type { StationBody } from '../protocols/protocol';
@@ -183,7 +183,7 @@ async function store(ctx: Context, attempt: string, request: RedeemRequest, body
 async function takeBack(ctx: Context, request: RedeemRequest, uid: string | undefined, delaySeconds = 0) {
   if (uid === undefined) return;
   const { cpoId, payloadProtocol, origin } = request;
-  await enqueueUnkept(ctx.db, { cpoId, payloadProtocol, uid }, origin, delaySeconds).catch((error: unknown) =>
+  await enqueueUnpaired(ctx.db, { cpoId, payloadProtocol, uid }, origin, delaySeconds).catch((error: unknown) =>
     ctx.metrics.notificationNotStored(cpoId, origin, error instanceof Error ? error.message : String(error)),
   );
 }

@@ -4,7 +4,7 @@ import type { Context } from '../context';
 import type { Origin } from '../contract/trace-context';
 import { hashSubject, subjectHashes } from '../crypto/keys';
 import { rows, transaction } from '../db/query';
-import { enqueue, eraseGivenUp, type Notification } from '../outbox/outbox';
+import { enqueue, eraseDeadLettered, type Notification } from '../outbox/outbox';
 import { Problem } from '../problems';
 
 /** Codes, and pairings, that one statement forgets: few enough to be far below the statement time-out. */
@@ -102,7 +102,7 @@ select id as "pairingId", cpo_id as "cpoId", uid, payload_protocol as "payloadPr
 
 /**
  * Erases what identifies a user and frees their stations; the CPOs are notified (contract, section 6). Afterwards nothing
- * of the user can be seen; stations and uids that are left in storage are for `eraseLeftOversOf`. It goes in batches, each
+ * of the user can be seen; stations and uids that are left in storage are for `completeErasuresOf`. It goes in batches, each
  * committed with the audit entry of the first; repeated after a failure, it goes on where it ended.
  * @throws Problem `unavailable`, also when the deadline has passed
  */
@@ -136,7 +136,7 @@ export async function forgetUser(ctx: Forgetting, userId: string, options: Forge
     const some = await rows<{ id: string }>(ctx.db, SOME_PAIRINGS, [userId, before]);
     if (some.length === 0) break;
     const ids = some.map(({ id }) => id);
-    await forgetTries(ctx, ids);
+    await forgetFailedAttempts(ctx, ids);
     const done = await transaction(ctx.db, async (tx) => {
       const forgotten = await rows<Notification & { active: boolean }>(tx, FORGET_PAIRINGS, [...batch(), ids]);
       await enqueue(
@@ -144,7 +144,7 @@ export async function forgetUser(ctx: Forgetting, userId: string, options: Forge
         forgotten.filter(({ active }) => active),
         options.origin,
       );
-      await eraseGivenUp(tx);
+      await eraseDeadLettered(tx);
       return forgotten;
     });
     for (const { pairingId, cpoId, active } of done) {
@@ -166,7 +166,7 @@ function subjectId(userHash: string): string {
  * The tries of a CPO are locked by whoever pairs there, who may wait for a uid that is being freed: they have a commit of
  * their own, before the one that forgets which uids these were.
  */
-async function forgetTries(ctx: Forgetting, pairingIds: readonly string[]): Promise<void> {
+async function forgetFailedAttempts(ctx: Forgetting, pairingIds: readonly string[]): Promise<void> {
   await rows(ctx.db, FORGET_TRIES, [pairingIds]);
 }
 

@@ -3,7 +3,7 @@ import type { Database } from '../db/pool';
 import { rows } from '../db/query';
 import { OperatorError } from '../problems';
 import { type Forgetting, forgetUser } from './forget';
-import { eraseLeftOversOf } from './left-overs';
+import { completeErasuresOf } from './pending-erasures';
 
 /** When users were forgotten, by their keyed hashes (hex); the latest time counts. */
 export type Erasures = ReadonlyMap<string, Date>;
@@ -65,7 +65,7 @@ export async function replayErasures(ctx: Forgetting, erasures: Erasures): Promi
       const before = latest(subjectHashes(ctx.keys, 'user', userId).map((hash) => erasures.get(hash.toString('hex'))));
       if (before === undefined) continue;
       const { codes, pairingIds } = await forgetUser(ctx, userId, { before });
-      await eraseLeftOversOf(ctx.db, pairingIds, () => true);
+      await completeErasuresOf(ctx.db, pairingIds, () => true);
       if (codes + pairingIds.length > 0) total.users += 1;
       total.codes += codes;
       total.pairings += pairingIds.length;

@@ -13,7 +13,7 @@ const EVERY_MS = 60_000;
 const RETRY_MS = 1_000;
 const BEFORE_ALL = '00000000-0000-0000-0000-000000000000';
 
-type LeftOver = { stationUid: string; pairingIds: string[] };
+type PendingErasure = { stationUid: string; pairingIds: string[] };
 
 const NEXT = `
 select station_uid as "stationUid", array_agg(pairing_id) as "pairingIds"
@@ -57,9 +57,9 @@ select count(*)::int as count from finished`;
  * @param goesOn asked before each batch
  * @returns whether nothing is left
  */
-export async function eraseLeftOvers(db: Database, goesOn: () => boolean): Promise<boolean> {
+export async function completeErasures(db: Database, goesOn: () => boolean): Promise<boolean> {
   for (let last = ''; goesOn(); ) {
-    const [next] = await rows<LeftOver>(db, NEXT, [last]);
+    const [next] = await rows<PendingErasure>(db, NEXT, [last]);
     if (next === undefined && last === '') return true;
     if (next !== undefined && !(await eraseUid(db, next, goesOn))) return false;
     last = next?.stationUid ?? '';
@@ -72,17 +72,21 @@ select station_uid as "stationUid", array_agg(pairing_id) as "pairingIds"
 from erasures where pairing_id = any($1) group by station_uid`;
 
 /** The same for some pairings alone, so that what is left of others is not waited for. */
-export async function eraseLeftOversOf(
+export async function completeErasuresOf(
   db: Database,
   pairingIds: readonly string[],
   goesOn: () => boolean,
 ): Promise<boolean> {
-  for (const next of await rows<LeftOver>(db, OF_PAIRINGS, [pairingIds]))
+  for (const next of await rows<PendingErasure>(db, OF_PAIRINGS, [pairingIds]))
     if (!(await eraseUid(db, next, goesOn))) return false;
   return true;
 }
 
-async function eraseUid(db: Database, { stationUid, pairingIds }: LeftOver, goesOn: () => boolean): Promise<boolean> {
+async function eraseUid(
+  db: Database,
+  { stationUid, pairingIds }: PendingErasure,
+  goesOn: () => boolean,
+): Promise<boolean> {
   for (let erased = STATIONS_BATCH; erased > 0; ) {
     if (!goesOn()) return false;
     const [batch] = await rows<{ count: number }>(db, ERASE_STATIONS, [pairingIds]);
@@ -100,19 +104,19 @@ async function eraseUid(db: Database, { stationUid, pairingIds }: LeftOver, goes
 }
 
 /** Has some process erase what this one has left. */
-export async function announceLeftOvers(db: Database): Promise<void> {
+export async function notifyPendingErasures(db: Database): Promise<void> {
   await rows(db, 'select pg_notify($1, $2)', [ERASURES_CHANNEL, '']);
 }
 
 /** Erases what is left over at the start, whenever it is announced, and now and then in case a process has died. */
-export function startErasing(ctx: Pick<Context, 'db' | 'listener' | 'log' | 'stopping'>): { stop(): Promise<void> } {
+export function startErasureJob(ctx: Pick<Context, 'db' | 'listener' | 'log' | 'stopping'>): { stop(): Promise<void> } {
   let under: Promise<void> | undefined;
   let again = false;
   let timer: NodeJS.Timeout;
   const work = async () => {
     do {
       again = false;
-      await eraseLeftOvers(ctx.db, () => !ctx.stopping.aborted);
+      await completeErasures(ctx.db, () => !ctx.stopping.aborted);
     } while (again && !ctx.stopping.aborted);
     return EVERY_MS;
   };
