@@ -22,7 +22,7 @@ test('the script of the README goes through the whole life, twice', async () => 
       if (said.includes('Stop: Ctrl-C')) resolve();
     });
   });
-  const backend = /Its backend: (\S+)/.exec(said)?.[1] ?? '';
+  const backend = /Backend of the CPO: (\S+)/.exec(said)?.[1] ?? '';
   for (let round = 0; round < 2; round++) {
     const shell = spawn('sh', ['-c', script.replace('http://localhost:3001', backend)], {
       cwd: folder,
