@@ -74,8 +74,8 @@ with changed as (
 select count(*)::int as count from changed`;
 
 /**
- * Some pairings of a user, with their codes. What is left of them is noted in `erasures`. A notification that is still being
- * tried keeps its uid until the CPO has it.
+ * Erases a batch of a user's pairings and their codes. `erasures` records what remains to be erased. A pending notification keeps
+ * its uid until it is delivered.
  */
 const FORGET_PAIRINGS = `
 with theirs as (
