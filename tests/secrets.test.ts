@@ -312,7 +312,7 @@ test.each([
   [
     'any error answer, or what a command says on standard error',
     () => errors.join('\n'),
-    /incorrect-code[\s\S]*a CPO with the name Echo exists/,
+    /incorrect-code[\s\S]*a CPO with the name Echo already exists/,
   ],
   ['what libraries print', () => `${consoles.join('\n')} nothing`, /nothing/],
   [
