@@ -1,7 +1,10 @@
 import { Writable } from 'node:stream';
 import { createLogger, format, type Logger, transports } from 'winston';
 
-/** The fields of a log line besides level, message and timestamp. Others are dropped, so that no token, code or body is logged. */
+/**
+ * The fields of a log line besides level, message and timestamp. Others are dropped, so that no token, code or body is
+ * logged.
+ */
 const FIELDS = [
   'url',
   'request_id',
@@ -173,7 +176,10 @@ export function ignoreOutputErrors(): void {
   for (const output of [process.stdout, process.stderr]) output.on('error', () => {});
 }
 
-/** Returns the stack of a thrown value and its causes, without the properties (parameters, details) that drivers add to errors. */
+/**
+ * Returns the stack of a thrown value and its causes, without the properties (parameters, details) that drivers add to
+ * errors.
+ */
 export function stackOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   const cause = error.cause === undefined ? '' : `\ncaused by ${stackOf(error.cause)}`;

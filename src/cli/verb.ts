@@ -16,7 +16,10 @@ export type Shell = {
 /** The first argument of the function that implements a verb. */
 export type Given = Shell & {
   readonly config: Config;
-  /** Prints the answer at once, so that a change can be rolled back when printing fails. The function then returns no answer. */
+  /**
+   * Prints the answer at once, so that a change can be rolled back when printing fails. The function then returns no
+   * answer.
+   */
   print(answer: Answer): Promise<void>;
 };
 

@@ -39,7 +39,10 @@ export function notFound({ headers }: Answer): Problem {
   });
 }
 
-/** Returns the uid in a rejected response if it is valid in a path, so that the CPO can be notified; otherwise undefined. */
+/**
+ * Returns the uid in a rejected response if it is valid in a path, so that the CPO can be notified; otherwise
+ * undefined.
+ */
 export function uidIn(bytes: Buffer): string | undefined {
   try {
     const { charging_station, evse } = Object(JSON.parse(bytes.toString('utf8')));

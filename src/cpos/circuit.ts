@@ -4,7 +4,10 @@ const FAILURES_TO_OPEN = 10;
 const USERS_TO_OPEN = 3;
 const OPEN_MS = 30_000;
 
-/** `failed`: 5xx, a time-out or no connection. `unknown`: the call was not sent or was aborted, so that it does not count. */
+/**
+ * `failed`: 5xx, a time-out or no connection. `unknown`: the call was not sent or was aborted, so that it does not
+ * count.
+ */
 export type CallOutcome = 'answered' | 'failed' | 'unknown';
 
 /** The state for a CPO whose last call failed. */

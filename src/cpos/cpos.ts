@@ -23,7 +23,10 @@ const COLUMNS = `id, name, base_url as "baseUrl", payload_protocols as "payloadP
 /** What is needed to call a CPO; `token` is the bearer token that the CPO issued to us. */
 export type CallableCpo = { readonly id: string; readonly baseUrl: string; readonly token: string | undefined };
 
-/** The outbound configuration of a CPO: its base URL (from `readBaseUrl`), the bearer token that it issued to us, its protocols. */
+/**
+ * The outbound configuration of a CPO: its base URL (from `readBaseUrl`), the bearer token that it issued to us, its
+ * protocols.
+ */
 export type Outbound = {
   readonly baseUrl?: string | undefined;
   readonly outboundToken?: string | undefined;

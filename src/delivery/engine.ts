@@ -8,7 +8,10 @@ export type Queue<Item> = {
    * limits the number of concurrent calls to one target.
    */
   claim(count: number): Promise<readonly Item[]>;
-  /** Delivers an item; throws when the target did not accept it. The signal is aborted when the engine stops, possibly before the call. */
+  /**
+   * Delivers an item; throws when the target did not accept it. The signal is aborted when the engine stops, possibly
+   * before the call.
+   */
   call(item: Item, signal: AbortSignal): Promise<void>;
   /** Records a delivery. */
   delivered(item: Item): Promise<void>;

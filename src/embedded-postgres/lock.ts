@@ -5,7 +5,9 @@ import { linkSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:
 /** The process that owns a data directory. `start` distinguishes it from a later process with the same pid. */
 export type Owner = { readonly pid: number; readonly start: string; readonly port?: number };
 
-/** Returns a string that identifies the start of a process among all with its pid; undefined if it is dead or a zombie. */
+/**
+ * Returns a string that identifies the start of a process among all with its pid; undefined if it is dead or a zombie.
+ */
 export function processStart(pid: number): string | undefined {
   try {
     if (process.platform !== 'linux') {

@@ -137,7 +137,10 @@ function canUnshare(): Promise<boolean> {
   );
 }
 
-/** Creates the symbolic links that npm packages cannot contain. The package's own script does so unless npm ran with --ignore-scripts. */
+/**
+ * Creates the symbolic links that npm packages cannot contain. The package's own script does so unless npm ran with
+ * --ignore-scripts.
+ */
 function linkLibraries(native: string): void {
   const list = readIfThere(join(native, 'pg-symlinks.json')) ?? '[]';
   const links: { source: string; target: string }[] = JSON.parse(list);

@@ -38,7 +38,9 @@ export async function startSandboxCpo(port: number, token: string, log: Log): Pr
     else answer();
   };
 
-  /** Unpairs a station. If its code ends in 9, the first two requests fail, like those to a backend that is restarting. */
+  /**
+   * Unpairs a station. If its code ends in 9, the first two requests fail, like those to a backend that is restarting.
+   */
   const unpair = (uid: string, res: ServerResponse): void => {
     const code = /^SANDBOX-(\d{6})$/i.exec(uid)?.[1];
     if (code === undefined)

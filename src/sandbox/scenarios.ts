@@ -36,7 +36,10 @@ export function stationOf(code: string, member: 'charging_station' | 'evse'): St
     : { charging_station: { uid, evses: [evse] } };
 }
 
-/** Returns whether a code is valid. Codes that begin with 1 can be used once, those with 2 any number of times, those with 3 after 2 s. */
+/**
+ * Returns whether a code is valid. Codes that begin with 1 can be used once, those with 2 any number of times, those
+ * with 3 after 2 s.
+ */
 export function isValidCode(code: string): boolean {
   return /^[1-3]\d{5}$/.test(code);
 }

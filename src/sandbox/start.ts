@@ -16,7 +16,9 @@ const DEMO_APP = 'Demo app';
 type Seeding = Context & Audited;
 export type OpenSandbox = { readonly credentials: Sandbox; readonly file: string; readonly cpo: SandboxCpo };
 
-/** Creates the demo CPO and app on the first start, replaces lost or expired tokens, and starts the backend of the CPO. */
+/**
+ * Creates the demo CPO and app on the first start, replaces lost or expired tokens, and starts the backend of the CPO.
+ */
 export async function openSandbox(service: Context, url: string): Promise<OpenSandbox> {
   const ctx: Seeding = { ...service, actor: 'sandbox' };
   const file = join(ctx.config.dataDir, 'sandbox.json');

@@ -88,7 +88,10 @@ export class TokenRegistry {
     return this.#find(hash);
   }
 
-  /** Calls `listener` when a reload shows that the caller's token was revoked or its CPO suspended. Returns the unsubscribe function. */
+  /**
+   * Calls `listener` when a reload shows that the caller's token was revoked or its CPO suspended. Returns the
+   * unsubscribe function.
+   */
   onRevoked({ hash }: Caller, listener: () => void): () => void {
     this.#revoked.on(hash, listener);
     return () => this.#revoked.off(hash, listener);

@@ -74,7 +74,9 @@ export async function issueToken(ctx: Audited, owner: TokenOwner): Promise<Issue
   return { id, token, expiresAt: stored.expiresAt };
 }
 
-/** The new token has the role of the old one, which only the row knows: `$6` and `$7` are the hashes for the two roles. */
+/**
+ * The new token has the role of the old one, which only the row knows: `$6` and `$7` are the hashes for the two roles.
+ */
 const ROTATE = `
 with changed as (
   update tokens set expires_at = least(expires_at, now() + make_interval(hours => $4))

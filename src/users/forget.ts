@@ -14,7 +14,9 @@ const PAIRINGS_BATCH = 100;
 export type Forgetting = Pick<Context, 'db' | 'keys' | 'metrics'> & Audited;
 
 export type ForgetOptions = {
-  /** Codes and pairings that began later are kept, because the user has returned since. Undefined: everything is erased. */
+  /**
+   * Codes and pairings that began later are kept, because the user has returned since. Undefined: everything is erased.
+   */
   readonly before?: Date | undefined;
   /** By `performance.now()`; no batch starts after it. */
   readonly deadline?: number;
@@ -24,7 +26,9 @@ export type ForgetOptions = {
 
 export type Forgotten = { readonly userHash: string; readonly codes: number; readonly pairingIds: string[] };
 
-/** A redemption stores its pairing only while its row has no outcome. This update waits for one that is just committing. */
+/**
+ * A redemption stores its pairing only while its row has no outcome. This update waits for one that is just committing.
+ */
 const REVOKE_REDEMPTIONS = `
 with revoked as (
   update redemption_attempts set outcome = 'forgotten'
@@ -56,7 +60,10 @@ with theirs as materialized (
 ), ${audited('user.forget', '$6::jsonb')}
 select (select count(*)::int from theirs) as found, (select count(*)::int from forgotten) as forgotten`;
 
-/** Selects a batch of a user's pairings. The condition on `ended_at` lets the planner use the indexes of active and of ended ones. */
+/**
+ * Selects a batch of a user's pairings. The condition on `ended_at` lets the planner use the indexes of active and of
+ * ended ones.
+ */
 const SOME_PAIRINGS = `
 select id from pairings
 where user_id = $1 and (ended_at is null or ended_at is not null) and paired_at <= $2 limit ${PAIRINGS_BATCH}`;

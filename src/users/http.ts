@@ -5,7 +5,10 @@ import { callerOf } from '../tokens/caller';
 import { forgetUser } from './forget';
 import { completeErasuresOf, notifyPendingErasures } from './pending-erasures';
 
-/** No batch starts after these times: a response must be sent within 5 s (contract, section 7), and a statement takes up to 2 s. */
+/**
+ * No batch starts after these times: a response must be sent within 5 s (contract, section 7), and a statement takes up
+ * to 2 s.
+ */
 const FORGET_MS = 3_000;
 const COMPLETE_MS = 1_000;
 
@@ -24,7 +27,10 @@ export function userHandlers(ctx: Context): Pick<Handlers, 'forgetUser'> {
   };
 }
 
-/** Completes the erasures if time allows, otherwise leaves them to the job. A failure must not fail the request: no API shows the data. */
+/**
+ * Completes the erasures if time allows, otherwise leaves them to the job. A failure must not fail the request: no API
+ * shows the data.
+ */
 async function completeSome({ db }: Context, pairingIds: string[], until: number): Promise<void> {
   try {
     if (!(await completeErasuresOf(db, pairingIds, () => performance.now() < until))) await notifyPendingErasures(db);
