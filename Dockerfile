@@ -1,5 +1,5 @@
-# The same Node and Debian in every stage, so that what one installs runs in the next. Pin the digest of the image that you
-# have tested (node:24-bookworm-slim@sha256:…) where builds must be repeatable.
+# Every stage uses the same Node and Debian, so that installed modules run in the final image. For reproducible builds pin the
+# digest of the image that you have tested (node:24-bookworm-slim@sha256:…).
 FROM node:24-bookworm-slim AS source
 WORKDIR /app
 COPY package.json package-lock.json .npmrc ./
@@ -9,11 +9,11 @@ RUN npm ci --omit=optional --ignore-scripts
 COPY tsconfig.json openapi.yaml ./
 COPY migrations ./migrations
 COPY src ./src
-# The folder of the pages is copied below whether or not there are any.
+# The assets directory must exist for the COPY below, even if it is empty.
 RUN npm run build && mkdir -p src/site/assets
 
 FROM source AS dependencies
-# The compiler and its types are dependencies for those who install and build in one place.
+# The compiler and the types are dependencies, so that an installation can build itself. The image does not need them.
 RUN npm ci --omit=dev --omit=optional --ignore-scripts && npm cache clean --force \
   && rm -r node_modules/typescript node_modules/@types
 

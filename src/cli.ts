@@ -7,50 +7,50 @@ import { codeCommands } from './cli/code';
 import { cpoCommands } from './cli/cpo';
 import { migrateCommand } from './cli/migrate';
 import { outboxCommands } from './cli/outbox';
+import { reEncryptCommand } from './cli/re-encrypt';
 import { reasonOf } from './cli/reason';
-import { resealCommand } from './cli/reseal';
 import { sandboxCpoCommand } from './cli/sandbox-cpo';
 import { stationCommands } from './cli/station';
 import { tokenCommands } from './cli/token';
 import { userCommands } from './cli/user';
 import { examples, JSON_OPTION, type Shell } from './cli/verb';
 import { projectFile } from './contract/document';
-import { surviveClosedOutput } from './log';
+import { ignoreOutputErrors } from './log';
 
 const REFUSED = 1;
 const USAGE = 2;
-/** Of help that no terminal shows. */
-const WIDTH = 80;
+/** The width of help output that does not go to a terminal. */
+const HELP_WIDTH = 80;
 
 const { version }: { version: string } = JSON.parse(readFileSync(projectFile('package.json'), 'utf8'));
 
-/** Whether a program reads what is said, on standard error too. */
+/** Returns whether output is JSON, on standard error too. `--json` may stand anywhere before `--`. */
 function wantsJson(args: readonly string[]): boolean {
   const json = args.indexOf('--json');
   const operands = args.indexOf('--');
   return json !== -1 && (operands === -1 || json < operands);
 }
 
-/** What is said on standard error, for people or for programs. */
-const complaint = (json: boolean, message: string) => (json ? JSON.stringify({ message }) : `scsp: ${message}`);
+/** Formats an error message for standard error. */
+const errorLine = (json: boolean, message: string) => (json ? JSON.stringify({ message }) : `scsp: ${message}`);
 
 function createProgram(shell: Shell, json: boolean): Command {
   const { stdout, stderr } = shell;
   const program = new Command('scsp')
-    .description('Operates scsp-pairing, with the same settings (environment) as the service.')
+    .description('Operates scsp-pairing. Reads the same settings from the environment as the service.')
     .option(...JSON_OPTION)
     .version(json ? JSON.stringify({ version }) : version)
     .exitOverride()
     .configureOutput({
       writeOut: (text) => stdout.write(text),
-      writeErr: (text) => stderr.write(json ? `${complaint(json, text.replace(/^error: /, '').trim())}\n` : text),
-      getOutHelpWidth: () => stdout.columns ?? WIDTH,
-      getErrHelpWidth: () => stderr.columns ?? WIDTH,
+      writeErr: (text) => stderr.write(json ? `${errorLine(json, text.replace(/^error: /, '').trim())}\n` : text),
+      getOutHelpWidth: () => stdout.columns ?? HELP_WIDTH,
+      getErrHelpWidth: () => stderr.columns ?? HELP_WIDTH,
     })
     .enablePositionalOptions()
     .addHelpText(
       'after',
-      '\nExit status: 0 done, 1 refused (the reason is on standard error), 2 wrong usage.\nWith --json the reason is a JSON object too, {"message": …}.',
+      '\nExit status: 0 success, 1 failure (the reason is on standard error), 2 invalid usage.\nWith --json the reason is a JSON object as well: {"message": …}.',
     )
     .addHelpText(
       'after',
@@ -67,19 +67,14 @@ function createProgram(shell: Shell, json: boolean): Command {
   stationCommands(program, shell);
   userCommands(program, shell);
   outboxCommands(program, shell);
-  resealCommand(
-    program,
-    shell,
-    'seals all that is sealed under the current SECRET_KEY, so that SECRET_KEY_PREVIOUS can go',
-    'scsp reseal',
-  );
+  reEncryptCommand(program, shell);
   attemptCommands(program, shell);
   auditCommands(program, shell);
   sandboxCpoCommand(program, shell);
   return program;
 }
 
-/** Runs one command line, without the program's name; returns its exit status. */
+/** Runs a command line, given without the name of the program, and returns the exit status. */
 export async function run(args: readonly string[], shell: Shell): Promise<number> {
   const json = wantsJson(args);
   try {
@@ -87,7 +82,7 @@ export async function run(args: readonly string[], shell: Shell): Promise<number
     return 0;
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : USAGE;
-    shell.stderr.write(`${complaint(json, reasonOf(error))}\n`);
+    shell.stderr.write(`${errorLine(json, reasonOf(error))}\n`);
     return REFUSED;
   }
 }
@@ -95,9 +90,9 @@ export async function run(args: readonly string[], shell: Shell): Promise<number
 if (require.main === module) {
   const shell = { stdin: process.stdin, stdout: process.stdout, stderr: process.stderr };
   const args = process.argv.slice(2);
-  surviveClosedOutput();
-  // A program reads one reason on standard error, not the advice of drivers.
+  ignoreOutputErrors();
+  // A program that parses standard error must not find Node.js warnings in it.
   if (wantsJson(args)) process.removeAllListeners('warning');
-  // A database that went silent leaves connections that would keep the process.
+  // Connections to a database that stopped responding would keep the process alive, so it is ended explicitly.
   void run(args, shell).then((code) => process.stderr.write('', () => process.exit(code)));
 }

@@ -23,7 +23,7 @@ const decimal = (min: number, max: number) =>
 const begins = (input: string, schemes: readonly string[]) => schemes.some((scheme) => input.startsWith(`${scheme}//`));
 const beginning = (schemes: readonly string[]) => schemes.map((scheme) => `${scheme}//`).join(' or ');
 
-/** The address of a web server. */
+/** Validates an HTTP origin or base URL, without credentials, query and fragment. */
 const url = (...schemes: string[]) =>
   makeValidator((input: string) => {
     if (!URL.canParse(input) || !begins(input, schemes))
@@ -35,7 +35,7 @@ const url = (...schemes: string[]) =>
 
 const POSTGRES = ['postgres:', 'postgresql:'];
 
-/** The address of a database. Its password must not be in a message. */
+/** Validates a PostgreSQL connection URL. Messages must not contain it: it may hold a password. */
 const databaseUrl = makeValidator((input: string) => {
   if (!begins(input, POSTGRES)) throw new Error(`must be a URL that begins with ${beginning(POSTGRES)}`);
   if (!isDatabaseUrl(input))
@@ -45,7 +45,10 @@ const databaseUrl = makeValidator((input: string) => {
   return input.replace(/\/$/, '');
 });
 
-/** A reserved character in a password ends the host, port or path early: what follows it then stands where it cannot. */
+/**
+ * Returns whether a connection URL is percent-encoded correctly. A reserved character in a password ends the authority early,
+ * so that the rest of it is parsed as a path, query or fragment.
+ */
 function isDatabaseUrl(input: string): boolean {
   if (!URL.canParse(input)) return false;
   const { username, password, pathname, search, hash } = new URL(input);
@@ -58,25 +61,25 @@ function isDatabaseUrl(input: string): boolean {
   }
 }
 
-/** Whom the audit log names. */
-const person = makeValidator((input: string) => {
+/** Validates the name of an operator in the audit log. */
+const operatorName = makeValidator((input: string) => {
   if (!/^[^\p{C}\p{Zl}\p{Zp}]{1,128}$/u.test(input)) throw new Error('must have 1 to 128 printable characters');
   return input;
 });
 
-/** How to reach somebody about security (RFC 9116, 2.5.3). */
+/** Validates the `Contact` field of security.txt (RFC 9116, section 2.5.3). */
 const contact = makeValidator((input: string) => {
   if (!URL.canParse(input) || !/^(mailto:[^\s@]+@[^\s@]+|https:\/\/\S+)$/.test(input))
     throw new Error('must be a URI that begins with mailto: or https://');
   return input;
 });
 
-/** IP addresses or ranges of them (CIDR), with commas between them. */
+/** Validates a comma-separated list of IP addresses and CIDR ranges. */
 const addresses = makeValidator((input: string) => {
   const list = input.split(',').map((part) => part.trim());
   const valid = (text: string) => ipaddr.isValid(text) || ipaddr.isValidCIDR(text);
   if (!list.every(valid))
-    throw new Error('must be IP addresses or ranges such as 192.0.2.0/28, with commas between them');
+    throw new Error('must be a comma-separated list of IP addresses or ranges such as 192.0.2.0/28');
   return list;
 });
 
@@ -85,7 +88,7 @@ const flag = makeValidator((input: string) => {
   return input === 'true';
 });
 
-/** Every setting, with its default; `.env.example` explains each (a test compares the two). */
+/** Every setting with its default. `.env.example` explains each; a test compares the two. */
 export const settings = {
   PORT: whole(0, 65_535)({ default: 3000 }),
   HOST: str({ default: undefined }),
@@ -110,57 +113,57 @@ export const settings = {
   LIMIT_IN_FLIGHT: whole(1, 512)({ default: 256 }),
   ATTEMPTS_KEEP_DAYS: whole(1, 3_650)({ default: 30 }),
   PUBLIC_URL: url('http:', 'https:')({ default: undefined }),
-  // The mailbox of RFC 2142 for the party that runs this service.
+  // The security mailbox (RFC 2142) of the party that runs the service.
   SECURITY_CONTACT: contact({ default: 'mailto:security@jedlix.com' }),
   EGRESS_ADDRESSES: addresses({ default: [] }),
   SANDBOX: flag({ default: undefined }),
-  SCSP_ACTOR: person({ default: undefined }),
+  SCSP_ACTOR: operatorName({ default: undefined }),
   NODE_ENV: str({ default: 'development' }),
 };
 
 export type Config = Readonly<{
   port: number;
-  /** Undefined: every address, IPv6 where the kernel has it. */
+  /** Undefined: all addresses, including IPv6 where the kernel supports it. */
   host: string | undefined;
-  /** Undefined: the embedded PostgreSQL in `dataDir`. */
+  /** Undefined: the embedded PostgreSQL in `dataDir` is used. */
   databaseUrl: string | undefined;
-  /** The same database, past a pooler if there is one: for what needs a session of its own. */
+  /** The same database without a pooler in between, for work that needs a session of its own. */
   directDatabaseUrl: string | undefined;
-  /** The same database as the role that owns its tables. */
+  /** The same database, signed in as the role that owns the tables. */
   migrationDatabaseUrl: string | undefined;
   dataDir: string;
-  /** Undefined: one made on first start and kept in `dataDir`. */
+  /** Undefined: a key is generated on the first start and stored in `dataDir`. */
   secretKey: string | undefined;
-  /** The one before a rotation. */
+  /** The key before a rotation. */
   previousSecretKey: string | undefined;
   logLevel: string;
   metricsPort: number | undefined;
   codeLength: number;
   codeTtlSeconds: number;
-  /** How many incorrect codes are allowed. */
+  /** The limits on incorrect codes, calls and issued codes. */
   limits: Readonly<{
     cpoUid10Min: number;
     cpoUid24H: number;
     cpo10Min: number;
     cpo24H: number;
-    /** So many more for each successful pairing in the same window. */
+    /** Added to both limits of a CPO for each user with a pairing that began in the same window and lasts. */
     perSuccess: number;
     user10Min: number;
     userCalls10Min: number;
-    /** Codes issued for a user. */
+    /** The number of codes issued for one user. */
     userCodes10Min: number;
   }>;
-  /** How many requests of one CPO or app a process works on at once. */
+  /** The maximum number of requests in flight of one CPO or app in a process. */
   limitInFlight: number;
   attemptsKeepDays: number;
   publicUrl: string | undefined;
   securityContact: string;
-  /** Where CPOs are called from, for them to allow. */
+  /** The addresses that CPOs are called from, for their allow-lists. */
   egressAddresses: readonly string[];
   sandbox: boolean;
-  /** Who runs a command, where the account of the operating system does not say. */
+  /** The operator that the audit log names; undefined: the account of the operating system. */
   actor: string | undefined;
-  /** Whether CPOs on this machine may be called, over http too: nobody else can reach the service then. */
+  /** Whether CPOs on loopback may be called, also over http: only while nobody else can reach the service. */
   callsLoopback: boolean;
   production: boolean;
 }>;
@@ -169,33 +172,35 @@ const LOOPBACK = /^(localhost|127(\.\d{1,3}){3}|::1)$/;
 
 /**
  * Reads the settings from the environment.
- * @throws ConfigError that names every fault, one a line
+ * @throws ConfigError that lists every invalid setting, one a line
  */
 export function readConfig(env: NodeJS.ProcessEnv = process.env): Config {
-  const faults: string[] = [];
+  const errors: string[] = [];
   const given = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== ''));
   const read = cleanEnv(given, settings, {
-    reporter: ({ errors }) => {
-      for (const [name, error] of Object.entries(errors)) faults.push(`${name} ${error?.message}`);
+    reporter: ({ errors: invalid }) => {
+      for (const [name, error] of Object.entries(invalid)) errors.push(`${name} ${error?.message}`);
     },
   });
   const production = read.NODE_ENV === 'production';
-  // What has a fault is not in `read`, and asking for it throws.
+  // Reading an invalid setting from `read` throws.
   const sandbox = given.SANDBOX === undefined ? given.DATABASE_URL === undefined : given.SANDBOX === 'true';
   const host = read.HOST ?? (sandbox ? '127.0.0.1' : undefined);
 
   if (production && given.DATABASE_URL === undefined)
-    faults.push('DATABASE_URL is required with NODE_ENV=production: the embedded database is for trying out');
-  if (production && given.SECRET_KEY === undefined) faults.push('SECRET_KEY is required with NODE_ENV=production');
+    errors.push('DATABASE_URL is required with NODE_ENV=production: the embedded database is for development only');
+  if (production && given.SECRET_KEY === undefined) errors.push('SECRET_KEY is required with NODE_ENV=production');
   if (production && read.SECRET_KEY !== undefined && read.SECRET_KEY.length < 32)
-    faults.push('SECRET_KEY must have at least 32 characters with NODE_ENV=production');
+    errors.push('SECRET_KEY must have at least 32 characters with NODE_ENV=production');
   if (given.DATABASE_DIRECT_URL !== undefined && given.DATABASE_URL === undefined)
-    faults.push('DATABASE_DIRECT_URL is of use with DATABASE_URL only: the way to the same database past a pooler');
-  if (sandbox && given.DATABASE_URL === undefined && !LOOPBACK.test(host ?? ''))
-    faults.push(
-      'HOST must be a loopback address without DATABASE_URL: the tokens of that sandbox lie open in DATA_DIR',
+    errors.push(
+      'DATABASE_DIRECT_URL needs DATABASE_URL: it is the direct connection to the same database, without the pooler',
     );
-  if (faults.length > 0) throw new ConfigError(faults.sort().join('\n'));
+  if (sandbox && given.DATABASE_URL === undefined && !LOOPBACK.test(host ?? ''))
+    errors.push(
+      'HOST must be a loopback address without DATABASE_URL: the sandbox keeps its tokens unencrypted in DATA_DIR',
+    );
+  if (errors.length > 0) throw new ConfigError(errors.sort().join('\n'));
 
   return Object.freeze({
     port: read.PORT,
@@ -232,7 +237,7 @@ export function readConfig(env: NodeJS.ProcessEnv = process.env): Config {
   });
 }
 
-/** The setting that led to a database: the embedded one is in DATA_DIR. */
+/** Returns the name of the setting that a database URL comes from: DATA_DIR for the embedded database. */
 export function settingOf(config: Config, databaseUrl: string): string {
   const settings = [
     ['DATABASE_URL', config.databaseUrl],

@@ -1,7 +1,10 @@
 import { Writable } from 'node:stream';
 import { createLogger, format, type Logger, transports } from 'winston';
 
-/** What a log line may say beside level, message and time. Anything else is dropped, so that no token, code or body gets in. */
+/**
+ * The fields of a log line besides level, message and timestamp. Others are dropped, so that no token, code or body is
+ * logged.
+ */
 const FIELDS = [
   'url',
   'request_id',
@@ -32,17 +35,17 @@ const FIELDS = [
 
 export type LogFields = Partial<Record<(typeof FIELDS)[number], string | number | undefined>>;
 
-/** A log of JSON lines; `error` = somebody must act, `warn` = it healed. */
+/** Writes JSON lines. `error`: somebody must act; `warn`: the service recovered. */
 export type Log = {
   [level in 'error' | 'warn' | 'info' | 'debug']: (message: string, fields?: LogFields) => void;
 } & {
-  /** Resolves when every line is written, after a second at most where the stream takes none. */
+  /** Resolves when every line has been written, or after 1 s when the stream accepts no data. */
   close(): Promise<void>;
 };
 
 const MESSAGE = Symbol.for('message');
 
-/** One step for whitelist, time and JSON, since it runs for every request. */
+/** Filters the fields, adds the timestamp and serialises in one step, because it runs for every request. */
 const lineOf = format((info) => {
   const line: Record<string, unknown> = {
     timestamp: new Date().toISOString(),
@@ -54,25 +57,27 @@ const lineOf = format((info) => {
   return info;
 });
 
-/** Characters of lines that wait while the stream takes none: some thousand lines. */
+/** The maximum number of characters buffered while the stream accepts no data: a few thousand lines. */
 export const LARGEST_BACKLOG = 1_048_576;
-/** How long `close` waits for a stream that takes no more lines. */
+/** How long `close` waits for a stream that accepts no data. */
 const CLOSE_MS = 1_000;
 
 type Loss = { readonly count: number; readonly reason: string };
 
 /**
- * Writes lines to a stream that may fail (closed, disk full) or stop taking any. Lines that arrive during one turn of the
- * event loop, or during a write, are written together: each write to a pipe is a system call. While a write is under way
- * at most LARGEST_BACKLOG characters wait; further lines are dropped, as are those of a write that failed. Node keeps
- * `process.stdout` and `process.stderr` usable after an error, so later lines are tried again.
- * @param notice the line to write when lines are dropped
- * @param complain is called when the first line of several is dropped, and not again until a write has succeeded
+ * Creates a stream that writes lines to another stream, which may fail (closed, disk full) or stop accepting data.
+ *
+ * Lines that arrive during one turn of the event loop, or during a write, are written together: each write to a pipe is a
+ * system call. During a write at most LARGEST_BACKLOG characters are buffered. Further lines are dropped, and so are the
+ * lines of a failed write. Later lines are still written: Node keeps `process.stdout` and `process.stderr` usable after an
+ * error.
+ * @param lossLine formats the line that reports how many lines were dropped
+ * @param onLoss called for the first dropped line, and not again before a write has succeeded
  */
 function lossyWriter(
   stream: NodeJS.WritableStream,
-  notice: (loss: Loss) => string,
-  complain: (reason: string) => void,
+  lossLine: (loss: Loss) => string,
+  onLoss: (reason: string) => void,
 ): Writable {
   let waiting = '';
   let count = 0;
@@ -81,31 +86,31 @@ function lossyWriter(
   let reason = '';
   let whenIdle: (() => void) | undefined;
 
-  const lose = (lines: number, why: string) => {
-    if (lost === 0) complain(why);
+  const drop = (lines: number, why: string) => {
+    if (lost === 0) onLoss(why);
     lost += lines;
     reason = why;
   };
   const flush = () => {
     if (writing) return;
     if (waiting === '') return whenIdle?.();
-    const told = lost;
+    const reported = lost;
     const lines = count;
-    const text = told === 0 ? waiting : notice({ count: told, reason }) + waiting;
+    const text = reported === 0 ? waiting : lossLine({ count: reported, reason }) + waiting;
     waiting = '';
     count = 0;
     writing = true;
     stream.write(text, (error) => {
       writing = false;
-      if (error) lose(lines, error.message);
-      else lost -= told;
+      if (error) drop(lines, error.message);
+      else lost -= reported;
       flush();
     });
   };
   return new Writable({
     decodeStrings: false,
     write(line: string, _encoding, done) {
-      if (waiting.length + line.length > LARGEST_BACKLOG) lose(1, 'nobody reads the log');
+      if (waiting.length + line.length > LARGEST_BACKLOG) drop(1, 'nobody reads the log');
       else {
         if (waiting === '' && !writing) setImmediate(flush);
         waiting += line;
@@ -130,19 +135,20 @@ const line = (level: string, message: string, fields: LogFields) =>
   `${JSON.stringify({ timestamp: new Date().toISOString(), level, message, ...fields })}\n`;
 
 /**
- * @param stream where the lines go, standard output unless given
- * @param complaints where one line says that, and why, lines are lost: standard error unless given
+ * Creates a log.
+ * @param stream receives the lines
+ * @param errorStream receives one line with the reason when lines are lost
  */
 export function createLog(
   level: string,
   stream: NodeJS.WritableStream = process.stdout,
-  complaints: NodeJS.WritableStream = process.stderr,
+  errorStream: NodeJS.WritableStream = process.stderr,
 ): Log {
   const lines = lossyWriter(
     stream,
-    // A disk that filled up may have taken half a line.
+    // A full disk may have cut the previous line short.
     (loss) => `\n${line('warn', 'log lines were lost', loss)}`,
-    (reason) => void complaints.write(line('error', 'log lines are lost', { reason })),
+    (reason) => void errorStream.write(line('error', 'log lines are lost', { reason })),
   );
   const logger: Logger = createLogger({
     level,
@@ -162,12 +168,18 @@ export function createLog(
   };
 }
 
-/** Lets this process outlive its output: a write that fails says so in its callback, and as an event nobody else hears. */
-export function surviveClosedOutput(): void {
+/**
+ * Keeps a failed write to standard output or standard error from ending the process. The write's callback reports the error;
+ * the `error` event that Node emits as well would otherwise be unhandled.
+ */
+export function ignoreOutputErrors(): void {
   for (const output of [process.stdout, process.stderr]) output.on('error', () => {});
 }
 
-/** The stack of anything thrown, without the properties (parameters, details) that drivers hang on errors. */
+/**
+ * Returns the stack of a thrown value and its causes, without the properties (parameters, details) that drivers add to
+ * errors.
+ */
 export function stackOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   const cause = error.cause === undefined ? '' : `\ncaused by ${stackOf(error.cause)}`;

@@ -1,21 +1,21 @@
 import { type Config, ConfigError, readConfig } from './config';
-import { createLog, type Log, stackOf, surviveClosedOutput } from './log';
+import { createLog, ignoreOutputErrors, type Log, stackOf } from './log';
 import { startText } from './sandbox/start';
 import { startService } from './service';
 
-/** A terminal and npm both deliver a Ctrl-C: the same signal within this time is no second one. */
+/** A terminal and npm both deliver Ctrl-C: a repeated signal within this time counts as one. */
 const SAME_SIGNAL_MS = 1_000;
 
 async function main(config: Config): Promise<void> {
   const log = createLog(config.logLevel);
   logWarnings(log);
-  const leave = async (code: number) => {
+  const exit = async (code: number) => {
     await log.close();
     process.exit(code);
   };
   const fail = (message: string) => (error: unknown) => {
     log.error(message, { stack: stackOf(error) });
-    void leave(1);
+    void exit(1);
   };
   process.on('uncaughtException', fail('uncaught exception'));
   process.on('unhandledRejection', fail('unhandled rejection'));
@@ -29,7 +29,7 @@ async function main(config: Config): Promise<void> {
     }
     first = { signal, at: performance.now() };
     log.info('stopping', { signal });
-    starting.then((service) => service.stop()).then(() => leave(0), fail('could not stop'));
+    starting.then((service) => service.stop()).then(() => exit(0), fail('could not stop'));
   };
   process.on('SIGTERM', onSignal);
   process.on('SIGINT', onSignal);
@@ -41,11 +41,11 @@ async function main(config: Config): Promise<void> {
     if (first) return;
     process.stderr.write(`scsp-pairing cannot start: ${error instanceof Error ? error.message : error}\n`);
     log.error('cannot start', { stack: stackOf(error) });
-    await leave(1);
+    await exit(1);
   }
 }
 
-/** Turns Node's warnings into log lines, unless it was told to print none (`NODE_NO_WARNINGS`). */
+/** Logs Node's warnings instead of printing them, unless they are disabled (`NODE_NO_WARNINGS`). */
 function logWarnings(log: Log): void {
   if (process.listenerCount('warning') === 0) return;
   process.removeAllListeners('warning');
@@ -54,11 +54,11 @@ function logWarnings(log: Log): void {
   );
 }
 
-surviveClosedOutput();
+ignoreOutputErrors();
 try {
   void main(readConfig());
 } catch (error) {
   if (!(error instanceof ConfigError)) throw error;
-  process.stderr.write(`scsp-pairing cannot start, its settings have faults:\n${error.message}\n`);
+  process.stderr.write(`scsp-pairing cannot start, invalid settings:\n${error.message}\n`);
   process.exitCode = 1;
 }

@@ -2,33 +2,33 @@ import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom
 import { type Origin, traceFields } from './contract/trace-context';
 import type { Log, LogFields } from './log';
 
-/** One function per business event: its log line and its counter together. */
+/** Functions that record business events, one for each: they write its log line and update its metrics. */
 export type Metrics = ReturnType<typeof createMetrics>;
 
-/** CPOs that have a time series of their own; those that are seen later share one. */
+/** The number of CPOs with a `cpo` label of their own. CPOs that are seen later share the label `other`. */
 const CPO_LABELS = 100;
 
-/** A notification of an unpair as log lines name it: `origin` is the call to the CPO. */
+/** A notification of an unpairing in log fields; `origin` is the call to the CPO. */
 type Notified = { readonly pairingId: string | null; readonly cpoId: string; readonly origin: Origin };
 
 export function createMetrics(log: Log) {
   const registry = new Registry();
   const requests = new Histogram({
     name: 'scsp_request_duration_seconds',
-    help: 'Time from the first byte of a request to the last of its answer',
+    help: 'Time from the first byte of a request to the last byte of its response',
     labelNames: ['operation', 'status'],
     buckets: [0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 2.5, 5],
     registers: [registry],
   });
   const pairings = new Counter({
     name: 'scsp_pair_attempts_total',
-    help: 'Pairing requests that reached the code, by outcome',
+    help: 'Pairing requests whose code was checked, by outcome',
     labelNames: ['outcome'],
     registers: [registry],
   });
   const dayLimits = new Counter({
     name: 'scsp_cpo_day_limits_reached_total',
-    help: 'How often a CPO has used up its incorrect codes of 24 hours, by CPO',
+    help: 'How often a CPO has reached its 24-hour limit on incorrect codes, by CPO',
     labelNames: ['cpo'],
     registers: [registry],
   });
@@ -47,18 +47,18 @@ export function createMetrics(log: Log) {
   });
   const forgotten = new Counter({
     name: 'scsp_users_forgotten_total',
-    help: 'Users forgotten, those of whom nothing was stored included',
+    help: 'Users forgotten, including those without stored data',
     registers: [registry],
   });
-  const calls = new Counter({
+  const failedCalls = new Counter({
     name: 'scsp_cpo_calls_failed_total',
-    help: 'Calls to CPOs that failed or were answered wrongly',
+    help: 'Calls to CPOs that failed or returned an invalid response',
     labelNames: ['outcome'],
     registers: [registry],
   });
-  const circuits = new Gauge({
+  const openCircuits = new Gauge({
     name: 'scsp_cpo_circuit_open',
-    help: 'CPOs that this process does not call for a while, because calls of several users failed in a row',
+    help: 'Whether the circuit of a CPO is open in this process, because consecutive calls of several users failed',
     labelNames: ['cpo'],
     registers: [registry],
   });
@@ -67,16 +67,16 @@ export function createMetrics(log: Log) {
     if (labelled.size < CPO_LABELS) labelled.add(cpoId);
     return { cpo: labelled.has(cpoId) ? cpoId : 'other' };
   };
-  const tellings = new Counter({
-    name: 'scsp_tellings_total',
-    help: 'Attempts to tell a CPO of an unpairing, by outcome',
+  const notifications = new Counter({
+    name: 'scsp_cpo_notifications_total',
+    help: 'Attempts to notify a CPO of an unpairing, by outcome',
     labelNames: ['outcome'],
     registers: [registry],
   });
 
   return {
     registry,
-    /** Adds what every Node process has to show; once per process. */
+    /** Registers the default metrics of Node.js; must be called once per process. */
     collectDefaults: () => collectDefaultMetrics({ register: registry }),
 
     requestAnswered(
@@ -109,28 +109,29 @@ export function createMetrics(log: Log) {
       log.info('user forgotten', { user_hash: fields.user_hash, count: fields.pairings });
     },
     cpoCallFailed(fields: { cpo_id: string; payload_protocol: string }, origin: Origin, reason: string) {
-      calls.inc({ outcome: 'failed' });
+      failedCalls.inc({ outcome: 'failed' });
       log.warn('call to a CPO failed', { ...fields, ...originFields(origin), reason });
     },
     circuitOpened(cpoId: string) {
-      circuits.inc(cpoLabel(cpoId));
+      openCircuits.inc(cpoLabel(cpoId));
       log.warn('circuit of a CPO opened: it is not called for 30 s', { cpo_id: cpoId });
     },
     circuitClosed(cpoId: string) {
-      circuits.dec(cpoLabel(cpoId));
+      openCircuits.dec(cpoLabel(cpoId));
       log.info('circuit of a CPO closed', { cpo_id: cpoId });
     },
-    cpoTold(notified: Notified, outcome: 'told' | 'paired again') {
-      tellings.inc({ outcome });
-      log.info('CPO told of an unpairing', { ...notifiedFields(notified), outcome });
+    /** `skipped`: the station is paired with the CPO again, so that it must not be notified. */
+    cpoNotified(notified: Notified, outcome: 'delivered' | 'skipped') {
+      notifications.inc({ outcome });
+      log.info('CPO notified of an unpairing', { ...notifiedFields(notified), outcome });
     },
-    cpoNotTold(notified: Notified, reason: string, gaveUp: boolean) {
-      tellings.inc({ outcome: gaveUp ? 'given up' : 'failed' });
-      const message = gaveUp ? 'gave up telling a CPO of an unpairing' : 'CPO not told of an unpairing yet';
-      log[gaveUp ? 'error' : 'warn'](message, { ...notifiedFields(notified), reason });
+    cpoNotNotified(notified: Notified, reason: string, deadLettered: boolean) {
+      notifications.inc({ outcome: deadLettered ? 'dead_lettered' : 'failed' });
+      const message = deadLettered ? 'gave up notifying a CPO of an unpairing' : 'CPO not notified of an unpairing yet';
+      log[deadLettered ? 'error' : 'warn'](message, { ...notifiedFields(notified), reason });
     },
-    /** The CPO believes in a pairing that was not kept, and nothing will notify it. */
-    pairingNotTakenBack(cpoId: string, origin: Origin, reason: string) {
+    /** Records that a CPO has a pairing which was not stored here, and that it will not be notified. */
+    notificationNotStored(cpoId: string, origin: Origin, reason: string) {
       log.error('a CPO paired a station that was not stored, and its notification was not stored either', {
         cpo_id: cpoId,
         ...originFields(origin),

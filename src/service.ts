@@ -7,7 +7,7 @@ import type { Context } from './context';
 import { readContract } from './contract/document';
 import { CpoClient } from './cpos/client';
 import { notifiableCpo } from './cpos/cpos';
-import { unopenable } from './cpos/reseal';
+import { undecryptable } from './cpos/re-encrypt';
 import { deriveKeys, secretKey } from './crypto/keys';
 import { type Random, random as systemRandom } from './crypto/random';
 import { throwUnreachable } from './db/connection-errors';
@@ -30,7 +30,7 @@ import { type RetentionTimes, startRetention } from './retention/retention';
 import { type OpenSandbox, openSandbox } from './sandbox/start';
 import { TokenRegistry } from './tokens/registry';
 import { TOKENS_CHANNEL } from './tokens/tokens';
-import { ERASURES_CHANNEL, startErasing } from './users/left-overs';
+import { ERASURES_CHANNEL, startErasureJob } from './users/pending-erasures';
 
 /** Of the database, for requests; what needs a session of its own has a few more. */
 export const CONNECTIONS = 10;
@@ -102,7 +102,7 @@ export async function startService(config: Config, overrides: Overrides = {}): P
       keys: deriveKeys(secretKey(config), config.previousSecretKey),
       stopping: stopping.signal,
     };
-    const locked = await unopenable(ctx);
+    const locked = await undecryptable(ctx);
     if (locked.length > 0)
       log.error('tokens of CPOs are sealed with another SECRET_KEY, which must be SECRET_KEY_PREVIOUS', {
         count: locked.length,
@@ -127,7 +127,7 @@ export async function startService(config: Config, overrides: Overrides = {}): P
       () => client.openCircuits(),
     );
     parts.push(() => delivery.stop());
-    const erasing = startErasing(ctx);
+    const erasing = startErasureJob(ctx);
     parts.push(() => erasing.stop());
     const retention = startRetention(ctx, overrides.retention);
     parts.push(() => retention.stop());

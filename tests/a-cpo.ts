@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { setCalling } from '../src/cpos/cpos';
+import { setOutbound } from '../src/cpos/cpos';
 import { deriveKeys } from '../src/crypto/keys';
 import { endLater } from './clean-up';
 import { aStation, type Harness, SECRET_KEY, type TestCpo } from './harness';
@@ -33,7 +33,7 @@ export async function startCpo(service: Harness, answer: Answer) {
   const cpo: TestCpo = await service.cpo();
   const url = `http://127.0.0.1:${port}`;
   const operator = { ...service.operator, keys: deriveKeys(SECRET_KEY) };
-  await setCalling(operator, cpo.id, { baseUrl: url, outboundToken: token });
+  await setOutbound(operator, cpo.id, { baseUrl: url, outboundToken: token });
 
   const backend = {
     ...cpo,

@@ -1,4 +1,5 @@
 import { mayCall, readBaseUrl } from '../src/cpos/address';
+import { OperatorError } from '../src/problems';
 
 test.each([
   ['8.8.8.8', true],
@@ -59,7 +60,7 @@ test.each([
   'https://169.254.169.254/latest',
   'https://0x0a000001',
 ])('%s is no base URL', async (text) => {
-  await expect(readBaseUrl(text, false)).rejects.toThrow(RangeError);
+  await expect(readBaseUrl(text, false)).rejects.toThrow(OperatorError);
 });
 
 test('a base URL is kept without a slash at its end', async () => {

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { userInfo } from 'node:os';
 import type { Context } from '../src/context';
-import { setCalling } from '../src/cpos/cpos';
+import { setOutbound } from '../src/cpos/cpos';
 import { deriveKeys } from '../src/crypto/keys';
 import { random } from '../src/crypto/random';
 import { openSandbox } from '../src/sandbox/start';
@@ -74,7 +74,7 @@ describe('scsp token rotate', () => {
       ['replaces', id],
       ['old expires at', expect.stringMatching(RFC_3339)],
       [''],
-      ['Keep the token now: it is not shown again.'],
+      ['Store the token now: it is not shown again.'],
     ]);
   });
 
@@ -176,7 +176,7 @@ describe('the trail', () => {
     const cpo = await service.cpo();
     const base_url = 'http://127.0.0.1:1';
     const operator = { ...service.operator, keys: deriveKeys(SECRET_KEY) };
-    await setCalling(operator, cpo.id, { baseUrl: base_url, outboundToken: 'open-sesame' });
+    await setOutbound(operator, cpo.id, { baseUrl: base_url, outboundToken: 'open-sesame' });
     expect(said(await trail(cpo.id)).at(-1)).toEqual([
       'cpo.calling',
       { name: cpo.name, base_url, outbound_token: 'set' },

@@ -84,7 +84,7 @@ describe('scsp cpo call', () => {
     for (const url of ['https://new.example/a', 'https://old.example:8443/a', 'https://old.example.new.example/a'])
       expect(await scsp(['cpo', 'call', id, '--base-url', url])).toEqual(
         refusal(
-          'the token that the CPO gave us is for https://old.example and is not sent elsewhere: give its new token with --outbound-token-stdin, or take both away first with --none',
+          'the outbound token of this CPO is for https://old.example and is not sent to another origin: give a new token with --outbound-token-stdin, or remove both first with --none',
         ),
       );
     expect(await stored(id)).toEqual(before);
@@ -121,12 +121,14 @@ describe('scsp cpo call', () => {
     const waiting = async () => (await json(['outbox', 'list'])).find(({ cpo_id }: any) => cpo_id === cpo.id);
     await json(['outbox', 'retry', (await waiting()).id]);
     await service.log.waitFor(({ cpo_id, reason }) => cpo_id === cpo.id && /no base URL/.test(String(reason)));
-    expect(await waiting()).toMatchObject({ last_error: 'The CPO has no base URL: the notification waits for one.' });
+    expect(await waiting()).toMatchObject({
+      last_error: 'The CPO has no base URL: the notification waits until it has one.',
+    });
 
     cpo.answer = (res) => sendJson(res, 200, { message: 'ok' });
     await json(['cpo', 'call', cpo.id, '--base-url', cpo.url]);
     await json(['outbox', 'retry', (await waiting()).id]);
-    await service.log.waitFor(({ cpo_id, outcome }) => cpo_id === cpo.id && outcome === 'told');
+    await service.log.waitFor(({ cpo_id, outcome }) => cpo_id === cpo.id && outcome === 'delivered');
     expect(cpo.received.at(-1)?.headers).not.toHaveProperty('authorization');
     await cpo.down();
   });
@@ -258,6 +260,6 @@ describe('scsp cpo limits', () => {
   });
 });
 
-test('scsp reseal and scsp cpo reseal are the same', async () => {
-  for (const args of [['reseal'], ['cpo', 'reseal']]) expect(await json(args)).toEqual({ resealed: 0 });
+test('scsp re-encrypt has the aliases scsp reseal and scsp cpo reseal', async () => {
+  for (const args of [['re-encrypt'], ['reseal'], ['cpo', 'reseal']]) expect(await json(args)).toEqual({ resealed: 0 });
 });

@@ -105,7 +105,7 @@ describe('scsp cpo', () => {
 
   test('two CPOs cannot have one name', async () => {
     const { name } = await addCpo();
-    expect(await scsp('cpo', 'add', name, '--json')).toEqual(jsonRefusal(`a CPO with the name ${name} exists`));
+    expect(await scsp('cpo', 'add', name, '--json')).toEqual(jsonRefusal(`a CPO with the name ${name} already exists`));
   });
 
   test('a name has 1 to 128 printable characters of any script, and may begin with a dash after --', async () => {
@@ -187,7 +187,7 @@ describe('scsp cpo', () => {
 
   test('a token without an address, an unknown CPO and a change of nothing are refused', async () => {
     const { id } = await addCpo();
-    const reasons = { [id]: `no CPO has the id ${id} and a base URL` };
+    const reasons = { [id]: `the CPO ${id} does not exist or has no base URL: give one with --base-url` };
     for (const nobody of [id, randomUUID(), 'no-such-cpo']) {
       const end = await runWith(settings(), ['cpo', 'call', nobody, '--outbound-token-stdin'], 'token');
       expect(end).toEqual(refusal(reasons[nobody] ?? `no CPO has the id or name ${nobody}`));
@@ -203,7 +203,7 @@ describe('scsp cpo', () => {
     const args = ['cpo', 'add', name, '--base-url', 'https://cpo.example', '--outbound-token-stdin'];
     const inputs = ['', '\n', 'two tokens', 'two\nlines', 'Bearer token', '=', 'geheimé', 'x'.repeat(4_097)];
     for (const end of await each(inputs, (input) => runWith(settings(), args, input)))
-      expect(end).toEqual(refusal('standard input must hold one bearer token'));
+      expect(end).toEqual(refusal('standard input must contain one bearer token'));
     expect(JSON.stringify(await json('cpo', 'list'))).not.toContain(name);
   });
 
@@ -213,7 +213,7 @@ describe('scsp cpo', () => {
     };
     const args = ['cpo', 'add', 'CPO', '--base-url', 'https://cpo.example', '--outbound-token-stdin'];
     const refused = await runWith(settings(), args, endless());
-    expect(refused).toEqual(refusal('standard input must hold one bearer token'));
+    expect(refused).toEqual(refusal('standard input must contain one bearer token'));
   });
 
   test('a token without a base URL to send it to is wrong usage', async () => {
@@ -310,7 +310,7 @@ describe('scsp token', () => {
       ['token', expect.stringMatching(/^scsp_app_[\w-]{43}$/)],
       ['expires at', expect.stringMatching(RFC_3339)],
       [''],
-      ['Keep the token now: it is not shown again.'],
+      ['Store the token now: it is not shown again.'],
     ]);
     const lists = (await scsp('token', 'list')).stdout + (await scsp('token', 'list', '--json')).stdout;
     expect(lists).toContain(app);
@@ -419,7 +419,7 @@ describe('scsp code', () => {
   test("without the service's SECRET_KEY no code is issued, and no key made that the service does not know", async () => {
     const issue = ['code', 'issue', '--user', 'user-1', '--location', 'home'];
     const refused = await runWith({ DATABASE_URL: service.databaseUrl, SANDBOX: 'true' }, issue);
-    expect(refused).toEqual(refusal("SECRET_KEY must be set, to the service's"));
+    expect(refused).toEqual(refusal('SECRET_KEY must be set to the key of the service'));
     expect(existsSync(unused())).toBe(false);
   });
 });
@@ -475,7 +475,7 @@ describe('scsp outbox', () => {
     });
     expect(unpaired.status).toBe(200);
     const { pairing_id } = await service.log.waitFor(
-      ({ message, cpo_id }) => message === 'CPO not told of an unpairing yet' && cpo_id === id,
+      ({ message, cpo_id }) => message === 'CPO not notified of an unpairing yet' && cpo_id === id,
     );
     const waiting = await json('outbox', 'list');
     const entry = waiting.find((one: { pairing_id: string }) => one.pairing_id === pairing_id);
@@ -529,10 +529,12 @@ describe('scsp outbox', () => {
     backend = await startSandboxCpo(0, token, createLog('error', quiet));
     await service.sql.query('update cpos set base_url = $2 where id = $1', [cpo.id, backend.url]);
     expect(await text('outbox', 'retry', id)).toEqual([['id', id]]);
-    await service.log.waitFor((line) => line.message === 'CPO told of an unpairing' && line.pairing_id === pairing_id);
+    await service.log.waitFor(
+      (line) => line.message === 'CPO notified of an unpairing' && line.pairing_id === pairing_id,
+    );
     expect(backend.calls).toMatchObject([{ uid: 'SANDBOX-200000', status: 200 }]);
     expect(await find(id)).toBeUndefined();
-    expect(await scsp('outbox', 'retry', id)).toEqual(refusal(`nothing in the outbox has the id ${id}`));
+    expect(await scsp('outbox', 'retry', id)).toEqual(refusal(`no notification in the outbox has the id ${id}`));
   });
 
   test('a retry begins anew to count attempts', async () => {
@@ -558,14 +560,14 @@ describe('scsp outbox', () => {
     await service.sql.query('update outbox set gave_up_at = now(), uid = null where id = $1', [id]);
     expect(await find(id)).not.toHaveProperty('uid');
     expect(await scsp('outbox', 'retry', id)).toEqual(
-      refusal(`the uid of ${id} was erased, so its CPO cannot be notified: scsp outbox drop ${id}`),
+      refusal(`the uid of ${id} was erased, so that its CPO cannot be notified: run scsp outbox drop ${id}`),
     );
     expect(await json('outbox', 'drop', id)).toEqual({ id });
   });
 
   test.each(['retry', 'drop'])('what does not wait cannot be taken: %s', async (verb) => {
     for (const id of [randomUUID(), 'no-such-entry'])
-      expect(await scsp('outbox', verb, id)).toEqual(refusal(`nothing in the outbox has the id ${id}`));
+      expect(await scsp('outbox', verb, id)).toEqual(refusal(`no notification in the outbox has the id ${id}`));
   });
 });
 
@@ -574,7 +576,7 @@ describe('scsp sandbox-cpo', () => {
     for (const end of await each(['x', '-1', '65536'], (port) => scsp('sandbox-cpo', '--port', port)))
       expect(end).toEqual(wrongUsage('a whole number from 0 to 65535'));
     const refused = await runWith(settings(), ['sandbox-cpo', '--token-stdin'], 'two tokens');
-    expect(refused).toEqual(refusal('standard input must hold one bearer token'));
+    expect(refused).toEqual(refusal('standard input must contain one bearer token'));
   });
 });
 
@@ -653,6 +655,7 @@ describe('scsp', () => {
       'cpo suspend',
       'cpo resume',
       'cpo reseal',
+      're-encrypt',
       'reseal',
       'token issue',
       'token list',
@@ -673,7 +676,7 @@ describe('scsp', () => {
       });
   });
 
-  test('all faults of the settings are told in one line, without what they hold', async () => {
+  test('all invalid settings are reported in one line, without their values', async () => {
     const invalidAnswer = { PORT: 'x', CODE_LENGTH: '99', DATABASE_URL: 'mysql://scsp:open-sesame@localhost/scsp' };
     for (const args of [['cpo', 'list', '--json'], ['sandbox-cpo']]) {
       const refused = await runWith(invalidAnswer, args);
@@ -681,11 +684,21 @@ describe('scsp', () => {
         code: 1,
         stdout: '',
         stderr: expect.stringMatching(
-          /^(scsp: |{"message":")the settings have faults: CODE_LENGTH .*; DATABASE_URL .*; PORT .*\n$/,
+          /^(scsp: |{"message":")invalid settings: CODE_LENGTH .*; DATABASE_URL .*; PORT .*\n$/,
         ),
       });
       expect(refused.stderr).not.toContain('open-sesame');
     }
+  });
+
+  test('a defect is printed with its stack, a RangeError too', async () => {
+    const defective = function* (): Generator<string> {
+      yield 'half a ';
+      throw new RangeError('Invalid array length');
+    };
+    const { code, stdout, stderr } = await runWith(settings(), ['sandbox-cpo', '--token-stdin'], defective());
+    expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
+    expect(stderr).toMatch(/^scsp: RangeError: Invalid array length\n +at .*cli\.test\.ts/);
   });
 
   test('a database that does not exist or refuses the password is told of, but not the password', async () => {

@@ -45,7 +45,7 @@ test('kill -9 between the unpair and the answer of the CPO loses nothing: it is 
   await observer.sql.query('update outbox set leased_until = now(), next_attempt_at = now()');
   const second = start();
   await backend.asked(2);
-  await second.said(/CPO told of an unpairing/);
+  await second.said(/CPO notified of an unpairing/);
   expect((await observer.sql.query('select from outbox')).rowCount).toBe(0);
   expect((await observer.sql.query(`select from events where type = 'cpo.told'`)).rowCount).toBe(1);
   second.child.kill('SIGTERM');

@@ -17,7 +17,7 @@ async function unpairMany(cpo: TestCpo, count: number): Promise<void> {
   for (const uid of uids) expect((await service.unpairAsApp(uid)).status).toBe(200);
 }
 const notified = (cpoId: string) =>
-  service.log.waitFor((line) => line.message === 'CPO told of an unpairing' && line.cpo_id === cpoId);
+  service.log.waitFor((line) => line.message === 'CPO notified of an unpairing' && line.cpo_id === cpoId);
 
 test('a silent CPO with 40 notifications due does not delay a healthy one', async () => {
   const silent = await startCpo(service, () => {});

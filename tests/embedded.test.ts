@@ -91,7 +91,7 @@ test('a second start is refused and names the folder and the process', async () 
   const { child, started } = await childOn(dir);
   const refusal = startEmbedded({ dir, ...FAST });
   await expect(refusal).rejects.toThrow(EmbeddedError);
-  await expect(refusal).rejects.toThrow(`The data folder ${dir} is in use by process ${child.pid}.`);
+  await expect(refusal).rejects.toThrow(`The data directory ${dir} is in use by process ${child.pid}.`);
   expect(await query(started, 'SELECT 1 AS one')).toEqual([{ one: 1 }]);
 });
 

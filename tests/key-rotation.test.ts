@@ -144,7 +144,7 @@ describe('scsp cpo reseal', () => {
     const paired = await after.redeem(cpo, '123456');
     expect(paired.status).toBe(201);
     expect((await after.unpairAsApp(paired.body.uid)).status).toBe(200);
-    await after.log.waitFor(({ outcome }) => outcome === 'told');
+    await after.log.waitFor(({ outcome }) => outcome === 'delivered');
     expect(after.log.lines.filter(({ level }) => level === 'error')).toEqual([]);
     for (const { down } of [cpo, other]) await down();
   });
@@ -178,7 +178,7 @@ describe('scsp cpo reseal', () => {
     const lost = await aCpo(before);
     expect(await reseal(NEW_ALONE)).toEqual({
       code: 1,
-      stderr: `{"message":"sealed again: 0; the tokens of these were sealed with another SECRET_KEY, set it as SECRET_KEY_PREVIOUS: ${lost.name}"}\n`,
+      stderr: `{"message":"re-encrypted: 0; the tokens of these CPOs were encrypted with another SECRET_KEY, set it as SECRET_KEY_PREVIOUS: ${lost.name}"}\n`,
       row: undefined,
     });
     await lost.down();
@@ -211,10 +211,10 @@ describe('without the previous key', () => {
 
     // What it has to be told waits for the key.
     expect((await after.unpairAsApp(paired.body.uid)).status).toBe(200);
-    const { reason } = await after.log.waitFor(({ message }) => message === 'CPO not told of an unpairing yet');
+    const { reason } = await after.log.waitFor(({ message }) => message === 'CPO not notified of an unpairing yet');
     expect(reason).toContain('SECRET_KEY_PREVIOUS');
     const again = await restart(BOTH);
-    await again.log.waitFor(({ outcome }) => outcome === 'told');
+    await again.log.waitFor(({ outcome }) => outcome === 'delivered');
     await cpo.down();
   });
 

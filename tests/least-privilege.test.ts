@@ -92,7 +92,7 @@ describe('the role of the service', () => {
     expect((await service.redeem(cpo, '123456')).status).toBe(201);
 
     expect((await service.unpairAsApp(station.uid)).status).toBe(200);
-    await service.log.waitFor(({ outcome }) => outcome === 'told');
+    await service.log.waitFor(({ outcome }) => outcome === 'delivered');
     const user_id = randomUUID();
     const again = await service.code({ user_id });
     expect((await service.pair(cpo, again.code, station)).status).toBe(200);
@@ -222,7 +222,10 @@ describe('scsp migrate', () => {
 
   test('refuses a role that does not exist', async () => {
     const { code, stderr } = await migrate({ DATABASE_URL: signedIn(roles.url, { username: 'nobody' }) });
-    expect([code, JSON.parse(stderr)]).toEqual([1, { message: 'the database refused: role "nobody" does not exist' }]);
+    expect([code, JSON.parse(stderr)]).toEqual([
+      1,
+      { message: 'the database rejected the statement: role "nobody" does not exist' },
+    ]);
   });
 });
 

@@ -46,7 +46,7 @@ describe('the commands work as pasted', () => {
       });
     });
     url = JSON.parse(readFileSync(join(folder, '.data/sandbox.json'), 'utf8')).url;
-    backend = /Its backend: (\S+)/.exec(startText)?.[1] ?? '';
+    backend = /Backend of the CPO: (\S+)/.exec(startText)?.[1] ?? '';
   });
 
   afterAll(async () => {

@@ -339,7 +339,7 @@ describe('a CPO that answered 200 for a pairing that was not kept is notified of
       sendJson(res, 200, path.endsWith('/pair') && !path.includes('/unpair') ? body : {}),
     );
     const unpaired = async () => {
-      await service.log.waitFor((line) => line.message === 'CPO told of an unpairing' && line.cpo_id === cpo.id);
+      await service.log.waitFor((line) => line.message === 'CPO notified of an unpairing' && line.cpo_id === cpo.id);
       return cpo.received.filter(({ path }) => path === `/v1/cpo/chargingstations/${encodeURIComponent(uid)}/unpair`);
     };
     return { cpo, unpaired };
@@ -437,7 +437,7 @@ test('every call carries our version, the id of the request, and the trace of it
 
   expect((await send('POST', `/v1/app/charging-stations/${uid}/unpair`)).status).toBe(200);
   const told = await service.log.waitFor(
-    ({ message, cpo_id }) => message === 'CPO told of an unpairing' && cpo_id === cpo.id,
+    ({ message, cpo_id }) => message === 'CPO notified of an unpairing' && cpo_id === cpo.id,
   );
   expect(told.trace_id).toBe(traceId);
   expect(cpo.received[1]?.headers).toMatchObject({

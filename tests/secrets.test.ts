@@ -200,7 +200,7 @@ async function callsOfAllKinds(): Promise<void> {
       answer = (res) => sendJson(res, 500, { message: cpo.outboundToken });
       await service.unpairAsApp(redeemed.body.uid);
       await service.log.waitFor(
-        ({ message, cpo_id }) => message === 'CPO not told of an unpairing yet' && cpo_id === cpo.id,
+        ({ message, cpo_id }) => message === 'CPO not notified of an unpairing yet' && cpo_id === cpo.id,
       );
     }
     await cpo.down();
@@ -312,7 +312,7 @@ test.each([
   [
     'any error answer, or what a command says on standard error',
     () => errors.join('\n'),
-    /incorrect-code[\s\S]*a CPO with the name Echo exists/,
+    /incorrect-code[\s\S]*a CPO with the name Echo already exists/,
   ],
   ['what libraries print', () => `${consoles.join('\n')} nothing`, /nothing/],
   [

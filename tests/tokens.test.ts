@@ -228,9 +228,15 @@ describe('once a minute', () => {
 
 test.each([
   ["interval '30 days 1 minute'", undefined],
-  ["interval '29 days 23 hours'", 'This token expires in 29 days. Ask Jedlix for a new one: for a while both work.'],
-  ["interval '25 hours'", 'This token expires in 1 day. Ask Jedlix for a new one: for a while both work.'],
-  ["interval '23 hours'", 'This token expires in less than a day. Ask Jedlix for a new one: for a while both work.'],
+  [
+    "interval '29 days 23 hours'",
+    'This token expires in 29 days. Ask Jedlix for a new one. Both work during an overlap.',
+  ],
+  ["interval '25 hours'", 'This token expires in 1 day. Ask Jedlix for a new one. Both work during an overlap.'],
+  [
+    "interval '23 hours'",
+    'This token expires in less than a day. Ask Jedlix for a new one. Both work during an overlap.',
+  ],
 ])('with %s left, who asks who it is is warned: %s', async (left, warning) => {
   const cpo = await service.cpo();
   const { rows } = await service.sql.query(

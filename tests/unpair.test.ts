@@ -21,7 +21,8 @@ const pairNew = async (by: TestCpo = cpo, uid = `S-${randomUUID()}`) => {
 };
 const told = (fields: object) =>
   service.log.waitFor(
-    (line) => line.message === 'CPO told of an unpairing' && Object.entries(fields).every(([k, v]) => line[k] === v),
+    (line) =>
+      line.message === 'CPO notified of an unpairing' && Object.entries(fields).every(([k, v]) => line[k] === v),
   );
 const waiting = async (cpoId: string) =>
   (await service.sql.query('select * from outbox where cpo_id = $1', [cpoId])).rows;
@@ -113,7 +114,7 @@ describe('for the customer', () => {
     const answered = await service.unpairAsApp(uid.toUpperCase());
     expect([answered.status, answered.body]).toEqual([200, { message: 'Charging station successfully unpaired.' }]);
     expect((await service.unpairAsApp(uid)).status).toBe(404);
-    await told({ cpo_id: backend.id, outcome: 'told' });
+    await told({ cpo_id: backend.id, outcome: 'delivered' });
     expect(backend.received[1]).toMatchObject({
       method: 'POST',
       path: `/v1/cpo/${segment}/${encodeURIComponent(uid)}/unpair`,
@@ -130,13 +131,13 @@ describe('for the customer', () => {
     await backend.down();
     expect((await service.unpairAsApp(uid)).status).toBe(200);
     await service.log.waitFor(
-      (line) => line.message === 'CPO not told of an unpairing yet' && line.cpo_id === backend.id,
+      (line) => line.message === 'CPO not notified of an unpairing yet' && line.cpo_id === backend.id,
     );
     expect(await waiting(backend.id)).toMatchObject([
       { uid, attempts: 1, last_error: 'The CPO could not be reached.' },
     ]);
     await backend.up();
-    await told({ cpo_id: backend.id, outcome: 'told' });
+    await told({ cpo_id: backend.id, outcome: 'delivered' });
     expect(await waiting(backend.id)).toEqual([]);
     await backend.down();
   });
@@ -150,7 +151,7 @@ describe('for the customer', () => {
           line.level === level &&
           line.cpo_id === backend.id &&
           backend.received.length >= attempts &&
-          /telling|not told/.test(line.message),
+          /notifying|not notified/.test(line.message),
       );
     await service.unpairAsApp(uid);
     await failed('warn', 1);
@@ -183,12 +184,12 @@ describe('for the customer', () => {
       (line) =>
         line.level === 'error' &&
         line.cpo_id === backend.id &&
-        line.message === 'gave up telling a CPO of an unpairing',
+        line.message === 'gave up notifying a CPO of an unpairing',
     );
 
     backend.answer = (res) => sendJson(res, 200, {});
     await retryNotification(service.operator, id);
-    await told({ cpo_id: backend.id, outcome: 'told' });
+    await told({ cpo_id: backend.id, outcome: 'delivered' });
     await backend.down();
   });
 
@@ -198,11 +199,11 @@ describe('for the customer', () => {
     await backend.down();
     await service.unpairAsApp(uid);
     await service.log.waitFor(
-      (line) => line.message === 'CPO not told of an unpairing yet' && line.cpo_id === backend.id,
+      (line) => line.message === 'CPO not notified of an unpairing yet' && line.cpo_id === backend.id,
     );
     await pairNew(backend, uid.toUpperCase());
     await backend.up();
-    await told({ cpo_id: backend.id, outcome: 'paired again' });
+    await told({ cpo_id: backend.id, outcome: 'skipped' });
     expect(backend.received).toEqual([]);
     await backend.down();
   });
@@ -253,7 +254,7 @@ describe('forgetting a user', () => {
     await backend.asked(1);
     expect(await waiting(backend.id)).toMatchObject([{ uid }]);
     backend.answer = (res) => sendJson(res, 200, {});
-    await told({ cpo_id: backend.id, outcome: 'told' });
+    await told({ cpo_id: backend.id, outcome: 'delivered' });
 
     const { rows: tables } = await service.sql.query(`select tablename from pg_tables where schemaname = 'public'`);
     for (const { tablename } of tables) {

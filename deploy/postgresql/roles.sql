@@ -1,10 +1,10 @@
--- Once, on the primary, as its administrator; put in passwords of your own.
+-- Run once on the primary as a superuser. Replace the passwords.
 create role scsp_owner login password 'CHANGE-ME-owner';
 create role scsp_service login password 'CHANGE-ME-service';
 create role scsp_replicator login replication password 'CHANGE-ME-replicator';
 create role haproxy_check login connection limit 10;
 
--- A pooler passes no time-outs on; the service does not start without them. In milliseconds.
+-- A pooler does not pass on the time-outs of the service, which does not start without them. In milliseconds.
 alter role scsp_service set statement_timeout = 2000;
 alter role scsp_service set lock_timeout = 1500;
 alter role scsp_service set idle_in_transaction_session_timeout = 5000;

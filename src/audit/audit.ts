@@ -4,7 +4,7 @@ import type { Database } from '../db/pool';
 import { rows } from '../db/query';
 import type { AuditRow } from '../db/schema/audit';
 
-/** Who changes things here: the person whom the operating system knows, on this machine. */
+/** Returns the user name of the operating system, as the default for `actor`. */
 export function actor(): string {
   try {
     return userInfo().username;
@@ -13,12 +13,12 @@ export function actor(): string {
   }
 }
 
-/** What a verb needs whose change is written to the audit log. */
+/** What a function needs that writes an audit entry with its change. */
 export type Audited = {
   /** The database, or a transaction on it. */
   readonly db: Pick<Database, 'query'>;
   readonly random: Random;
-  /** Who makes the change. */
+  /** The operator or token that makes the change. */
   readonly actor: string;
 };
 
@@ -40,17 +40,18 @@ export type AuditAction =
   | 'user.forget';
 
 /**
- * CTE `audited`: writes an entry of the audit log for each row of the CTE `changed (id, …)`, in the same commit. The statement's `$1` and `$2` are those of `auditParameters`.
- * @param detail SQL of a jsonb about `changed`: no secret, and no uid or user, for rows are never removed
+ * Returns the CTE `audited`, which writes an audit entry for each row of the CTE `changed (id, …)` in the same commit. The
+ * parameters `$1` and `$2` of the statement must be those of `auditParameters`.
+ * @param detail a jsonb expression over `changed`, without secrets, uids and users: audit entries are never deleted
  */
 export const audited = (action: AuditAction, detail: string) => `audited as (
   insert into audit (id, actor, action, subject_id, detail) select $1, $2, '${action}', id, ${detail} from changed
 )`;
 
-/** The first two parameters of a statement with `audited`. */
+/** Returns the first two parameters of a statement with the CTE `audited`. */
 export const auditParameters = ({ random, actor }: Audited) => [random.uuid(), actor] as const;
 
-/** The audit log, or its entries with one action, the latest first. */
+/** Returns audit entries, optionally only those with one action, the newest first. */
 export function listAudit(db: Database, limit: number, action?: string): Promise<AuditRow[]> {
   return rows(
     db,

@@ -6,17 +6,17 @@ import { whole } from './values';
 import { answering, noun, type Shell, verb } from './verb';
 
 export function attemptCommands(program: Command, shell: Shell): void {
-  const attempts = noun(program, 'attempts', 'what CPOs have tried to pair, and what became of it');
+  const attempts = noun(program, 'attempts', 'shows the pairing attempts of CPOs and their outcomes');
 
   verb(
     attempts,
     'list',
-    'lists requests to pair, the latest first',
+    'lists pairing attempts, newest first',
     'scsp attempts list --limit 20',
     'scsp attempts list --cpo "Station Works" --json',
   )
-    .option('--cpo <CPO>', 'those of one CPO, by id or name')
-    .option('--limit <N>', 'so many at most', whole(1, 1_000_000), 100)
+    .option('--cpo <CPO>', 'only those of one CPO, by id or name')
+    .option('--limit <N>', 'the maximum number of rows', whole(1, 1_000_000), 100)
     .action(
       answering(shell, (given, { cpo, limit }: { cpo?: string; limit: number }) =>
         withContext(given, async ({ db }) => ({

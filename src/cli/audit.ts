@@ -5,11 +5,11 @@ import { whole } from './values';
 import { answering, noun, type Shell, verb } from './verb';
 
 export function auditCommands(program: Command, shell: Shell): void {
-  const audit = noun(program, 'audit', 'what operators have changed, who forgot users, and when');
+  const audit = noun(program, 'audit', 'shows the audit log: changes by operators, and erasures of users');
 
-  verb(audit, 'list', 'lists changes, the latest first', 'scsp audit list', 'scsp audit list --limit 5 --json')
-    .option('--action <ACTION>', 'those with this action alone, such as user.forget')
-    .option('--limit <N>', 'so many at most', whole(1, 1_000_000), 100)
+  verb(audit, 'list', 'lists audit entries, newest first', 'scsp audit list', 'scsp audit list --limit 5 --json')
+    .option('--action <ACTION>', 'only those with this action, such as user.forget')
+    .option('--limit <N>', 'the maximum number of rows', whole(1, 1_000_000), 100)
     .action(
       answering(shell, (given, { action, limit }: { action?: string; limit: number }) =>
         withContext(given, async ({ db }) => ({

@@ -9,18 +9,18 @@ import { answering, noun, type Shell, verb } from './verb';
 type Options = { user: string; location: string; cpo?: string };
 
 export function codeCommands(program: Command, shell: Shell): void {
-  const code = noun(program, 'code', 'the codes that customers type at their CPO');
+  const code = noun(program, 'code', 'manages the pairing codes that customers enter at their CPO');
 
   verb(
     code,
     'issue',
-    "issues a pairing code and cancels the customer's old one for that location",
+    "issues a pairing code and cancels the customer's active code for the same location",
     'scsp code issue --user user-1 --location home',
     'scsp code issue --user user-1 --location home --cpo "Station Works" --json',
   )
-    .requiredOption('--user <ID>', "the customer, by the app's id", printable('--user'))
-    .requiredOption('--location <ID>', "the charging location, by the app's id", printable('--location'))
-    .option('--cpo <CPO>', 'the only CPO that may use the code, by id or name')
+    .requiredOption('--user <ID>', "the app's id of the customer", printable('--user'))
+    .requiredOption('--location <ID>', "the app's id of the charging location", printable('--location'))
+    .option('--cpo <CPO>', 'the only CPO that can use the code, by id or name')
     .action(
       answering(shell, async (given, options: Options) => {
         return withContext(given, async (ctx) => ({

@@ -13,14 +13,14 @@ export function cpoLimitsCommand(cpo: Command, shell: Shell): void {
   verb(
     cpo,
     'limits',
-    "shows a CPO's limits on incorrect codes and what is left of them, resets what was counted, or changes them",
+    "shows a CPO's limits on incorrect codes and what remains of them, resets the counters, or changes the limits",
     'scsp cpo limits "Station Works"',
     'scsp cpo limits "Station Works" --reset',
     'scsp cpo limits "Station Works" --set LIMIT_CPO_24H=200 --set LIMIT_CPO_10MIN=default',
   )
     .argument('<CPO>', 'its id or name')
-    .option('--reset', 'forgets the incorrect codes that it has sent')
-    .option('--set <NAME=N>', 'gives it a limit of its own; NAME=default takes it away again', readChange, [])
+    .option('--reset', 'resets the counters of incorrect codes')
+    .option('--set <NAME=N>', 'overrides a limit for this CPO; NAME=default removes the override', readChange, [])
     .action(
       answering(shell, (given, named: string, options: { reset?: true; set: readonly Change[] }) =>
         withContext(given, async (ctx) => {
@@ -42,9 +42,9 @@ export function cpoLimitsCommand(cpo: Command, shell: Shell): void {
     );
 }
 
-function readChange(text: string, before: readonly Change[]): readonly Change[] {
+function readChange(text: string, previous: readonly Change[]): readonly Change[] {
   const [given = '', value = ''] = text.split('=');
   const name = LIMIT_NAMES.find((known) => known === given.toUpperCase());
   if (name === undefined) throw new InvalidArgumentError(`Unknown limit "${given}". Known: ${LIMIT_NAMES.join(', ')}.`);
-  return [...before, { name, limit: value === 'default' ? null : whole(1, 1_000_000)(value) }];
+  return [...previous, { name, limit: value === 'default' ? null : whole(1, 1_000_000)(value) }];
 }

@@ -6,20 +6,20 @@ import {
   cpoIdOf,
   listCpos,
   type Outbound,
-  removeCalling,
-  setCalling,
+  removeOutbound,
+  setOutbound,
   setSuspended,
 } from '../cpos/cpos';
 import { listOutbox } from '../outbox/outbox';
 import { cpoLimitsCommand } from './cpo-limits';
 import { withContext } from './database';
-import { resealCommand } from './reseal';
+import { formerReEncryptCommand } from './re-encrypt';
 import type { Row } from './text';
 import { name, protocolList, readToken } from './values';
 import { answering, type Given, noun, type Shell, verb } from './verb';
 
 export function cpoCommands(program: Command, shell: Shell): void {
-  const cpo = noun(program, 'cpo', 'the Charge Point Operators that may pair stations');
+  const cpo = noun(program, 'cpo', 'manages the Charge Point Operators that pair stations');
 
   const add = verb(
     cpo,
@@ -27,7 +27,7 @@ export function cpoCommands(program: Command, shell: Shell): void {
     'registers a CPO',
     'scsp cpo add "Station Works"',
     'echo "$TOKEN" | scsp cpo add Volt --base-url https://volt.example/scsp --outbound-token-stdin',
-  ).argument('<NAME>', 'what people call it, unique', name);
+  ).argument('<NAME>', 'its unique name', name);
   outboundOptions(add).action(
     answering(shell, async (given, NAME: string, options: OutboundOptions) => {
       if (options.outboundTokenStdin && options.baseUrl === undefined)
@@ -43,14 +43,14 @@ export function cpoCommands(program: Command, shell: Shell): void {
   const call = verb(
     cpo,
     'call',
-    'sets where a CPO is called, the token that it gave us for that, or its protocols; what is not given stays',
+    'sets the base URL, the outbound token or the protocols of a CPO; omitted options keep their values',
     'scsp cpo call "Station Works" --base-url https://volt.example/scsp --protocols ocpp2.0.1,ocpi2.2.1',
     'echo "$TOKEN" | scsp cpo call Volt --outbound-token-stdin',
     'scsp cpo call Volt --none',
   )
     .argument('<CPO>', 'its id or name')
     .addOption(
-      new Option('--none', 'takes base URL and token away; what it is to be notified of waits').conflicts([
+      new Option('--none', 'removes base URL and token; notifications wait until there is a base URL').conflicts([
         'baseUrl',
         'outboundTokenStdin',
         'protocols',
@@ -61,22 +61,22 @@ export function cpoCommands(program: Command, shell: Shell): void {
       if (options.none)
         return withContext(given, async (ctx) => {
           const id = await cpoIdOf(ctx.db, named);
-          const cpo = writeCpo(await removeCalling(ctx, id));
+          const cpo = writeCpo(await removeOutbound(ctx, id));
           const waiting = (await listOutbox(ctx.db)).filter(({ cpoId }) => cpoId === id).length;
           return { row: { ...cpo, notifications_waiting: waiting } };
         });
       if (options.baseUrl === undefined && !options.outboundTokenStdin && options.protocols === undefined)
         call.error(
-          "error: give option '--base-url <URL>', '--outbound-token-stdin', '--protocols <LIST>' or several, or '--none'",
+          "error: give option '--base-url <URL>', '--outbound-token-stdin', '--protocols <LIST>' or several of them, or '--none'",
         );
       const outbound = await readOutbound(given, options);
       return withContext(given, async (ctx) => ({
-        row: writeCpo(await setCalling(ctx, await cpoIdOf(ctx.db, named), outbound)),
+        row: writeCpo(await setOutbound(ctx, await cpoIdOf(ctx.db, named), outbound)),
       }));
     }),
   );
 
-  verb(cpo, 'list', 'lists all CPOs, the oldest first', 'scsp cpo list').action(
+  verb(cpo, 'list', 'lists all CPOs, oldest first', 'scsp cpo list').action(
     answering(shell, (given) =>
       withContext(given, async ({ db }) => ({
         rows: (await listCpos(db)).map(writeCpo),
@@ -94,30 +94,26 @@ export function cpoCommands(program: Command, shell: Shell): void {
   verb(
     cpo,
     'suspend',
-    "refuses a CPO's calls within a second; its stations stay paired",
+    "rejects a CPO's requests within a second; its stations stay paired",
     'scsp cpo suspend "Station Works"',
   )
     .argument('<CPO>', 'its id or name')
     .action(suspension(true));
-  verb(cpo, 'resume', "accepts a suspended CPO's calls again", 'scsp cpo resume "Station Works"')
+  verb(cpo, 'resume', "accepts a suspended CPO's requests again", 'scsp cpo resume "Station Works"')
     .argument('<CPO>', 'its id or name')
     .action(suspension(false));
 
   cpoLimitsCommand(cpo, shell);
-  resealCommand(cpo, shell, 'the same as `scsp reseal`', 'scsp cpo reseal');
+  formerReEncryptCommand(cpo, shell);
 }
 
 type OutboundOptions = { baseUrl?: string; outboundTokenStdin?: true; protocols?: readonly string[] | 'all' };
 
 function outboundOptions(verb: Command): Command {
   return verb
-    .option('--base-url <URL>', 'where its half of the contract is served')
-    .option('--outbound-token-stdin', 'reads the token that it gave us from standard input')
-    .option(
-      '--protocols <LIST>',
-      'the payload protocols that it serves, with commas between; all: every one',
-      protocolList,
-    );
+    .option('--base-url <URL>', 'the base URL of its endpoints')
+    .option('--outbound-token-stdin', 'reads the bearer token that the CPO issued to us from standard input')
+    .option('--protocols <LIST>', 'the payload protocols that it serves, comma-separated, or "all"', protocolList);
 }
 
 async function readOutbound({ config, stdin }: Given, options: OutboundOptions): Promise<Outbound> {

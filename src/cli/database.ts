@@ -17,59 +17,60 @@ import { attachEmbedded, hasEmbedded, startEmbedded } from '../embedded-postgres
 import { releaseLock, takeLock } from '../embedded-postgres/lock';
 import { createLog } from '../log';
 import { createMetrics } from '../metrics';
+import { OperatorError } from '../problems';
 import type { Answer, Given } from './verb';
 
-/** What the verbs of commands need. */
+/** What commands need from the service. */
 export type CommandContext = Pick<Context, 'config' | 'db' | 'log' | 'metrics' | 'random' | 'keys'> & Audited;
 
-const TURN_MS = 30_000;
+const LOCK_WAIT_MS = 30_000;
 const POLL_MS = 20;
 const CLOSE_MS = 1_000;
 
 /**
- * Works with the database of these settings, which is running for so long.
- * @throws RangeError when they name none and DATA_DIR has none
+ * Runs `work` with the URL of the configured database. The embedded database is started if it is not running.
+ * @throws OperatorError when DATABASE_URL is not set and DATA_DIR has no embedded database
  */
 export async function withDatabaseUrl<T>(config: Config, work: (url: string) => Promise<T>): Promise<T> {
   const embedded = config.directDatabaseUrl === undefined;
   if (embedded && !hasEmbedded(config.dataDir))
-    throw new RangeError(
-      `DATABASE_URL is not set, and DATA_DIR (${config.dataDir}) has no embedded database: set DATABASE_URL, or DATA_DIR to where the service keeps it`,
+    throw new OperatorError(
+      `DATABASE_URL is not set, and DATA_DIR (${config.dataDir}) has no embedded database: set DATABASE_URL, or set DATA_DIR to the data directory of the service`,
     );
-  const endTurn = embedded ? await takeTurn(config.dataDir) : () => {};
+  const unlock = embedded ? await lockDataDir(config.dataDir) : () => {};
   try {
-    const { url, giveBack } = await borrowDatabase(config);
-    return await work(url).finally(giveBack);
+    const { url, release } = await acquireDatabase(config);
+    return await work(url).finally(release);
   } finally {
-    endTurn();
+    unlock();
   }
 }
 
 /**
- * Works with what every verb needs, on a database that has all migrations.
- * @throws RangeError when the database is away, lacks migrations or is a sandbox where the settings say otherwise
+ * Runs `work` on a database that has all migrations.
+ * @throws OperatorError when the database is not available or not migrated, or when its deployment contradicts SANDBOX
  */
 export function withContext<T>({ config, stderr }: Given, work: (ctx: CommandContext) => Promise<T>): Promise<T> {
   return withDatabaseUrl(config, async (url) => {
-    const refuse = throwUnreachable(settingOf(config, url), url);
-    const db = await openDatabase(url, schema, 2).catch(refuse);
+    const fail = throwUnreachable(settingOf(config, url), url);
+    const db = await openDatabase(url, schema, 2).catch(fail);
     try {
       await requireServer(db);
       if (await hasPendingMigrations(db)) {
         if (config.databaseUrl !== undefined) throw new NotMigrated();
-        await migrate(url, schema, { sandbox: config.sandbox }).catch(refuse);
+        await migrate(url, schema, { sandbox: config.sandbox }).catch(fail);
       } else await requireDeployment(db, config.sandbox);
       return await work(contextOf(config, db, stderr));
     } finally {
-      // A database that fell silent does not say goodbye either.
+      // Closing would hang on connections to a database that stopped responding.
       await Promise.race([db.destroy().catch(() => undefined), sleep(CLOSE_MS, undefined, { ref: false })]);
     }
   });
 }
 
 /**
- * Commits a change after its answer has been printed: nothing secret is stored that nobody was shown.
- * @throws what keeps the answer from being printed; the change is then rolled back
+ * Commits a change after its answer has been printed, so that no secret is stored which was never shown.
+ * @throws the error of printing; the change is then rolled back
  */
 export async function showThenCommit(
   { print }: Given,
@@ -80,20 +81,20 @@ export async function showThenCommit(
 }
 
 /**
- * Commands on the embedded database take turns: one that finds it stopped starts it and stops it at its end, under
- * whoever has joined in.
+ * Locks DATA_DIR for commands, which use the embedded database one at a time: a command that started it stops it at its end,
+ * also under other commands.
  */
-async function takeTurn(dataDir: string): Promise<() => void> {
+async function lockDataDir(dataDir: string): Promise<() => void> {
   const file = join(dataDir, 'cli.lock');
-  for (const deadline = performance.now() + TURN_MS; ; await sleep(POLL_MS)) {
+  for (const deadline = performance.now() + LOCK_WAIT_MS; ; await sleep(POLL_MS)) {
     const other = takeLock(file);
     if (other === undefined) return () => releaseLock(file);
     if (performance.now() > deadline)
-      throw new RangeError(`${dataDir} is in use by another scsp, process ${other.pid}`);
+      throw new OperatorError(`${dataDir} is in use by another scsp, process ${other.pid}`);
   }
 }
 
-/** A command waits for nothing and calls nobody. */
+/** Creates the context of a command, which has no listener and does not call CPOs. */
 function contextOf(config: Config, db: Database, stderr: NodeJS.WritableStream): CommandContext {
   const log = createLog('error', stderr);
   return {
@@ -103,20 +104,21 @@ function contextOf(config: Config, db: Database, stderr: NodeJS.WritableStream):
     metrics: createMetrics(log),
     random,
     actor: config.actor ?? actor(),
-    /** Only when asked for: this may make `DATA_DIR/secret-key`. */
+    /** Derived on first use, because this may create `DATA_DIR/secret-key`. */
     get keys() {
       const given = config.secretKey !== undefined || existsSync(join(config.dataDir, 'secret-key'));
-      // What is hashed or sealed with a key of its own would be of no use to a service elsewhere.
-      if (config.databaseUrl !== undefined && !given) throw new RangeError("SECRET_KEY must be set, to the service's");
+      // A service elsewhere could not use what is hashed or encrypted with a newly generated key.
+      if (config.databaseUrl !== undefined && !given)
+        throw new OperatorError('SECRET_KEY must be set to the key of the service');
       return deriveKeys(secretKey(config), config.previousSecretKey);
     },
   };
 }
 
-/** The database of these settings for a command: the configured one, or the embedded one, running or not. */
-async function borrowDatabase(config: Config): Promise<{ url: string; giveBack(): Promise<void> }> {
+/** Returns the configured database, or the embedded one, which is started if it is not running. */
+async function acquireDatabase(config: Config): Promise<{ url: string; release(): Promise<void> }> {
   const running = config.directDatabaseUrl ?? (await attachEmbedded(config.dataDir));
-  if (running !== undefined) return { url: running, giveBack: async () => {} };
+  if (running !== undefined) return { url: running, release: async () => {} };
   const postgres = await startEmbedded({ dir: config.dataDir });
-  return { url: postgres.url, giveBack: () => postgres.stop() };
+  return { url: postgres.url, release: () => postgres.stop() };
 }

@@ -11,7 +11,7 @@ export function migrateCommand(program: Command, shell: Shell): void {
   verb(
     program,
     'migrate',
-    "brings the database to this version, and gives the service's role its rights; again is the same",
+    "runs pending migrations and grants the service's role its privileges; idempotent",
     'scsp migrate',
     'MIGRATION_DATABASE_URL=postgres://owner@db.example/scsp scsp migrate',
   ).action(

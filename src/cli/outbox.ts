@@ -4,14 +4,9 @@ import { withContext } from './database';
 import { answering, noun, type Shell, verb } from './verb';
 
 export function outboxCommands(program: Command, shell: Shell): void {
-  const outbox = noun(program, 'outbox', 'unpairings that CPOs have not been notified of yet');
+  const outbox = noun(program, 'outbox', 'manages notifications that CPOs have not received yet');
 
-  verb(
-    outbox,
-    'list',
-    'lists unpairings that a CPO has not been notified of, the oldest first',
-    'scsp outbox list',
-  ).action(
+  verb(outbox, 'list', 'lists undelivered notifications of unpairings, oldest first', 'scsp outbox list').action(
     answering(shell, (given) =>
       withContext(given, async ({ db }) => ({
         rows: (await listOutbox(db)).map((entry) => ({
@@ -32,16 +27,16 @@ export function outboxCommands(program: Command, shell: Shell): void {
     ),
   );
 
-  verb(outbox, 'retry', 'notifies again now, for seven more days', 'scsp outbox retry ID')
-    .argument('<ID>', 'of `scsp outbox list`')
+  verb(outbox, 'retry', 'retries a notification now and for seven more days', 'scsp outbox retry ID')
+    .argument('<ID>', 'its id, as scsp outbox list shows it')
     .action(
       answering(shell, (given, id: string) =>
         withContext(given, async (ctx) => ({ row: { id: (await retryNotification(ctx, id)).id } })),
       ),
     );
 
-  verb(outbox, 'drop', 'removes a notification, with the uid in it: the CPO is not notified', 'scsp outbox drop ID')
-    .argument('<ID>', 'of `scsp outbox list`')
+  verb(outbox, 'drop', 'deletes a notification, including its uid; the CPO is not notified', 'scsp outbox drop ID')
+    .argument('<ID>', 'its id, as scsp outbox list shows it')
     .action(
       answering(shell, (given, id: string) =>
         withContext(given, async (ctx) => ({ row: { id: (await dropNotification(ctx, id)).id } })),

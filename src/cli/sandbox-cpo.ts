@@ -8,18 +8,18 @@ export function sandboxCpoCommand(program: Command, shell: Shell): void {
   verb(
     program,
     'sandbox-cpo',
-    "runs a CPO's backend to integrate against, until stopped",
+    'runs a sandbox CPO backend until it is stopped',
     'scsp sandbox-cpo --port 3001',
     'echo "$TOKEN" | scsp sandbox-cpo --token-stdin',
   )
-    .option('--port <N>', 'where it listens, on loopback only', whole(0, 65_535), 3001)
-    .option('--token-stdin', 'reads the token that it takes from standard input; else it makes one')
+    .option('--port <N>', 'the port to listen on, loopback only', whole(0, 65_535), 3001)
+    .option('--token-stdin', 'reads the token to accept from standard input instead of generating one')
     .action(
       answering(
         shell,
         async ({ config, stdin, stderr }, options: { port: number; tokenStdin?: true }) => {
           const token = options.tokenStdin ? await readToken(stdin) : randomBytes(32).toString('base64url');
-          // Loaded when asked for: other commands need not wait for a web server.
+          // Loaded on demand, so that other commands do not load a web server.
           const { startSandboxCpo } = await import('../sandbox/cpo.js');
           const { url } = await startSandboxCpo(options.port, token, createLog(config.logLevel, stderr));
           return { row: { url, token: options.tokenStdin ? undefined : token } };
@@ -29,5 +29,5 @@ export function sandboxCpoCommand(program: Command, shell: Shell): void {
     );
 }
 
-/** Whoever asked goes on when it has read where the backend is; the backend goes on until a signal ends the process. */
+/** Never resolves: the backend runs until a signal ends the process. */
 const untilStopped = () => new Promise<void>(() => {});

@@ -7,17 +7,17 @@ import { whole } from './values';
 import { answering, noun, type Shell, verb } from './verb';
 
 export function stationCommands(program: Command, shell: Shell): void {
-  const station = noun(program, 'station', 'the stations that are paired');
+  const station = noun(program, 'station', 'manages paired stations');
 
   verb(
     station,
     'list',
-    'lists paired stations, the latest first',
+    'lists paired stations, newest first',
     'scsp station list',
     'scsp station list --cpo "Station Works" --limit 5 --json',
   )
-    .option('--cpo <CPO>', 'those of one CPO, by id or name')
-    .option('--limit <N>', 'so many at most', whole(1, 1_000_000), 100)
+    .option('--cpo <CPO>', 'only those of one CPO, by id or name')
+    .option('--limit <N>', 'the maximum number of rows', whole(1, 1_000_000), 100)
     .action(
       answering(shell, (given, { cpo, limit }: { cpo?: string; limit: number }) =>
         withContext(given, async ({ db }) => {
@@ -40,10 +40,10 @@ export function stationCommands(program: Command, shell: Shell): void {
   verb(
     station,
     'unpair',
-    'unpairs a station at once, whosever it is; its CPO is notified',
+    'unpairs a station of any CPO at once and notifies the CPO',
     'scsp station unpair 5f69ad2c0ed5ca86d449cc93',
   )
-    .argument('<UID>', 'as scsp station list shows it; letter case does not count')
+    .argument('<UID>', 'its uid, as scsp station list shows it; case-insensitive')
     .action(
       answering(shell, (given, uid: string) =>
         withContext(given, async (ctx) => {

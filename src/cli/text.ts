@@ -1,21 +1,21 @@
 type Value = string | number | object | undefined;
 
-/** An answer's members by the names that programs see; undefined ones are left out. */
+/** The members of an answer by their JSON names. Undefined members are omitted. */
 export type Row = Readonly<Record<string, Value>>;
 
-/** A row for people: a line for each member, values below each other. */
+/** Formats a row as one line for each member, with aligned values. */
 export function fields(row: Row): string {
   const given = Object.entries(row).filter(([, value]) => value !== undefined);
   return align(given.map(([name, value]) => [words(name), cell(value)]));
 }
 
-/** Rows for people: a line for each, under headings. */
+/** Formats rows as a table with headings. */
 export function columns(names: readonly string[], rows: readonly Row[]): string {
   const heading = names.map((name) => words(name).toUpperCase());
   return align([heading, ...rows.map((row) => names.map((name) => cell(row[name] ?? '-')))]);
 }
 
-/** Some of what is shown was sent by others: a terminal must not act on it, nor a line break in two. */
+/** Formats a value without control characters: callers sent some of the values, and they must not reach a terminal. */
 function cell(value: Value): string {
   const text = Array.isArray(value)
     ? value.join(', ')

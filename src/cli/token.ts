@@ -7,27 +7,27 @@ import type { Row } from './text';
 import { name, tokenId, whole } from './values';
 import { answering, noun, type Shell, verb } from './verb';
 
-const KEEP = 'Keep the token now: it is not shown again.';
+const STORE_NOW = 'Store the token now: it is not shown again.';
 
 export function tokenCommands(program: Command, shell: Shell): void {
-  const token = noun(program, 'token', 'the bearer tokens of CPOs and apps');
+  const token = noun(program, 'token', 'manages the bearer tokens of CPOs and apps');
 
   const issue = verb(
     token,
     'issue',
-    'makes a token that lives for a year, and shows it this once',
+    'issues a token that is valid for a year and shows it once',
     'scsp token issue --cpo "Station Works"',
     'scsp token issue --app "Jedlix app" --json',
   )
-    .addOption(new Option('--cpo <CPO>', 'for this CPO, by id or name').conflicts('app'))
-    .addOption(new Option('--app <NAME>', 'for the app of this name').argParser(name));
+    .addOption(new Option('--cpo <CPO>', 'the CPO to issue it to, by id or name').conflicts('app'))
+    .addOption(new Option('--app <NAME>', 'the name of the app to issue it to').argParser(name));
   issue.action(
     answering(shell, async (given, options: { cpo?: string; app?: string }) => {
       const ownerOf = readOwner(options) ?? issue.error("error: one of '--cpo <CPO>' and '--app <NAME>' is required");
       return withContext(given, (ctx) =>
         showThenCommit(given, ctx, async (tx) => {
           const { id, token, expiresAt } = await issueToken(tx, await ownerOf(tx));
-          return { row: { id, token, expires_at: expiresAt.toISOString() }, note: KEEP };
+          return { row: { id, token, expires_at: expiresAt.toISOString() }, note: STORE_NOW };
         }),
       );
     }),
@@ -36,25 +36,25 @@ export function tokenCommands(program: Command, shell: Shell): void {
   verb(
     token,
     'rotate',
-    'makes a new token for the same owner; for a while both work',
+    'issues a new token for the same owner; both work until the overlap ends',
     'scsp token rotate ID',
     'scsp token rotate ID --overlap 168 --json',
   )
-    .argument('<ID>', 'of the old one, as token list shows it', tokenId)
-    .option('--overlap <HOURS>', 'how long the old one goes on to work', whole(0, 8_760), 24)
+    .argument('<ID>', 'the id of the old token, as scsp token list shows it', tokenId)
+    .option('--overlap <HOURS>', 'how long the old token stays valid', whole(0, 8_760), 24)
     .action(
       answering(shell, (given, ID: string, { overlap }: { overlap: number }) =>
         withContext(given, (ctx) =>
           showThenCommit(given, ctx, async (tx) => {
             const { id, token, expiresAt, replaces, oldExpiresAt } = await rotateToken(tx, ID, overlap);
             const until = { expires_at: expiresAt.toISOString(), replaces, old_expires_at: oldExpiresAt.toISOString() };
-            return { row: { id, token, ...until }, note: KEEP };
+            return { row: { id, token, ...until }, note: STORE_NOW };
           }),
         ),
       ),
     );
 
-  verb(token, 'list', 'lists all tokens, without what is secret in them', 'scsp token list').action(
+  verb(token, 'list', 'lists all tokens without their secrets', 'scsp token list').action(
     answering(shell, (given) =>
       withContext(given, async ({ db }) => ({
         rows: (await listTokens(db)).map(writeToken),
@@ -63,8 +63,8 @@ export function tokenCommands(program: Command, shell: Shell): void {
     ),
   );
 
-  verb(token, 'revoke', 'ends a token within a second; again is the same', 'scsp token revoke ID')
-    .argument('<ID>', 'its id, as token list shows it', tokenId)
+  verb(token, 'revoke', 'revokes a token within a second; idempotent', 'scsp token revoke ID')
+    .argument('<ID>', 'its id, as scsp token list shows it', tokenId)
     .action(
       answering(shell, (given, ID: string) =>
         withContext(given, async (ctx) => {
@@ -75,7 +75,7 @@ export function tokenCommands(program: Command, shell: Shell): void {
     );
 }
 
-/** How to find the owner that the options name; undefined when they name none. */
+/** Returns a function that finds the owner named by the options, or undefined if they name none. */
 function readOwner({ cpo, app }: { cpo?: string; app?: string }): ((tx: Audited) => Promise<TokenOwner>) | undefined {
   if (cpo !== undefined) return async ({ db }) => ({ role: 'cpo', cpoId: await cpoIdOf(db, cpo) });
   return app === undefined ? undefined : async () => ({ role: 'app', appName: app });

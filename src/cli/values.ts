@@ -1,24 +1,26 @@
 import { InvalidArgumentError } from 'commander';
+import { OperatorError } from '../problems';
 import { protocols } from '../protocols';
 
-/** As in the contract: no controls, no line separators; counted in code points. */
+/** Like `user_id` in the contract: no control characters or line separators, counted in code points. */
 const PRINTABLE = /^[^\p{C}\p{Zl}\p{Zp}]{1,128}$/u;
 
 /**
- * Reads an id or name that is kept as it is given.
- * @throws RangeError
+ * Creates a parser of ids and names, which are stored as given.
+ * @throws OperatorError
  */
 export const printable = (what: string) => (text: string) => {
-  if (!PRINTABLE.test(text)) throw new RangeError(`${what} must have 1 to 128 printable characters`);
+  if (!PRINTABLE.test(text)) throw new OperatorError(`${what} must have 1 to 128 printable characters`);
   return text;
 };
 
 /**
- * Reads a name, without the space around it.
- * @throws RangeError
+ * Parses a name and removes surrounding white space.
+ * @throws OperatorError
  */
 export const name = (text: string) => printable('NAME')(text.trim());
 
+/** Creates a parser of whole numbers. */
 export const whole = (min: number, max: number) => (text: string) => {
   if (!/^\d+$/.test(text) || Number(text) < min || Number(text) > max)
     throw new InvalidArgumentError(`It must be a whole number from ${min} to ${max}.`);
@@ -26,15 +28,16 @@ export const whole = (min: number, max: number) => (text: string) => {
 };
 
 /**
- * Reads the id of a token. Who gives the token itself has it in the history of a shell: it is not repeated.
- * @throws RangeError
+ * Parses the id of a token. A message must not repeat a token that was given by mistake.
+ * @throws OperatorError
  */
 export const tokenId = (text: string) => {
-  if (/^scsp_(cpo|app)_/.test(text)) throw new RangeError('that is a token, give its id: scsp token list shows it');
+  if (/^scsp_(cpo|app)_/.test(text))
+    throw new OperatorError('expected the id of the token, not the token itself: scsp token list shows the id');
   return text;
 };
 
-/** Reads the payload protocols that a CPO serves. */
+/** Parses the payload protocols that a CPO serves. */
 export const protocolList = (text: string): readonly string[] | 'all' => {
   if (text === 'all') return text;
   const known = Object.keys(protocols);
@@ -45,20 +48,20 @@ export const protocolList = (text: string): readonly string[] | 'all' => {
   return known.filter((one) => given.includes(one));
 };
 
-const LONGEST_TOKEN = 4_096;
+const MAX_TOKEN_LENGTH = 4_096;
 
 /**
- * Reads the one bearer token on standard input (RFC 6750, 2.1 says what a token may be).
- * @throws RangeError
+ * Reads a bearer token (RFC 6750, section 2.1) from standard input.
+ * @throws OperatorError
  */
 export async function readToken(stdin: NodeJS.ReadableStream): Promise<string> {
   let text = '';
   for await (const chunk of stdin) {
     text += chunk;
-    if (text.length > LONGEST_TOKEN) break;
+    if (text.length > MAX_TOKEN_LENGTH) break;
   }
   const token = text.trim();
-  if (text.length > LONGEST_TOKEN || !/^[\w.~+/-]+=*$/.test(token))
-    throw new RangeError('standard input must hold one bearer token');
+  if (text.length > MAX_TOKEN_LENGTH || !/^[\w.~+/-]+=*$/.test(token))
+    throw new OperatorError('standard input must contain one bearer token');
   return token;
 }

@@ -4,28 +4,31 @@ import { columns, fields, type Row } from './text';
 
 type Output = NodeJS.WritableStream & { readonly columns?: number };
 
-/** What a shell gives a command beside its arguments. */
+/** The environment and the streams of a command. */
 export type Shell = {
-  /** The environment of this process unless given. */
+  /** Defaults to the environment of this process. */
   readonly env?: NodeJS.ProcessEnv;
   readonly stdin: NodeJS.ReadableStream;
   readonly stdout: Output;
   readonly stderr: Output;
 };
 
-/** What the work of a verb is given before its arguments. */
+/** The first argument of the function that implements a verb. */
 export type Given = Shell & {
   readonly config: Config;
-  /** Prints the answer now, for work that must not be kept when that fails; it then returns none. */
+  /**
+   * Prints the answer at once, so that a change can be rolled back when printing fails. The function then returns no
+   * answer.
+   */
   print(answer: Answer): Promise<void>;
 };
 
-/** One answer for people and programs: a row, or a list of rows with the columns that people see. */
+/** The output of a command: a row, or a list of rows with the columns of the table. JSON output has all members. */
 export type Answer = { row: Row; note?: string } | { rows: readonly Row[]; columns: readonly string[] };
 
-export const JSON_OPTION = ['--json', 'print one JSON document, for programs'] as const;
+export const JSON_OPTION = ['--json', 'print the result as JSON'] as const;
 
-/** Adds a noun, such as `scsp cpo`, that verbs are added to. */
+/** Adds a noun, such as `scsp cpo`, which groups verbs. */
 export function noun(program: Command, name: string, description: string): Command {
   return program
     .command(name)
@@ -33,7 +36,7 @@ export function noun(program: Command, name: string, description: string): Comma
     .option(...JSON_OPTION);
 }
 
-/** Adds a verb, to a noun or to the program. */
+/** Adds a verb to a noun or to the program. */
 export function verb(parent: Command, name: string, description: string, ...lines: string[]): Command {
   return parent
     .command(name)
@@ -42,11 +45,21 @@ export function verb(parent: Command, name: string, description: string, ...line
     .addHelpText('after', examples(...lines));
 }
 
+/** Adds a former name of a command, which help lists do not show. */
+export function hiddenAlias(parent: Command, name: string, command: string): Command {
+  return parent
+    .command(name, { hidden: true })
+    .description(`is the former name of \`${command}\``)
+    .option(...JSON_OPTION)
+    .addHelpText('after', examples(command));
+}
+
+/** Formats the examples of a help text. */
 export function examples(...lines: string[]): string {
   return ['\nExamples:', ...lines.map((line) => `  $ ${line}`)].join('\n');
 }
 
-/** The action of a verb: reads the settings, does the work, prints its answer unless the work has. */
+/** Creates the action of a verb: it reads the settings, runs `work` and prints the answer that `work` returns. */
 export function answering<Args extends unknown[]>(
   shell: Shell,
   work: (given: Given, ...args: Args) => Promise<Answer | undefined>,

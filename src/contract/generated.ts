@@ -1005,7 +1005,7 @@ export interface components {
             content: {
                 /**
                  * @example {
-                 *       "message": "This operation needs a token with another role.",
+                 *       "message": "This operation requires a token with another role.",
                  *       "type": "/problems/wrong-role",
                  *       "title": "Wrong role",
                  *       "status": 403,
@@ -1015,7 +1015,7 @@ export interface components {
                 "application/json": components["schemas"]["Problem"];
                 /**
                  * @example {
-                 *       "message": "This operation needs a token with another role.",
+                 *       "message": "This operation requires a token with another role.",
                  *       "type": "/problems/wrong-role",
                  *       "title": "Wrong role",
                  *       "status": 403,
@@ -1034,7 +1034,7 @@ export interface components {
             content: {
                 /**
                  * @example {
-                 *       "message": "There is nothing here.",
+                 *       "message": "Resource not found.",
                  *       "type": "/problems/not-found",
                  *       "title": "Not found",
                  *       "status": 404,
@@ -1044,7 +1044,7 @@ export interface components {
                 "application/json": components["schemas"]["Problem"];
                 /**
                  * @example {
-                 *       "message": "There is nothing here.",
+                 *       "message": "Resource not found.",
                  *       "type": "/problems/not-found",
                  *       "title": "Not found",
                  *       "status": 404,
@@ -1095,7 +1095,7 @@ export interface components {
             content: {
                 /**
                  * @example {
-                 *       "message": "This path does not have that method, see the Allow header.",
+                 *       "message": "This path does not support that method, see the Allow header.",
                  *       "type": "/problems/method-not-allowed",
                  *       "title": "Method not allowed",
                  *       "status": 405,
@@ -1105,7 +1105,7 @@ export interface components {
                 "application/json": components["schemas"]["Problem"];
                 /**
                  * @example {
-                 *       "message": "This path does not have that method, see the Allow header.",
+                 *       "message": "This path does not support that method, see the Allow header.",
                  *       "type": "/problems/method-not-allowed",
                  *       "title": "Method not allowed",
                  *       "status": 405,
@@ -1346,7 +1346,7 @@ export interface components {
             content: {
                 /**
                  * @example {
-                 *       "message": "Too many of your requests are being answered at once, please try again.",
+                 *       "message": "Too many of your requests are in flight, please try again.",
                  *       "type": "/problems/too-many-requests",
                  *       "title": "Too many requests",
                  *       "status": 429,
@@ -1356,7 +1356,7 @@ export interface components {
                 "application/json": components["schemas"]["Problem"];
                 /**
                  * @example {
-                 *       "message": "Too many of your requests are being answered at once, please try again.",
+                 *       "message": "Too many of your requests are in flight, please try again.",
                  *       "type": "/problems/too-many-requests",
                  *       "title": "Too many requests",
                  *       "status": 429,
@@ -1424,7 +1424,7 @@ export interface components {
             content: {
                 /**
                  * @example {
-                 *       "message": "Too many codes of CPOs were sent for this user, please try again later.",
+                 *       "message": "Too many CPO-issued codes were sent for this user, please try again later.",
                  *       "type": "/problems/too-many-redemptions",
                  *       "title": "Too many redemptions",
                  *       "status": 429,
@@ -1434,7 +1434,7 @@ export interface components {
                 "application/json": components["schemas"]["Problem"];
                 /**
                  * @example {
-                 *       "message": "Too many codes of CPOs were sent for this user, please try again later.",
+                 *       "message": "Too many CPO-issued codes were sent for this user, please try again later.",
                  *       "type": "/problems/too-many-redemptions",
                  *       "title": "Too many redemptions",
                  *       "status": 429,
@@ -2309,7 +2309,7 @@ export interface operations {
                      *       },
                      *       "token": {
                      *         "expires_at": "2026-12-06T12:00:00.000Z",
-                     *         "warning": "This token expires in 12 days. Ask Jedlix for a new one: for a while both work."
+                     *         "warning": "This token expires in 12 days. Ask Jedlix for a new one. Both work during an overlap."
                      *       },
                      *       "limits": [
                      *         {

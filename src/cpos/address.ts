@@ -2,38 +2,39 @@ import { type LookupAddress, lookup } from 'node:dns';
 import { lookup as resolve } from 'node:dns/promises';
 import { isIP, type LookupFunction } from 'node:net';
 import ipaddr from 'ipaddr.js';
+import { OperatorError } from '../problems';
 
-/** An address of a CPO that must not be called. */
+/** Thrown when a CPO's host resolves to an address that must not be called. */
 export class ForbiddenAddress extends Error {
   override readonly name = 'ForbiddenAddress';
 }
 
-/** All that IANA has given out of IPv6 for unicast in the internet; ULA, NAT64 and the like are outside. */
+/** The global unicast range of IPv6 that IANA allocates from. ULA, NAT64 and other special ranges are outside it. */
 const GLOBAL_V6 = ipaddr.IPv6.parseCIDR('2000::/3');
-/** Azure's own services answer virtual machines at this public address. */
-const AZURE = '168.63.129.16';
+/** The public address at which Azure's platform services answer virtual machines. */
+const AZURE_PLATFORM = '168.63.129.16';
 
 /**
- * Whether a CPO may be called at this IP address: a public one. Addresses of IPv6 that lead to one of IPv4 (6to4,
- * Teredo) are not, and metadata services are at private, link-local or special ones.
- * @param loopback whether this machine may be called too
+ * Returns whether a CPO may be called at an IP address, which must be public. IPv6 addresses that embed an IPv4 address (6to4,
+ * Teredo) are not. Metadata services use private, link-local or special addresses.
+ * @param loopback whether loopback is allowed too
  */
 export function mayCall(address: string, loopback: boolean): boolean {
   const ip = ipaddr.process(address);
   const range = ip.range();
   if (range === 'loopback') return loopback;
   if (range !== 'unicast') return false;
-  if (ip instanceof ipaddr.IPv4) return ip.toString() !== AZURE;
+  if (ip instanceof ipaddr.IPv4) return ip.toString() !== AZURE_PLATFORM;
   return ip.match(GLOBAL_V6);
 }
 
-/** The host of a URL when it is an IP address itself, which no lookup will see. */
-export function literalAddress(url: URL): string | undefined {
+/** Returns the host of a URL if it is an IP address, for which Node does not call `lookup`. */
+export function literalHost(url: URL): string | undefined {
   const host = url.hostname.replace(/^\[|\]$/g, '');
   return isIP(host) === 0 ? undefined : host;
 }
 
-/** Refuses a host when any of its addresses may not be called: which one a connection takes is not ours to say. */
+/** Creates a `lookup` that fails if any address of the host must not be called: the socket may connect to any of them. */
 export function checkedLookup(loopback: boolean): LookupFunction {
   return (hostname, options, callback) => {
     lookup(hostname, { ...options, all: true }, (error, addresses: LookupAddress[]) => {
@@ -47,21 +48,21 @@ export function checkedLookup(loopback: boolean): LookupFunction {
 }
 
 /**
- * The base URL of a CPO in the form that is stored (contract, section 5). A name that does not resolve now is taken:
- * every connection is checked again.
- * @param loopback whether this machine may be called, over http too
- * @throws RangeError that says what is wrong with it
+ * Validates the base URL of a CPO and returns it in the form that is stored (contract, section 5). A host that does not resolve
+ * at present is accepted: every connection checks its addresses again.
+ * @param loopback whether loopback is allowed, also over http
+ * @throws OperatorError when the URL is not allowed
  */
 export async function readBaseUrl(text: string, loopback: boolean): Promise<string> {
   const url = URL.canParse(text) ? new URL(text) : undefined;
   if (url?.protocol !== 'https:' && !(loopback && url?.protocol === 'http:'))
-    throw new RangeError('the base URL must begin with https://');
+    throw new OperatorError('the base URL must begin with https://');
   if (url.username !== '' || url.password !== '' || url.search !== '' || url.hash !== '')
-    throw new RangeError('the base URL must have no user, password, query or fragment');
-  const literal = literalAddress(url);
+    throw new OperatorError('the base URL must have no user, password, query or fragment');
+  const literal = literalHost(url);
   const addresses =
     literal === undefined ? await resolve(url.hostname, { all: true }).catch(() => []) : [{ address: literal }];
   if (addresses.some(({ address }) => !mayCall(address, loopback)))
-    throw new RangeError('the base URL must not be at a private, loopback or otherwise special address');
+    throw new OperatorError('the base URL must not be at a private, loopback or otherwise special address');
   return url.origin + url.pathname.replace(/\/+$/, '');
 }

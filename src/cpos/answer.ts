@@ -4,16 +4,19 @@ import { Problem } from '../problems';
 
 const ANSWER_LIMIT = 65_536;
 
-/** What a CPO answered to a call. */
+/** The response of a CPO. */
 export type Answer = { readonly status: number; readonly headers: IncomingHttpHeaders; readonly bytes: Buffer };
 
-/** @throws Problem `cpo-failed` when it is too large */
+/**
+ * Reads the body of a response.
+ * @throws Problem `cpo-failed` when it is larger than 65,536 bytes
+ */
 export async function readAll(body: Dispatcher.ResponseData['body']): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let size = 0;
   for await (const chunk of body) {
     size += chunk.length;
-    // Leaving the loop destroys the stream, and with it the connection.
+    // Leaving the loop destroys the stream and its connection.
     if (size > ANSWER_LIMIT)
       throw new Problem('cpo-failed', { message: `The CPO's answer is larger than ${ANSWER_LIMIT} bytes.` });
     chunks.push(chunk);
@@ -21,19 +24,25 @@ export async function readAll(body: Dispatcher.ResponseData['body']): Promise<Bu
   return Buffer.concat(chunks);
 }
 
+/** Creates the problem for a response with an unexpected status. */
 export const answered = (status: number) => new Problem('cpo-failed', { message: `The CPO answered ${status}.` });
 
-/** A 404 to a code. A router that does not know the path answers 404 too, but hardly in JSON. */
+/**
+ * Creates the problem for a 404 response to a code: an incorrect code only if the body is JSON. A router that does not know the
+ * path also responds with 404, but rarely in JSON (contract, section 5).
+ */
 export function notFound({ headers }: Answer): Problem {
   if (/^application\/([\w.+-]+\+)?json\s*(;|$)/i.test(String(headers['content-type'])))
     return new Problem('incorrect-code');
   return new Problem('cpo-failed', {
-    message:
-      'The CPO answered 404 without JSON: nothing is served there, its base_url or the payload protocol is wrong.',
+    message: 'The CPO answered 404 without JSON: its base_url or the payload protocol is wrong.',
   });
 }
 
-/** Of an answer that was not taken: a uid that the CPO can be called with. */
+/**
+ * Returns the uid in a rejected response if it is valid in a path, so that the CPO can be notified; otherwise
+ * undefined.
+ */
 export function uidIn(bytes: Buffer): string | undefined {
   try {
     const { charging_station, evse } = Object(JSON.parse(bytes.toString('utf8')));

@@ -4,25 +4,28 @@ const FAILURES_TO_OPEN = 10;
 const USERS_TO_OPEN = 3;
 const OPEN_MS = 30_000;
 
-/** A call failed when the CPO answered 5xx, not in time or not at all. One that was not sent, or was cut, says nothing. */
+/**
+ * `failed`: 5xx, a time-out or no connection. `unknown`: the call was not sent or was aborted, so that it does not
+ * count.
+ */
 export type CallOutcome = 'answered' | 'failed' | 'unknown';
 
-/** A CPO whose last call failed. */
+/** The state for a CPO whose last call failed. */
 type Circuit = {
   failures: number;
-  /** Whose calls failed, up to as many as are needed. */
+  /** The users whose calls failed, at most USERS_TO_OPEN. */
   readonly users: Set<string>;
   openedAt: number | undefined;
-  /** Whether the one call that decides is in flight. */
+  /** Whether the trial call, which closes the circuit or keeps it open, is in flight. */
   trial: boolean;
 };
 
 type CircuitMetrics = { circuitOpened(cpoId: string): void; circuitClosed(cpoId: string): void };
 
 /**
- * The circuits of this process, one for each CPO. A circuit opens after 10 failures in a row of at least 3 different
- * users, so that nobody closes a CPO for others; 30 s later one call is let through and decides. A CPO that answers has
- * no entry, so that memory is bounded by the number of CPOs.
+ * The circuit breakers of this process, one for each CPO. A circuit opens after 10 consecutive failures of at least 3
+ * different users, so that no single user can open it for others. After 30 s one trial call is let through. A CPO that
+ * responds has no entry, so that memory is bounded by the number of failing CPOs.
  */
 export class Circuits {
   readonly #circuits = new Map<string, Circuit>();
@@ -32,14 +35,14 @@ export class Circuits {
     readonly now: () => number = () => performance.now(),
   ) {}
 
-  /** Returns the ids of the CPOs whose circuit is open: they must not be called now. */
+  /** Returns the ids of the CPOs whose circuit is open, which must not be called. */
   open(): string[] {
     return [...this.#circuits].filter(([, circuit]) => this.#waitMs(circuit) > 0).map(([cpoId]) => cpoId);
   }
 
   /**
-   * To be asked before each call of a CPO.
-   * @returns what is to be told how the call went
+   * Must be called before each call to a CPO.
+   * @returns a function that must be called with the outcome
    * @throws Problem `unavailable` when the circuit is open
    */
   enter(cpoId: string, user: string): (outcome: CallOutcome) => void {
@@ -47,7 +50,7 @@ export class Circuits {
     const waitMs = circuit === undefined ? 0 : this.#waitMs(circuit);
     if (waitMs > 0)
       throw new Problem('unavailable', {
-        message: 'The CPO does not answer at the moment, please try again later.',
+        message: 'The CPO is not responding at the moment, please try again later.',
         headers: { 'Retry-After': String(Math.ceil(waitMs / 1_000)) },
       });
     const trial = circuit?.openedAt === undefined ? undefined : circuit;
@@ -59,7 +62,7 @@ export class Circuits {
     };
   }
 
-  /** How long until the circuit lets a call through; while a trial is in flight nobody knows, so it is a second. */
+  /** Returns the time in ms until the circuit lets a call through: at least 1 s while a trial call is in flight. */
   #waitMs({ openedAt, trial }: Circuit): number {
     if (openedAt === undefined) return 0;
     return Math.max(trial ? 1_000 : 0, openedAt + OPEN_MS - this.now());
@@ -75,7 +78,7 @@ export class Circuits {
     const circuit = this.#circuits.get(cpoId) ?? { failures: 0, users: new Set(), openedAt: undefined, trial: false };
     this.#circuits.set(cpoId, circuit);
     if (circuit.openedAt !== undefined) {
-      // Calls that were in flight when it opened do not keep it open longer.
+      // Other calls that were in flight when the circuit opened must not keep it open longer.
       if (circuit === trial) circuit.openedAt = this.now();
       return;
     }

@@ -7,7 +7,7 @@ import type { Metrics } from '../metrics';
 import { Problem } from '../problems';
 import { type PayloadProtocol, protocolOf } from '../protocols';
 import type { StationBody } from '../protocols/protocol';
-import { checkedLookup, ForbiddenAddress, literalAddress, mayCall } from './address';
+import { checkedLookup, ForbiddenAddress, literalHost, mayCall } from './address';
 import { type Answer, answered, notFound, readAll, uidIn } from './answer';
 import { type CallOutcome, Circuits } from './circuit';
 import type { CallableCpo } from './cpos';
@@ -17,25 +17,25 @@ const DEADLINE_MS = 10_000;
 const CONNECT_MS = 5_000;
 
 const STOPPED = 'The service stopped before the CPO answered.';
-const FORBIDDEN = "The CPO's address is private or special and is not called.";
+const FORBIDDEN = "The CPO's address is private or otherwise special and must not be called.";
 
-/** On whose behalf a CPO is called: the request, and the user by any name that is theirs alone. */
+/** The origin of a call to a CPO: the request, and any string that identifies the user. */
 export type Caller = { readonly origin: Origin; readonly user: string; readonly signal?: AbortSignal | undefined };
 
-/** A station as its protocol reads it, or why the CPO's answer was not accepted, with the uid that could be read in it. */
+/** The station in a CPO's response, or the reason why the response was rejected, with its uid if one could be read. */
 export type StationAnswer =
   | { readonly body: StationBody }
   | { readonly refused: Problem; readonly uid: string | undefined };
 
-/** Calls CPOs: one connection pool and one circuit for each CPO in a process. */
+/** Calls CPOs, with one connection pool and one circuit breaker for each CPO in a process. */
 export class CpoClient {
   readonly #agent: Agent;
   readonly #userAgent: string;
   readonly #circuits: Circuits;
-  /** Validates the body of an answer, as a CPO's own request is validated. */
+  /** Validates the body of a response, as strictly as a request of a CPO. */
   readonly #validate: ValidateJson;
 
-  /** @param loopback whether this machine may be called, over http too */
+  /** @param loopback whether loopback is allowed, also over http */
   constructor(
     readonly loopback: boolean,
     document: OpenApiDocument,
@@ -43,14 +43,14 @@ export class CpoClient {
     readonly random: Random,
   ) {
     this.#circuits = new Circuits(metrics);
-    // An agent of its own, which no proxy of the environment diverts.
+    // A separate agent, so that proxy settings of the environment do not apply.
     this.#agent = new Agent({ connect: { lookup: checkedLookup(loopback), timeout: CONNECT_MS } });
     this.#userAgent = `scsp-pairing/${document.info.version}`;
     this.#validate = jsonValidator(document);
   }
 
   /**
-   * Asks a CPO which station one of its codes stands for (contract, section 5).
+   * Redeems a code at the CPO that issued it and returns the station (contract, section 5).
    * @throws Problem `incorrect-code`, `cpo-failed`, `cpo-timed-out`, `unavailable` (circuit open: not called)
    */
   async askStation(
@@ -78,8 +78,8 @@ export class CpoClient {
   }
 
   /**
-   * Notifies a CPO that one of its stations is no longer paired. A CPO that does not know the station (404, 410) counts as
-   * notified.
+   * Notifies a CPO that one of its stations is no longer paired. A 404 or 410 response counts as notified: the CPO does not
+   * know the station.
    * @throws Problem `cpo-failed`, `cpo-timed-out`, `unavailable` (circuit open: not called)
    */
   async notifyUnpaired(cpo: CallableCpo, payloadProtocol: string, uid: string, caller: Caller): Promise<void> {
@@ -88,35 +88,35 @@ export class CpoClient {
     if ((status < 200 || status > 299) && status !== 404 && status !== 410) throw answered(status);
   }
 
-  /** Returns the ids of the CPOs whose circuit is open: they must not be called now. */
+  /** Returns the ids of the CPOs whose circuit is open, which must not be called. */
   openCircuits(): string[] {
     return this.#circuits.open();
   }
 
   /**
-   * Sends one POST in the CPO's circuit. No redirect is followed, and nothing is repeated.
-   * @throws Problem `cpo-failed` (no connection, too large), `cpo-timed-out`, `unavailable` (circuit open: not called)
+   * Sends one POST request through the CPO's circuit breaker, without following redirects or retrying.
+   * @throws Problem `cpo-failed` (no connection, response too large), `cpo-timed-out`, `unavailable` (circuit open: not called)
    */
   async #post(cpo: CallableCpo, path: string, body: unknown, caller: Caller): Promise<Answer> {
     const url = new URL(cpo.baseUrl + path);
-    const literal = literalAddress(url);
+    const literal = literalHost(url);
     if (literal !== undefined && !mayCall(literal, this.loopback))
       throw new Problem('cpo-failed', { message: FORBIDDEN });
-    const leave = this.#circuits.enter(cpo.id, caller.user);
-    const cut = new AbortController();
-    let late = false;
+    const recordOutcome = this.#circuits.enter(cpo.id, caller.user);
+    const controller = new AbortController();
+    let timedOut = false;
     const deadline = setTimeout(() => {
-      late = true;
-      cut.abort();
+      timedOut = true;
+      controller.abort();
     }, DEADLINE_MS);
-    const onStop = () => cut.abort();
+    const onStop = () => controller.abort();
     caller.signal?.addEventListener('abort', onStop);
     let outcome: CallOutcome = 'failed';
     try {
       const response = await request(url, {
         method: 'POST',
         dispatcher: this.#agent,
-        signal: cut.signal,
+        signal: controller.signal,
         headers: this.#headers(cpo, body, caller.origin),
         body: body === undefined ? null : JSON.stringify(body),
       });
@@ -125,14 +125,14 @@ export class CpoClient {
       return { status: response.statusCode, headers: response.headers, bytes };
     } catch (cause) {
       if (cause instanceof Problem) outcome = 'answered';
-      else if (!late && (cause instanceof ForbiddenAddress || caller.signal?.aborted)) outcome = 'unknown';
+      else if (!timedOut && (cause instanceof ForbiddenAddress || caller.signal?.aborted)) outcome = 'unknown';
       if (cause instanceof Problem) throw cause;
-      if (late) throw new Problem('cpo-timed-out', { cause });
+      if (timedOut) throw new Problem('cpo-timed-out', { cause });
       if (caller.signal?.aborted) throw new Problem('cpo-failed', { message: STOPPED, cause });
       const message = cause instanceof ForbiddenAddress ? FORBIDDEN : 'The CPO could not be reached.';
       throw new Problem('cpo-failed', { message, cause });
     } finally {
-      leave(outcome);
+      recordOutcome(outcome);
       clearTimeout(deadline);
       caller.signal?.removeEventListener('abort', onStop);
     }

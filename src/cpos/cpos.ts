@@ -5,13 +5,13 @@ import { seal, unseal } from '../crypto/sealed';
 import { violates } from '../db/errors';
 import type { Database } from '../db/pool';
 import { rows } from '../db/query';
-import { Problem } from '../problems';
+import { OperatorError, Problem } from '../problems';
 
 export type Cpo = {
   readonly id: string;
   readonly name: string;
   readonly baseUrl: string | null;
-  /** Those that it serves; null: all, because nobody has said which. */
+  /** The protocols that it serves; null: all, because none were configured. */
   readonly payloadProtocols: readonly string[] | null;
   readonly createdAt: Date;
   readonly suspendedAt: Date | null;
@@ -20,64 +20,68 @@ export type Cpo = {
 const COLUMNS = `id, name, base_url as "baseUrl", payload_protocols as "payloadProtocols",
   created_at as "createdAt", suspended_at as "suspendedAt"`;
 
-/** A CPO that we can call, with the token that it gave us. */
+/** What is needed to call a CPO; `token` is the bearer token that the CPO issued to us. */
 export type CallableCpo = { readonly id: string; readonly baseUrl: string; readonly token: string | undefined };
 
-/** How a CPO is called: its base URL (checked by `readBaseUrl`), the token that it gave us for that, its protocols. */
+/**
+ * The outbound configuration of a CPO: its base URL (from `readBaseUrl`), the bearer token that it issued to us, its
+ * protocols.
+ */
 export type Outbound = {
   readonly baseUrl?: string | undefined;
   readonly outboundToken?: string | undefined;
-  /** Null: all of them. */
+  /** Null: all protocols. */
   readonly payloadProtocols?: readonly string[] | null | undefined;
 };
 
-/** What the trail says of a CPO. */
-const CALLING = `jsonb_strip_nulls(jsonb_build_object('name', name, 'base_url', base_url,
+/** The detail of audit entries about a CPO. */
+const AUDIT_DETAIL = `jsonb_strip_nulls(jsonb_build_object('name', name, 'base_url', base_url,
   'outbound_token', case when outbound_token is not null then 'set' end, 'payload_protocols', payload_protocols))`;
 
 const ADD = `
 with changed as (
   insert into cpos (id, name, base_url, outbound_token, outbound_key_id, payload_protocols)
   values ($3, $4, $5, $6, $7, $8) returning *
-), ${audited('cpo.add', CALLING)}
+), ${audited('cpo.add', AUDIT_DETAIL)}
 select ${COLUMNS} from changed`;
 
 /**
  * Registers a CPO.
- * @throws RangeError when the name is taken
+ * @throws OperatorError when the name is taken
  */
 export async function addCpo(
   ctx: Audited & Partial<Pick<Context, 'keys'>>,
   name: string,
-  calling: Outbound = {},
+  outbound: Outbound = {},
 ): Promise<Cpo> {
   const id = ctx.random.uuid();
-  // `keys` is read only when there is something to seal.
+  // Reading `keys` may generate a key, so it is read only when there is a token to encrypt.
   const sealed =
-    calling.outboundToken !== undefined && ctx.keys ? seal(ctx.keys, calling.outboundToken, id) : undefined;
+    outbound.outboundToken !== undefined && ctx.keys ? seal(ctx.keys, outbound.outboundToken, id) : undefined;
   const [cpo] = await rows<Cpo>(ctx.db, ADD, [
     ...auditParameters(ctx),
     id,
     name,
-    calling.baseUrl ?? null,
+    outbound.baseUrl ?? null,
     sealed?.bytes ?? null,
     sealed?.keyId ?? null,
-    calling.payloadProtocols ?? null,
+    outbound.payloadProtocols ?? null,
   ]).catch((error: unknown) => {
-    if (violates(error, 'cpos_name_key')) throw new RangeError(`a CPO with the name ${name} exists`);
+    if (violates(error, 'cpos_name_key')) throw new OperatorError(`a CPO with the name ${name} already exists`);
     throw error;
   });
   if (cpo === undefined) throw new TypeError('an insert returned no row');
   return cpo;
 }
 
+/** Returns all CPOs, the oldest first. */
 export function listCpos(db: Database): Promise<Cpo[]> {
   return rows(db, `select ${COLUMNS} from cpos order by id`);
 }
 
 /**
- * The id of the CPO that an operator names by its id or its name; an id wins.
- * @throws RangeError for neither
+ * Returns the id of the CPO with an id or a name; an id takes precedence.
+ * @throws OperatorError when there is none
  */
 export async function cpoIdOf(db: Pick<Database, 'query'>, idOrName: string): Promise<string> {
   const [cpo] = await rows<{ id: string }>(
@@ -85,11 +89,11 @@ export async function cpoIdOf(db: Pick<Database, 'query'>, idOrName: string): Pr
     `select id from cpos where id::text = $1 or name = $2 order by id::text = $1 desc limit 1`,
     [idOrName.toLowerCase(), idOrName],
   );
-  if (cpo === undefined) throw new RangeError(`no CPO has the id or name ${idOrName}`);
+  if (cpo === undefined) throw new OperatorError(`no CPO has the id or name ${idOrName}`);
   return cpo.id;
 }
 
-/** The lock makes the second of two that want the same see what the first has changed. */
+/** The row lock makes the second of two concurrent changes see the first. */
 const suspension = (suspended: boolean) => `
 with before as (
   select * from cpos where id = $3 for no key update
@@ -102,18 +106,18 @@ select ${COLUMNS} from changed
 union all select ${COLUMNS} from before where suspended_at is ${suspended ? 'not null' : 'null'}`;
 
 /**
- * Suspends or resumes a CPO, in force on every replica within a second; again is the same.
- * @throws RangeError for an unknown id
+ * Suspends or resumes a CPO, effective on every replica within 1 s. Idempotent.
+ * @throws OperatorError for an unknown id
  */
 export async function setSuspended(ctx: Audited, id: string, suspended: boolean): Promise<Cpo> {
   const [cpo] = isUuid(id) ? await rows<Cpo>(ctx.db, suspension(suspended), [...auditParameters(ctx), id]) : [];
-  if (cpo === undefined) throw new RangeError(`no CPO has the id ${id}`);
+  if (cpo === undefined) throw new OperatorError(`no CPO has the id ${id}`);
   return cpo;
 }
 
 /**
- * A CPO that a customer may choose: not suspended, with a base URL, and serving this protocol.
- * @throws Problem `invalid-request` for an unknown id or a protocol that it does not serve, `cpo-unavailable`
+ * Returns a CPO that can redeem codes: not suspended, with a base URL, and serving the protocol.
+ * @throws Problem `invalid-request` for an unknown id or a protocol that the CPO does not serve, `cpo-unavailable`
  */
 export async function callableCpo(ctx: Context, id: string, payloadProtocol: string): Promise<CallableCpo> {
   const cpo = await findCpo(ctx, id);
@@ -127,13 +131,15 @@ export async function callableCpo(ctx: Context, id: string, payloadProtocol: str
 }
 
 /**
- * A CPO as it is to be told of an unpairing, suspended or not.
+ * Returns a CPO to notify of an unpairing, suspended or not.
  * @throws Problem `cpo-unavailable` when it has no base URL (any more)
  */
 export async function notifiableCpo(ctx: Context, id: string): Promise<CallableCpo> {
   const cpo = await findCpo(ctx, id);
   if (cpo === undefined || cpo.baseUrl === null)
-    throw new Problem('cpo-unavailable', { message: 'The CPO has no base URL: the notification waits for one.' });
+    throw new Problem('cpo-unavailable', {
+      message: 'The CPO has no base URL: the notification waits until it has one.',
+    });
   return { id, baseUrl: cpo.baseUrl, token: cpo.token };
 }
 
@@ -151,8 +157,8 @@ async function findCpo(ctx: Context, id: string): Promise<(Cpo & { token: string
 
 const ORIGIN = `'^https?://[^/]+'`;
 
-/** The token goes to the origin that it was given for, and to no other. */
-const SET_CALLING = `
+/** The token is only ever sent to the origin that it was set for. */
+const SET_OUTBOUND = `
 with before as (
   select * from cpos where id = $3 for no key update
 ), changed as (
@@ -164,15 +170,15 @@ with before as (
     and ($4 is null or $5::bytea is not null or b.outbound_token is null
       or substring($4 from ${ORIGIN}) = substring(b.base_url from ${ORIGIN}))
   returning c.*
-), ${audited('cpo.calling', CALLING)}
+), ${audited('cpo.calling', AUDIT_DETAIL)}
 select ${COLUMNS} from changed`;
 
 /**
- * Sets how a CPO is called; what is not given stays.
- * @throws RangeError for an unknown id, for a token without a base URL, and for a base URL at another origin without a
- *   token, when there is one for the former origin
+ * Changes the outbound configuration of a CPO. Members that are undefined keep their values.
+ * @throws OperatorError for an unknown id, for a token without a base URL, and for a base URL at another origin without a
+ *   token when a token is set for the former origin
  */
-export async function setCalling(
+export async function setOutbound(
   ctx: Audited & Pick<Context, 'keys'>,
   id: string,
   { baseUrl, outboundToken, payloadProtocols }: Outbound,
@@ -181,16 +187,17 @@ export async function setCalling(
   const secret = [sealed?.bytes ?? null, sealed?.keyId ?? null];
   const protocols = [payloadProtocols !== undefined, payloadProtocols ?? null];
   const values = [...auditParameters(ctx), id, baseUrl ?? null, ...secret, ...protocols];
-  const [cpo] = isUuid(id) ? await rows<Cpo>(ctx.db, SET_CALLING, values) : [];
+  const [cpo] = isUuid(id) ? await rows<Cpo>(ctx.db, SET_OUTBOUND, values) : [];
   if (cpo !== undefined) return cpo;
   const [refused] = isUuid(id) ? await rows<Cpo>(ctx.db, `select ${COLUMNS} from cpos where id = $1`, [id]) : [];
-  if (refused?.baseUrl == null) throw new RangeError(`no CPO has the id ${id} and a base URL`);
-  throw new RangeError(
-    `the token that the CPO gave us is for ${new URL(refused.baseUrl).origin} and is not sent elsewhere: give its new token with --outbound-token-stdin, or take both away first with --none`,
+  if (refused?.baseUrl == null)
+    throw new OperatorError(`the CPO ${id} does not exist or has no base URL: give one with --base-url`);
+  throw new OperatorError(
+    `the outbound token of this CPO is for ${new URL(refused.baseUrl).origin} and is not sent to another origin: give a new token with --outbound-token-stdin, or remove both first with --none`,
   );
 }
 
-const REMOVE_CALLING = `
+const REMOVE_OUTBOUND = `
 with before as (
   select * from cpos where id = $3 for no key update
 ), changed as (
@@ -202,16 +209,16 @@ select ${COLUMNS} from changed
 union all select ${COLUMNS} from before where base_url is null`;
 
 /**
- * Takes away where a CPO is called, with the token that it gave us; again is the same.
- * @throws RangeError for an unknown id
+ * Removes the base URL and the outbound token of a CPO. Idempotent.
+ * @throws OperatorError for an unknown id
  */
-export async function removeCalling(ctx: Audited, id: string): Promise<Cpo> {
-  const [cpo] = isUuid(id) ? await rows<Cpo>(ctx.db, REMOVE_CALLING, [...auditParameters(ctx), id]) : [];
-  if (cpo === undefined) throw new RangeError(`no CPO has the id ${id}`);
+export async function removeOutbound(ctx: Audited, id: string): Promise<Cpo> {
+  const [cpo] = isUuid(id) ? await rows<Cpo>(ctx.db, REMOVE_OUTBOUND, [...auditParameters(ctx), id]) : [];
+  if (cpo === undefined) throw new OperatorError(`no CPO has the id ${id}`);
   return cpo;
 }
 
-/** CPOs that a customer may choose, by name, from behind the name `after`. */
+/** Returns the CPOs that a customer can choose, in the order of their names, after the name `after`. */
 export function listCallableCpos(
   db: Database,
   after: string,

@@ -6,20 +6,20 @@ import { type PayloadProtocol, protocolOf } from '../protocols';
 import type { StationBody } from '../protocols/protocol';
 import type { Answer } from './answer';
 
-/** The number of validation errors of an answer that a message names. */
+/** The number of validation errors of a response that a message contains. */
 const SHOWN_ERRORS = 5;
 
 /**
- * Returns whether a text contains a secret. A careless backend echoes what it is sent: neither our token nor the code
- * may get from there into a response or the log.
+ * Returns whether a text contains a secret. A CPO's backend may echo what it was sent; neither our token nor the code may get
+ * into a response or the log that way.
  */
 export const containsSecret = (text: unknown, secrets: readonly string[]): boolean =>
   secrets.some((secret) => String(text).includes(secret));
 
 /**
- * Reads the station in a CPO's answer 200, checked as strictly as a CPO's own request (contract, section 5).
- * @param secrets what must not be shown of the answer
- * @returns the station, or the problem `cpo-failed` that says what was wrong
+ * Reads the station from a CPO's 200 response, validated as strictly as a request of a CPO (contract, section 5).
+ * @param secrets values that must not appear in messages
+ * @returns the station, or the problem `cpo-failed` with the validation errors
  */
 export function readStation(
   validate: ValidateJson,
@@ -31,13 +31,15 @@ export function readStation(
   const encoding = String(answer.headers['content-encoding'] ?? 'identity');
   if (encoding.toLowerCase() !== 'identity')
     return new Problem('cpo-failed', {
-      message: `The CPO answered 200 with Content-Encoding ${containsSecret(encoding, secrets) ? '' : encoding.slice(0, 20)}, which we do not accept: we send Accept-Encoding: identity.`,
+      message: `The CPO answered 200 with Content-Encoding ${containsSecret(encoding, secrets) ? '' : encoding.slice(0, 20)}, which is not accepted: requests are sent with Accept-Encoding: identity.`,
     });
   if (!/^application\/json\s*(;|$)/i.test(String(answer.headers['content-type'])))
-    return new Problem('cpo-failed', { message: 'The CPO answered 200 with something that is not application/json.' });
+    return new Problem('cpo-failed', {
+      message: 'The CPO answered 200 with a media type other than application/json.',
+    });
   try {
     const json = parseJson(answer.bytes);
-    // Of an object only its kind is shown, and a member `toString` would break its conversion to a string.
+    // Messages show only the type of an object. Converting one to a string would fail if it has a member `toString`.
     const hides = (value: unknown) => typeof value !== 'object' && containsSecret(value, secrets);
     const errors = [...validate(protocol.responseSchema, json, hides), ...protocol.semanticErrors(json)];
     // Checked against the schema of this very protocol's answer.

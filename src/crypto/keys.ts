@@ -5,21 +5,21 @@ import type { Config } from '../config';
 
 export type SealingKey = { readonly id: string; readonly key: Buffer };
 
-/** Keys derived from SECRET_KEY, one for each purpose. */
+/** The keys derived from SECRET_KEY and SECRET_KEY_PREVIOUS, separate for each purpose. The current key comes first. */
 export type Keys = {
-  /** The current one first, then those that codes still alive may be hashed with. */
+  /** Keys for the hashes of pairing codes. */
   readonly pairingCode: readonly Buffer[];
-  /** The current one first, then that of the keys that were used with it in the last 24 hours. */
+  /** Keys for the hashes of Idempotency-Keys, which are stored for 24 hours. */
   readonly idempotency: readonly Buffer[];
-  /** Of users and uids, where a row must be found again but must not say whose it is; the current one first. */
+  /** Keys for the hashes of users and uids in rows that must be found again but must not identify them. */
   readonly subject: readonly Buffer[];
-  /** The current one first, then those that older secrets were sealed with. */
+  /** Keys for the encryption of secrets. */
   readonly sealing: readonly SealingKey[];
 };
 
 /**
- * One key a purpose (HKDF, RFC 5869), so that none can stand in for another.
- * @param previous the secret before a rotation: what was hashed or sealed with it still counts
+ * Derives one key for each purpose (HKDF, RFC 5869), so that a value made for one purpose is not valid for another.
+ * @param previous the secret before a rotation; values hashed or encrypted with it stay valid
  */
 export function deriveKeys(secret: string, previous?: string): Keys {
   const derive = (from: string, purpose: string) =>
@@ -36,7 +36,7 @@ export function deriveKeys(secret: string, previous?: string): Keys {
   };
 }
 
-/** SECRET_KEY, or outside production the one kept in `DATA_DIR/secret-key`, made on first use. */
+/** Returns SECRET_KEY or, if it is not set, the key in `DATA_DIR/secret-key`, which is generated on first use. */
 export function secretKey(config: Config): string {
   if (config.secretKey !== undefined) return config.secretKey;
   const file = join(config.dataDir, 'secret-key');
@@ -50,8 +50,8 @@ export function secretKey(config: Config): string {
 }
 
 /**
- * Hashes the id of a user or the uid of a station under a key of its own (HMAC-SHA-256), for rows that outlive an
- * erasure: limits, and the proof that it was done. A rotation of SECRET_KEY starts them anew.
+ * Hashes the id of a user or the uid of a station (HMAC-SHA-256), for rows that are kept after an erasure: limits and audit
+ * entries. The hashes change when SECRET_KEY is rotated.
  */
 export function hashSubject(keys: Keys, kind: 'user' | 'uid', id: string): Buffer {
   const [current] = subjectHashes(keys, kind, id);
@@ -59,7 +59,7 @@ export function hashSubject(keys: Keys, kind: 'user' | 'uid', id: string): Buffe
   return current;
 }
 
-/** The hashes of a user or uid under every known key, the current one first. */
+/** Returns the hashes of a user or uid under every known key, the current one first. */
 export function subjectHashes(keys: Keys, kind: 'user' | 'uid', id: string): Buffer[] {
   return keys.subject.map((key) => createHmac('sha256', key).update(`${kind} ${id}`).digest());
 }

@@ -4,15 +4,15 @@ import { v7 } from 'uuid';
 /** A source of random values; tests may pass their own. */
 export type Random = {
   bytes(count: number): Buffer;
-  /** A string of so many decimal digits, each string as likely as any other. */
+  /** Returns a string of `count` uniformly distributed decimal digits. */
   digits(count: number): string;
-  /** A UUIDv7, for what is stored. */
+  /** Returns a UUIDv7, for stored rows. */
   uuid(): string;
-  /** A UUIDv4, which costs less and need not be in order. */
+  /** Returns a UUIDv4, which is cheaper and need not be ordered. */
   requestId(): string;
 };
 
-/** Random values from the operating system's cryptographic source. */
+/** Random values from Node's cryptographically secure generator. */
 export const random: Random = {
   bytes: randomBytes,
   digits: (count) => Array.from({ length: count }, () => randomInt(10)).join(''),

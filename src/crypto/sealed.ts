@@ -3,7 +3,10 @@ import type { Keys } from './keys';
 
 export type Sealed = { readonly bytes: Buffer; readonly keyId: string };
 
-/** Encrypts (AES-256-GCM: nonce, tag, text) under the current key; `owner` keeps it from being moved to another row. */
+/**
+ * Encrypts a text with AES-256-GCM under the current key; the bytes are nonce, tag and ciphertext. `owner` is authenticated
+ * (AAD), so that the result is not valid in another row.
+ */
 export function seal(keys: Keys, text: string, owner: string): Sealed {
   const [current] = keys.sealing;
   if (current === undefined) throw new TypeError('no sealing key');
@@ -14,14 +17,14 @@ export function seal(keys: Keys, text: string, owner: string): Sealed {
 }
 
 /**
- * Decrypts what `seal` made, under whichever known key it was.
- * @throws Error when its key is not known any more, or it was changed
+ * Decrypts the result of `seal` with the key that it was encrypted with.
+ * @throws Error when that key is unknown, or the bytes or the owner are not authentic
  */
 export function unseal(keys: Keys, sealed: Sealed, owner: string): string {
   const known = keys.sealing.find(({ id }) => id === sealed.keyId);
   if (known === undefined)
     throw new Error(
-      `what is sealed for ${owner} needs the key ${sealed.keyId}, which neither SECRET_KEY nor SECRET_KEY_PREVIOUS makes`,
+      `the secret of ${owner} is encrypted with the key ${sealed.keyId}, which is derived neither from SECRET_KEY nor from SECRET_KEY_PREVIOUS`,
     );
   const decipher = createDecipheriv('aes-256-gcm', known.key, sealed.bytes.subarray(0, 12)).setAAD(Buffer.from(owner));
   decipher.setAuthTag(sealed.bytes.subarray(12, 28));

@@ -1,8 +1,9 @@
+import { OperatorError } from '../problems';
 import type { Database } from './pool';
 import { rows } from './query';
 
 /** Reports that the database's mark (sandbox or production) contradicts `SANDBOX`. */
-export class WrongDeployment extends RangeError {
+export class WrongDeployment extends OperatorError {
   constructor(sandbox: boolean) {
     super(
       sandbox

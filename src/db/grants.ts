@@ -1,5 +1,6 @@
 import { Client, escapeIdentifier as quoted } from 'pg';
 import type { QueryRunner } from 'typeorm';
+import { OperatorError } from '../problems';
 
 /** Lists the service's privileges on each table. Locking a row requires UPDATE; cascades run as the table's owner. */
 export const TABLE_RIGHTS: Readonly<Record<string, string>> = {
@@ -35,12 +36,12 @@ export const roleOf = (url: string): string => new Client({ connectionString: ur
 /**
  * Grants a role the privileges that the service needs and revokes all others.
  * @param owner connected as the tables' owner; holds the migration lock, because concurrent GRANTs fail in PostgreSQL
- * @throws RangeError if the role has more privileges: it is a member of the owner's role, or can create tables
+ * @throws OperatorError if the role has more privileges: it is a member of the owner's role, or can create tables
  */
 export async function grantServiceRole(owner: QueryRunner, role: string): Promise<void> {
   const [{ member }] = await owner.query(`select pg_has_role($1, current_user, 'member') as member`, [role]);
   if (member)
-    throw new RangeError(
+    throw new OperatorError(
       `the role ${role} of DATABASE_URL has all privileges of MIGRATION_DATABASE_URL's role: use a less privileged role`,
     );
   const grants = await grantsOf(owner, role);
@@ -54,7 +55,9 @@ export async function grantServiceRole(owner: QueryRunner, role: string): Promis
   }
   const [{ create }] = await owner.query(`select has_schema_privilege($1, 'public', 'create') as create`, [role]);
   if (create)
-    throw new RangeError(`the role ${role} of DATABASE_URL has the privilege CREATE on the schema public: revoke it`);
+    throw new OperatorError(
+      `the role ${role} of DATABASE_URL has the privilege CREATE on the schema public: revoke it`,
+    );
 }
 
 async function grantsOf(owner: QueryRunner, role: string): Promise<string[]> {

@@ -1,23 +1,21 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { QueryRunner } from 'typeorm';
+import { OperatorError } from '../problems';
 import { markDeployment, requireDeployment } from './deployment';
 import { sqlStateOf } from './errors';
 import { grantServiceRole } from './grants';
+import { ADVISORY_LOCKS } from './locks';
 import { createDataSource, type Database, type DatabaseSchema, openDatabase } from './pool';
 import { rows } from './query';
 import { requireServer } from './require-server';
 import { withSession } from './session';
 
-/** Any number, the same for all replicas: the advisory lock under which migrations run. */
-const MIGRATION_LOCK = 7_305_010;
-/** The one of versions up to 0.1, which wait for it in a statement. */
-const FORMER_MIGRATION_LOCK = 7_305_001;
 const LOCK_POLL_MS = 100;
 const LOCK_DEADLINE_MS = 3_600_000;
 const INSUFFICIENT_PRIVILEGE = '42501';
 
 /** Reports that migrations of this version are pending. */
-export class NotMigrated extends RangeError {
+export class NotMigrated extends OperatorError {
   constructor(hint = '', options: ErrorOptions = {}) {
     super(`the database has not been migrated to this version: run scsp migrate${hint}`, options);
   }
@@ -34,7 +32,7 @@ type MigrateOptions = {
  * Runs pending migrations under an advisory lock. Processes that start at the same time wait for the one that migrates.
  * @returns the number of migrations run
  * @throws NotMigrated if migrations are pending and this role lacks the privileges to run them
- * @throws RangeError if the database is not supported; nothing has been changed then
+ * @throws OperatorError if the database is not supported; nothing has been changed then
  * @throws WrongDeployment if the database's mark contradicts `sandbox`; nothing has been changed then
  */
 export async function migrate(
@@ -75,12 +73,12 @@ async function takeMigrationLock(lock: QueryRunner): Promise<void> {
       const [{ taken }] = await lock.query('select pg_try_advisory_lock($1) as taken', [key]);
       if (taken) return;
       if (performance.now() > deadline)
-        throw new RangeError('another process has been migrating the database for an hour');
+        throw new OperatorError('another process has been migrating the database for an hour');
     }
   };
-  await take(MIGRATION_LOCK);
-  await take(FORMER_MIGRATION_LOCK);
-  await lock.query('select pg_advisory_unlock($1)', [FORMER_MIGRATION_LOCK]);
+  await take(ADVISORY_LOCKS.migration);
+  await take(ADVISORY_LOCKS.formerMigration);
+  await lock.query('select pg_advisory_unlock($1)', [ADVISORY_LOCKS.formerMigration]);
 }
 
 /** Disables the role's time-outs: migrations may run for a long time and wait for locks. */

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { escapeIdentifier as quoted } from 'pg';
+import { OperatorError } from '../problems';
 import { sqlStateOf } from './errors';
 import type { Listener } from './listener';
 import { type Database, SERVER_TIMEOUTS } from './pool';
@@ -13,17 +14,17 @@ const PROTOCOL_VIOLATION = '08P01';
 
 /**
  * Handles an error while opening the pool without DATABASE_DIRECT_URL.
- * @throws RangeError if a connection pooler rejected the connection; any other error unchanged
+ * @throws OperatorError if a connection pooler rejected the connection; any other error unchanged
  */
 export function throwIfPooler(cause: unknown): never {
   if (sqlStateOf(cause) !== PROTOCOL_VIOLATION) throw cause;
   const reason = cause instanceof Error ? cause.message : cause;
-  throw new RangeError(`DATABASE_URL points to a connection pooler: set DATABASE_DIRECT_URL (${reason})`, { cause });
+  throw new OperatorError(`DATABASE_URL points to a connection pooler: set DATABASE_DIRECT_URL (${reason})`, { cause });
 }
 
 /**
  * Checks that the server limits how long a statement may run. A pooler drops the time-outs, so the role must have them.
- * @throws RangeError if a time-out is missing or too long
+ * @throws OperatorError if a time-out is missing or too long
  */
 export async function requireTimeouts(db: Database): Promise<void> {
   const missing = await rows<{ name: keyof typeof SERVER_TIMEOUTS; role: string }>(
@@ -34,7 +35,7 @@ export async function requireTimeouts(db: Database): Promise<void> {
   );
   if (missing.length === 0) return;
   const sets = missing.map(({ name, role }) => `alter role ${quoted(role)} set ${name} = ${SERVER_TIMEOUTS[name]};`);
-  throw new RangeError(
+  throw new OperatorError(
     `time-outs are not in force, because a pooler drops them: set DATABASE_DIRECT_URL, run ${sets.join(' ')} and reconnect the pooler`,
   );
 }
@@ -50,7 +51,7 @@ const REQUIRED_SETTINGS: Readonly<Record<string, { readonly allowed: RegExp; rea
 
 /**
  * Checks the settings that the meaning of statements and results depends on.
- * @throws RangeError if the database or the role sets one of them to an incompatible value
+ * @throws OperatorError if the database or the role sets one of them to an incompatible value
  */
 export async function requireSession(db: Database): Promise<void> {
   const settings = await rows<{ name: string; setting: string; role: string; database: string }>(
@@ -65,14 +66,14 @@ export async function requireSession(db: Database): Promise<void> {
     return [`alter role ${quoted(role)} in database ${quoted(database)} set ${name} = ${required.value};`];
   });
   if (remedies.length === 0) return;
-  throw new RangeError(
+  throw new OperatorError(
     `the database or the role has incompatible settings, and a pooler drops the service's own: run ${remedies.join(' ')} and reconnect the pooler`,
   );
 }
 
 /**
  * Checks that the listener receives the pool's notifications.
- * @throws RangeError if it does not: it is connected through a pooler, or to another database
+ * @throws OperatorError if it does not: it is connected through a pooler, or to another database
  */
 export async function requireNotifications(db: Database, listener: Listener, channel: string): Promise<void> {
   const nonce = randomUUID();
@@ -82,7 +83,7 @@ export async function requireNotifications(db: Database, listener: Listener, cha
   await sleep(NOTIFICATION_DEADLINE_MS, undefined, { signal: received.signal }).catch(() => undefined);
   unsubscribe();
   if (received.signal.aborted) return;
-  throw new RangeError(
+  throw new OperatorError(
     'notifications do not arrive: DATABASE_DIRECT_URL must point to the database of DATABASE_URL, bypassing any pooler',
   );
 }

@@ -1,4 +1,5 @@
 import { escapeIdentifier as quoted } from 'pg';
+import { OperatorError } from '../problems';
 import type { Database } from './pool';
 import { rows } from './query';
 
@@ -20,7 +21,7 @@ type ServerSettings = {
 
 /**
  * Checks what the service requires of a database and cannot set on its own connections.
- * @throws RangeError with the setting and the remedy
+ * @throws OperatorError with the setting and the remedy
  */
 export async function requireServer(db: Pick<Database, 'query'>): Promise<void> {
   const [server] = await rows<ServerSettings>(
@@ -37,7 +38,7 @@ export async function requireServer(db: Pick<Database, 'query'>): Promise<void> 
           and to_regclass('public.pairing_codes') is null) as "tableSchema"`,
   );
   const incompatibility = server && incompatibilityOf(server);
-  if (incompatibility) throw new RangeError(incompatibility);
+  if (incompatibility) throw new OperatorError(incompatibility);
 }
 
 /** Describes why a database is not supported and what to do. Returns undefined for a supported one. */

@@ -1,32 +1,38 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Log } from '../log';
 
-/** A queue in the database: how what is due is claimed, and what is written when a call has ended. */
+/** A queue in the database. */
 export type Queue<Item> = {
   /**
-   * Leases up to `count` of what is due, so that nobody else calls before the longest call is over. It decides how many
-   * calls one target gets at a time.
+   * Leases up to `count` due items for longer than a call can take, so that no other process delivers them meanwhile. Also
+   * limits the number of concurrent calls to one target.
    */
   claim(count: number): Promise<readonly Item[]>;
-  /** Calls the target, and throws when it did not take the item. The signal is aborted when the engine stops, maybe before. */
+  /**
+   * Delivers an item; throws when the target did not accept it. The signal is aborted when the engine stops, possibly
+   * before the call.
+   */
   call(item: Item, signal: AbortSignal): Promise<void>;
+  /** Records a delivery. */
   delivered(item: Item): Promise<void>;
+  /** Records a failed attempt. */
   failed(item: Item, error: unknown): Promise<void>;
 };
 
 export type EngineLimits = {
-  /** Calls in flight. */
+  /** The maximum number of calls in flight. */
   readonly calls: number;
-  /** How often the queue is asked without being woken: for what is due later, and for what others have left. */
+  /** The interval of polling, for items that become due later and for expired leases of other processes. */
   readonly pollMs: number;
-  /** On a stop, how long calls in flight may go on, and how long it takes at most. */
+  /** How long calls in flight may continue after a stop. */
   readonly finishMs: number;
+  /** How long a stop takes at most. */
   readonly stopMs: number;
 };
 
 /**
- * Delivers what is due in a queue, at least once. Everything that must not be lost is in the database: an item is leased
- * before its call, and a process that dies in between leaves a lease that runs out.
+ * Delivers the due items of a queue at least once. All state is in the database: an item is leased before its call, and the
+ * lease of a process that dies expires.
  */
 export class DeliveryEngine<Item> {
   readonly #inFlight = new Map<Promise<void>, AbortController>();
@@ -34,7 +40,7 @@ export class DeliveryEngine<Item> {
   #woken = false;
   #wakeUp: () => void = () => {};
   #loop: Promise<void> | undefined;
-  #away = false;
+  #unavailable = false;
 
   constructor(
     readonly name: string,
@@ -47,13 +53,13 @@ export class DeliveryEngine<Item> {
     this.#loop ??= this.#run();
   }
 
-  /** Something is due, or may be. */
+  /** Claims items without waiting for the next poll. */
   wake(): void {
     this.#woken = true;
     this.#wakeUp();
   }
 
-  /** Claims nothing more, lets calls in flight finish for a while, then cuts them; their outcomes are written. */
+  /** Stops claiming, lets calls in flight finish for `finishMs`, then aborts them. Their outcomes are recorded. */
   async stop(): Promise<void> {
     this.#stopped = true;
     this.wake();
@@ -73,23 +79,23 @@ export class DeliveryEngine<Item> {
       this.#woken = false;
       const free = this.limits.calls - this.#inFlight.size;
       if (free > 0) for (const item of await this.#claim(free)) this.#deliver(item);
-      await this.#rest();
+      await this.#idle();
     }
   }
 
   async #claim(count: number): Promise<readonly Item[]> {
     try {
       const items = await this.queue.claim(count);
-      this.#away = false;
+      this.#unavailable = false;
       return items;
     } catch (error) {
-      if (!this.#away) this.log.warn(`${this.name}: nothing can be claimed now`, { reason: reasonOf(error) });
-      this.#away = true;
+      if (!this.#unavailable) this.log.warn(`${this.name}: nothing can be claimed now`, { reason: reasonOf(error) });
+      this.#unavailable = true;
       return [];
     }
   }
 
-  #rest(): Promise<void> {
+  #idle(): Promise<void> {
     return new Promise((resolve) => {
       if (this.#woken) return resolve();
       const timer = setTimeout(resolve, this.limits.pollMs);
@@ -101,11 +107,11 @@ export class DeliveryEngine<Item> {
   }
 
   #deliver(item: Item): void {
-    const cut = new AbortController();
-    // Claimed while the stop began: it is written that it was not called.
-    if (this.#stopped) cut.abort();
-    const ended = this.#attempt(item, cut.signal)
-      // Neither outcome could be written: the lease runs out, and the item is delivered again.
+    const controller = new AbortController();
+    // Claimed while the engine was stopping: the item is recorded as not called.
+    if (this.#stopped) controller.abort();
+    const ended = this.#attempt(item, controller.signal)
+      // The outcome could not be recorded: the lease expires, and the item is delivered again.
       .catch((error: unknown) =>
         this.log.warn(`${this.name}: an outcome could not be written`, { reason: reasonOf(error) }),
       )
@@ -113,7 +119,7 @@ export class DeliveryEngine<Item> {
         this.#inFlight.delete(ended);
         this.wake();
       });
-    this.#inFlight.set(ended, cut);
+    this.#inFlight.set(ended, controller);
   }
 
   async #attempt(item: Item, signal: AbortSignal): Promise<void> {
@@ -126,8 +132,8 @@ export class DeliveryEngine<Item> {
   }
 }
 
-/** A problem says what callers are told; its cause says why. */
+/** Returns the message of an error, or of its cause: the message of a problem is meant for callers of the API. */
 function reasonOf(error: unknown): string {
-  const told = error instanceof Error ? (error.cause ?? error) : error;
-  return told instanceof Error ? told.message : String(told);
+  const source = error instanceof Error ? (error.cause ?? error) : error;
+  return source instanceof Error ? source.message : String(source);
 }

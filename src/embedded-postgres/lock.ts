@@ -2,10 +2,12 @@ import { execFileSync } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { linkSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 
-/** The process a data folder belongs to; `start` tells it from a later process with the same pid. */
+/** The process that owns a data directory. `start` distinguishes it from a later process with the same pid. */
 export type Owner = { readonly pid: number; readonly start: string; readonly port?: number };
 
-/** When the process started, in a form that no other process with this pid shares; undefined once it is dead or a zombie. */
+/**
+ * Returns a string that identifies the start of a process among all with its pid; undefined if it is dead or a zombie.
+ */
 export function processStart(pid: number): string | undefined {
   try {
     if (process.platform !== 'linux') {
@@ -16,7 +18,7 @@ export function processStart(pid: number): string | undefined {
         .split(/\W+/);
       return state.startsWith('Z') ? undefined : start.join('-');
     }
-    // The command, in parentheses, may itself hold spaces and parentheses.
+    // The command name, in parentheses, may contain spaces and parentheses.
     const fields = readFileSync(`/proc/${pid}/stat`, 'utf8')
       .replace(/^.*\) /s, '')
       .split(' ');
@@ -27,7 +29,7 @@ export function processStart(pid: number): string | undefined {
   }
 }
 
-/** The arguments the process was started with, as one text; empty when it is gone. */
+/** Returns the command line of a process, empty if it has ended. */
 export function commandLine(pid: number): string {
   try {
     if (process.platform === 'linux') return readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ').trim();
@@ -37,13 +39,13 @@ export function commandLine(pid: number): string {
   }
 }
 
-/** The live owner that the lock file names, if there is one. */
+/** Returns the owner in the lock file if that process is alive. */
 export function liveOwner(file: string): Owner | undefined {
   const owner = readOwner(file);
   return owner && isAlive(owner) ? owner : undefined;
 }
 
-/** Makes this process the owner. Returns the live owner that is in the way, or undefined when the lock is ours. */
+/** Takes the lock for this process. Returns undefined on success, otherwise the live process that holds it. */
 export function takeLock(file: string): Owner | undefined {
   const me = self();
   for (;;) {
@@ -52,8 +54,8 @@ export function takeLock(file: string): Owner | undefined {
     if (!owner) continue;
     if (isAlive(owner)) return owner;
 
-    // Who replaces a dead owner's record must hold the claim on that owner and look again: without it,
-    // a process that read the record a moment ago would throw out the one that has just taken over.
+    // A process must hold the claim on a dead owner and read the record again before it replaces it. Otherwise it could
+    // overwrite the record of a process that has just taken over.
     const claim = `${file}.${owner.pid}-${owner.start}`;
     const rival = takeLock(claim);
     if (rival) return rival;
@@ -68,12 +70,12 @@ export function takeLock(file: string): Owner | undefined {
   }
 }
 
-/** Tells others, in a lock that is ours, the port on which the database answers. */
+/** Publishes the port of the database in the lock file, if this process holds the lock. */
 export function publishPort(file: string, port: number): void {
   if (isSame(readOwner(file), self())) replace(file, { ...self(), port });
 }
 
-/** Gives the lock back; one that is no longer ours (the folder was deleted and made anew) is left alone. */
+/** Releases the lock. Does nothing if another process holds it, which is possible after the directory was deleted. */
 export function releaseLock(file: string): void {
   if (isSame(readOwner(file), self())) rmSync(file, { force: true });
 }
@@ -94,12 +96,12 @@ function readOwner(file: string): Owner | undefined {
   const text = readIfThere(file);
   if (text === undefined) return undefined;
   const [pid = '', start, port] = text.split(' ');
-  // A record cut short by a power failure belongs to nobody who lives.
+  // A power failure truncated the record, so that its owner is dead.
   if (!start) return { pid: 0, start: 'unreadable' };
   return { pid: Number(pid), start, ...(port && { port: Number(port) }) };
 }
 
-/** The text of a file that others may remove at any moment; undefined when they did. */
+/** Reads a file that other processes may delete at any moment; returns undefined if it does not exist. */
 export function readIfThere(file: string): string | undefined {
   try {
     return readFileSync(file, 'utf8');
@@ -109,7 +111,7 @@ export function readIfThere(file: string): string | undefined {
   }
 }
 
-/** Links a finished file into place, so that nobody reads half a record; false when there is one already. */
+/** Links a complete file into place, so that nobody reads a partial record. Returns false if the file exists. */
 function create(file: string, owner: Owner): boolean {
   const draft = write(file, owner);
   try {

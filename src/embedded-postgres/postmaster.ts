@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { commandLine, processStart, readIfThere } from './lock';
 import { command, dataOption, EmbeddedError, type Programs, runAs } from './programs';
 
-/** PostgreSQL at work; `ended` tells how it ended, whoever wanted it. */
+/** A running PostgreSQL server. `ended` resolves with the signal or exit code when it ends for any reason. */
 export type Postmaster = { readonly port: number; readonly ended: Promise<string>; stop(): Promise<void> };
 
 type Place = { readonly home: string; readonly data: string; readonly log: string };
@@ -21,11 +21,11 @@ type Processes = {
 const STOP_MS = 10_000;
 const POLL_MS = 5;
 
-/** Somebody took the port first, or the backends of a killed postmaster have yet to notice its death. */
-const PASSING = /Address already in use|pre-existing shared memory block/;
+/** Temporary failures: the port has been taken, or backends of a killed postmaster have not exited yet. */
+const TRANSIENT = /Address already in use|pre-existing shared memory block/;
 
 /**
- * Ends the postmaster that an owner left when it died together with its guardian.
+ * Stops a postmaster that was left running because its owner and its guardian process both died.
  * @throws EmbeddedError when it does not stop within 10 s
  */
 export async function stopOrphan(at: Place): Promise<void> {
@@ -34,15 +34,17 @@ export async function stopOrphan(at: Place): Promise<void> {
   for (const began = Date.now(); pid && isOurs(); await sleep(POLL_MS)) {
     signal(pid, 'SIGINT');
     if (Date.now() - began < STOP_MS) continue;
-    throw new EmbeddedError(`The PostgreSQL that an earlier run left in ${at.home} does not stop: process ${pid}.`);
+    throw new EmbeddedError(
+      `PostgreSQL of an earlier run is still running in ${at.home} and does not stop: process ${pid}.`,
+    );
   }
-  // PostgreSQL takes any live process with this pid for a postmaster; its shared memory still guards the data.
+  // PostgreSQL mistakes any live process with this pid for a postmaster. Its shared memory check still protects the data.
   rmSync(join(at.data, 'postmaster.pid'), { force: true });
 }
 
 /**
- * Starts PostgreSQL on a free port and waits until it answers, as long as its recovery from a crash may take.
- * @throws EmbeddedError with what PostgreSQL says when it ends instead
+ * Starts PostgreSQL on a free port and waits until it is ready, however long crash recovery takes.
+ * @throws EmbeddedError with the output of PostgreSQL when it ends instead
  */
 export async function launch(at: Place, programs: Programs, settings: Settings): Promise<Postmaster> {
   for (const began = Date.now(); ; await sleep(10 * POLL_MS)) {
@@ -52,9 +54,9 @@ export async function launch(at: Place, programs: Programs, settings: Settings):
     const end = await readyOrEnd(at, processes);
     if (end === undefined) return { port, ended: processes.ended, stop: stopper(processes) };
 
-    const words = readFileSync(at.log).subarray(logged).toString().trim();
-    if (PASSING.test(words) && Date.now() - began < STOP_MS) continue;
-    throw new EmbeddedError(`PostgreSQL did not start in ${at.home} (${end}): ${words || 'it said nothing'}`);
+    const output = readFileSync(at.log).subarray(logged).toString().trim();
+    if (TRANSIENT.test(output) && Date.now() - began < STOP_MS) continue;
+    throw new EmbeddedError(`PostgreSQL did not start in ${at.home} (${end}): ${output || 'no output'}`);
   }
 }
 
@@ -63,7 +65,7 @@ function spawnGuarded(at: Place, programs: Programs, settings: Settings): Proces
   const args = [...dataOption(at.data), ...parameters.flatMap((parameter) => ['-c', parameter])];
   const log = openSync(at.log, 'a', 0o600);
   if (programs.account) fchownSync(log, programs.account.uid, programs.account.gid);
-  // Detached, in a session of its own: a Ctrl-C is for this process, which needs the database while it drains.
+  // Detached into a session of its own, so that Ctrl-C reaches only this process, which needs the database while it drains.
   const common = { ...runAs(programs), detached: true };
   const postmaster = spawn(...command(programs, 'postgres', args), {
     ...common,
@@ -71,7 +73,7 @@ function spawnGuarded(at: Place, programs: Programs, settings: Settings): Proces
     stdio: ['ignore', log, log],
   });
   closeSync(log);
-  // The kernel closes the guardian's pipe when this process ends in whatever way, also by kill -9.
+  // The kernel closes the guardian's pipe when this process ends for any reason, including kill -9.
   const guardian = spawn('/bin/sh', ['-c', `trap '' HUP INT TERM; read _; kill -INT ${postmaster.pid}`], {
     ...common,
     cwd: '/',
@@ -87,7 +89,7 @@ function spawnGuarded(at: Place, programs: Programs, settings: Settings): Proces
   return { postmaster, guardian, ended };
 }
 
-/** Waits until the postmaster is ready; returns how it ended if it did that instead. */
+/** Waits until the postmaster is ready. Returns undefined, or the signal or exit code if it ended instead. */
 async function readyOrEnd(at: Place, { postmaster, guardian, ended }: Processes): Promise<string | undefined> {
   for (;;) {
     const end = await Promise.race([ended, sleep(POLL_MS)]);
@@ -95,7 +97,7 @@ async function readyOrEnd(at: Place, { postmaster, guardian, ended }: Processes)
     const { 0: pid, 7: status } = pidFile(at);
     if (Number(pid) !== postmaster.pid || !status?.startsWith('ready')) continue;
 
-    // From here on the database does not keep this process from ending.
+    // From here on the database must not keep this process alive.
     postmaster.unref();
     guardian.unref();
     if (guardian.stdin instanceof Socket) guardian.stdin.unref();
@@ -108,9 +110,9 @@ function stopper({ postmaster, guardian, ended }: Processes): () => Promise<void
     postmaster.ref();
     guardian.ref();
     postmaster.kill('SIGINT');
-    const impatience = setTimeout(() => postmaster.kill('SIGQUIT'), STOP_MS);
+    const timer = setTimeout(() => postmaster.kill('SIGQUIT'), STOP_MS);
     await ended;
-    clearTimeout(impatience);
+    clearTimeout(timer);
   };
 }
 
@@ -125,7 +127,7 @@ function pidFile({ data }: Place): string[] {
   return readIfThere(join(data, 'postmaster.pid'))?.split('\n') ?? [];
 }
 
-/** The postmaster's last argument, which tells it from a stranger with its pid and shows in `ps` where it belongs. */
+/** Returns the last argument of the postmaster, which distinguishes it from other processes with its pid. */
 function mark({ home }: Place): string {
   return `scsp.folder=${home}`;
 }
@@ -134,7 +136,7 @@ function signal(pid: number, name: NodeJS.Signals): void {
   try {
     process.kill(pid, name);
   } catch {
-    // It has just ended, or does not obey, which the caller sees.
+    // The process has just ended, or may not be signalled. The caller detects both.
   }
 }
 

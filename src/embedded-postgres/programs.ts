@@ -8,28 +8,28 @@ import { readIfThere } from './lock';
 
 const run = promisify(execFile);
 
-/** A reason not to start that the reader can act on: print the message, not the stack. */
+/** An error whose message tells the operator what to do; print the message, not the stack. */
 export class EmbeddedError extends Error {
   override readonly name = 'EmbeddedError';
 }
 
 export type Account = { readonly uid: number; readonly gid: number };
 
-/** Which PostgreSQL programs to run, and as whom. */
+/** The PostgreSQL programs and the account to run them with. */
 export type Programs = { readonly native: string; readonly account?: Account; readonly unshared: boolean };
 
 type Program = 'initdb' | 'postgres';
 
-/** The whole environment of PostgreSQL: an inherited PGOPTIONS or LD_PRELOAD is none of its business. */
+/** The complete environment of PostgreSQL: variables such as PGOPTIONS or LD_PRELOAD are not inherited. */
 const ENV = { PATH: '/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C', TZ: 'UTC' };
 
-/** A user namespace in which the caller bears the name `nobody`; its files stay the caller's own. */
+/** Runs a program in a user namespace in which the caller is `nobody`. Its files still belong to the caller. */
 const UNSHARE = ['--user', '--map-user=65534', '--'];
 
 /**
- * Finds a way to run PostgreSQL on this machine by trying: the programs where npm put them, or else a copy of them.
- * A cluster that exists is run by its `owner`. PostgreSQL refuses root, which therefore lends it another account.
- * @throws EmbeddedError when there is no way
+ * Finds a way to run PostgreSQL on this machine: tries the programs that npm installed, then a copy of them. An existing cluster
+ * is run by its `owner`. PostgreSQL refuses to run as root, so that root runs it with another account.
+ * @throws EmbeddedError when nothing works
  */
 export async function findPrograms(home: string, owner: Account | undefined): Promise<Programs> {
   const installed = installedPackage();
@@ -47,19 +47,19 @@ export async function findPrograms(home: string, owner: Account | undefined): Pr
     }
   }
   throw new EmbeddedError(
-    `The embedded PostgreSQL does not run here, please set DATABASE_URL instead. Tried: ${[...failures].join('; ')}`,
+    `The embedded PostgreSQL does not run on this machine, please set DATABASE_URL instead. Tried: ${[...failures].join('; ')}`,
   );
 }
 
 /**
- * How to name the data folder to a program. On Linux it is started inside the folder and knows no other name, which
- * works even below a folder that its account may not enter, such as root's home (0700).
+ * Returns the option for the data directory. On Linux it names the working directory of the program, which also works below a
+ * directory that its account may not enter, such as root's home (0700).
  */
 export function dataOption(data: string): string[] {
   return ['-D', process.platform === 'linux' ? '/proc/self/cwd' : data];
 }
 
-/** The file and arguments to spawn. */
+/** Returns the file and the arguments to spawn. */
 export function command(
   { native, unshared }: Programs,
   program: Program,
@@ -69,12 +69,12 @@ export function command(
   return unshared ? ['unshare', [...UNSHARE, file, ...args]] : [file, [...args]];
 }
 
-/** The spawn options that go with every program. */
+/** Returns the spawn options of every program. */
 export function runAs({ account }: Programs) {
   return { ...account, env: ENV };
 }
 
-/** Runs a program to its end; rejects with what it wrote to stderr when it fails. */
+/** Runs a program to completion; rejects with its standard error when it fails. */
 export async function runProgram(
   programs: Programs,
   program: Program,
@@ -104,22 +104,22 @@ async function identities(owner: Account | undefined): Promise<Omit<Programs, 'n
   if (uid !== 0) {
     if (owner && owner.uid !== uid) {
       throw new EmbeddedError(
-        `The embedded database belongs to user id ${owner.uid}, not to ${uid}: start as that user, or delete the data folder.`,
+        `The embedded database belongs to user id ${owner.uid}, not to ${uid}: start as that user, or delete the data directory.`,
       );
     }
-    // Only initdb insists that the user has a name, which the arbitrary uid of a container lacks.
+    // Only initdb requires that the user has a name, which the arbitrary uid of a container lacks.
     if (owner || isNamed()) return [{ unshared: false }];
     if (await canUnshare()) return [{ unshared: true }];
     throw new EmbeddedError(
-      `User id ${uid} has no name in /etc/passwd, without which PostgreSQL creates no database: give it one, or set DATABASE_URL.`,
+      `User id ${uid} has no name in /etc/passwd, which PostgreSQL requires to create a database: add one, or set DATABASE_URL.`,
     );
   }
   if (owner) return owner.uid === 0 ? [{ unshared: true }] : [{ unshared: false, account: owner }];
   const [, user = 65534, group = 65534] =
     readFileSync('/etc/passwd', 'utf8').match(/^_?postgres:[^:]*:(\d+):(\d+):/m) ?? [];
-  const lent = { unshared: false, account: { uid: Number(user), gid: Number(group) } };
-  // A root that may not change its uid, as in a sandbox that has no other, is left with the namespace.
-  return (await canUnshare()) ? [lent, { unshared: true }] : [lent];
+  const account = { unshared: false, account: { uid: Number(user), gid: Number(group) } };
+  // Where root may not change its uid, as in some container sandboxes, only the user namespace works.
+  return (await canUnshare()) ? [account, { unshared: true }] : [account];
 }
 
 function isNamed(): boolean {
@@ -137,7 +137,10 @@ function canUnshare(): Promise<boolean> {
   );
 }
 
-/** npm packages cannot hold symbolic links; the package's own script makes them, unless npm ran with --ignore-scripts. */
+/**
+ * Creates the symbolic links that npm packages cannot contain. The package's own script does so unless npm ran with
+ * --ignore-scripts.
+ */
 function linkLibraries(native: string): void {
   const list = readIfThere(join(native, 'pg-symlinks.json')) ?? '[]';
   const links: { source: string; target: string }[] = JSON.parse(list);
@@ -145,12 +148,12 @@ function linkLibraries(native: string): void {
     try {
       symlinkSync(basename(source), join(native, '..', target));
     } catch {
-      // It exists or the folder is not ours to write in: whether the programs run decides.
+      // The link exists, or the directory is not writable. The caller checks whether the programs run.
     }
   }
 }
 
-/** Copies the package to where the server's account can read it, once per version. */
+/** Copies the package, once per version, to a directory that the account of the server can read. */
 async function copyOf(installed: string, home: string): Promise<string> {
   const { version }: { version: string } = JSON.parse(readFileSync(join(installed, 'package.json'), 'utf8'));
   const cache = process.getuid?.() === 0 ? '/var/cache/scsp-pairing' : home;

@@ -43,7 +43,7 @@ export function bearer(registry: TokenRegistry): (req: Request, roles: string[])
       if (req.res) {
         req.res.locals.caller = caller;
         req.res.locals.stillAllowed = async () => {
-          const now = await registry.verifyAgain(caller);
+          const now = await registry.refresh(caller);
           if (now === undefined) throw unauthorized(authorization);
           requireAllowed(now, roles);
         };

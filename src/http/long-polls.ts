@@ -9,7 +9,7 @@ import { endWait, waitSignal } from './client-disconnect';
  * @param count takes a slot for a long poll
  */
 export function longPolls(
-  registry: Pick<TokenRegistry, 'onRefused'>,
+  registry: Pick<TokenRegistry, 'onRevoked'>,
   stopping: AbortSignal,
   count: RequestHandler,
 ): RequestHandler {
@@ -26,7 +26,7 @@ export function longPolls(
       waitSignal(res);
       waiting.add(end);
       if (stopping.aborted) end();
-      const unsubscribe = registry.onRefused(callerOf(res), end);
+      const unsubscribe = registry.onRevoked(callerOf(res), end);
       res.once('close', () => {
         waiting.delete(end);
         unsubscribe();

@@ -4,6 +4,7 @@ import type { AddressInfo, LookupFunction } from 'node:net';
 import { text } from 'node:stream/consumers';
 import type { Express } from 'express';
 import type { Context } from '../context';
+import { OperatorError } from '../problems';
 import { handleClientErrors, trackResponses } from './connections';
 import { refuseConnection } from './error-response';
 
@@ -43,7 +44,7 @@ export function createHttpServer(ctx: Context, app: Express, limits: typeof HTTP
  * Listens; returns the port.
  * @param host undefined: every address, those of IPv6 only where the kernel has it
  * @param setting where the port comes from
- * @throws RangeError that names the setting when the port or the host cannot be had
+ * @throws OperatorError that names the setting when the port or the host cannot be had
  */
 export async function listen(
   server: Server,
@@ -54,7 +55,7 @@ export async function listen(
   server.listen({ port, host });
   await once(server, 'listening').catch((cause: NodeJS.ErrnoException) => {
     const refusal = refusalOf(cause.code, port, host, setting);
-    throw refusal === undefined ? cause : new RangeError(`${refusal} (${cause.message})`, { cause });
+    throw refusal === undefined ? cause : new OperatorError(`${refusal} (${cause.message})`, { cause });
   });
   return (server.address() as AddressInfo).port;
 }

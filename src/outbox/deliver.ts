@@ -1,36 +1,34 @@
 import type { Context } from '../context';
 import { newSpan, type Origin, readTraceparent } from '../contract/trace-context';
 import { hashSubject } from '../crypto/keys';
+import { ADVISORY_LOCKS } from '../db/locks';
 import { rows, transaction } from '../db/query';
 import { DeliveryEngine } from '../delivery/engine';
 import { Problem } from '../problems';
 import { OUTBOX_CHANNEL, type Unpaired } from './outbox';
 
-/** Calls to one CPO at a time, by all replicas together. */
+/** The maximum number of concurrent calls to one CPO, of all replicas together. */
 const CALLS_PER_CPO = 2;
-/** Longer than a call may take: when a process dies in the middle of one, the next attempt comes by itself. */
+/** Longer than a call can take. When a process dies during a call, the next attempt starts after this time. */
 const LEASE_SECONDS = 20;
-const LONGEST_PAUSE_SECONDS = 3_600;
+const MAX_DELAY_SECONDS = 3_600;
 const GIVE_UP_AFTER = `interval '7 days'`;
 
-/** On a stop, of which calls in flight get the first part. */
+/** The maximum duration of a stop; calls in flight may use the first part. */
 export const STOP_MS = 5_000;
 const LIMITS = { calls: 256, pollMs: 1_000, finishMs: 2_000, stopMs: STOP_MS };
 
-/** Any number: the advisory lock under which one replica at a time claims. */
-const CLAIM_LOCK = 7_305_007;
-
 /**
- * Leases what is due: of each CPO the longest due, so many that not more than two of its rows are leased. CPOs without
- * any call in flight come first, so that a few that are silent leave room for all others.
+ * Leases due notifications: the oldest of each CPO, at most two leases for each. CPOs without a call in flight come first, so
+ * that a few unresponsive CPOs do not block the others.
  *
  * | step    | reads                                                                      |
  * |---------|----------------------------------------------------------------------------|
- * | target  | each CPO that something waits for, one step in `outbox_due_idx` for each   |
- * | due     | per CPO: its leases, then at most two rows from the beginning of its range |
+ * | target  | each CPO with pending rows, one step in `outbox_due_idx` for each          |
+ * | due     | per CPO: its leases, then at most two rows from the start of its range     |
  * | claimed | the rows, by their keys                                                    |
  *
- * Leases of other replicas are seen because CLAIM_LOCK is taken by a statement before, and this one's snapshot is newer.
+ * It sees the leases of other replicas: an earlier statement took the lock `outboxClaim`, so this snapshot is newer.
  */
 const CLAIM = `
 with recursive target as (
@@ -72,9 +70,9 @@ select c.id, c.attempts, c.pairing_id as "pairingId", c.cpo_id as "cpoId", c.pay
 from claimed c left join pairings p on p.id = c.pairing_id`;
 
 /**
- * From 1 s, doubled each time, to 1 h; after 7 days it is given up and stays visible. Then the uid is kept only where
- * the user is known: the lock makes a user who is being forgotten be waited for. `attempts` tells whether the lease is
- * still ours.
+ * Backs off exponentially from 1 s to 1 h. After 7 days the notification is dead-lettered: it stays in the list, and its uid is
+ * erased unless the pairing still has its user. The share lock waits for a concurrent erasure of the user. The condition on
+ * `attempts` fails when another process holds the lease.
  */
 const POSTPONE = `
 with known as (
@@ -84,14 +82,14 @@ with known as (
   update outbox o set last_error = $3, leased_until = null,
     gave_up_at = case when late.is_late then now() end,
     uid = case when late.is_late and not exists (select from known) then null else o.uid end,
-    next_attempt_at = now() + make_interval(secs => least(${LONGEST_PAUSE_SECONDS}, 2 ^ least(o.attempts - 1, 20)))
+    next_attempt_at = now() + make_interval(secs => least(${MAX_DELAY_SECONDS}, 2 ^ least(o.attempts - 1, 20)))
   from (select id, now() > created_at + ${GIVE_UP_AFTER} as is_late from outbox where id = $1) late
   where o.id = late.id and o.attempts = $2
   returning o.gave_up_at
 )
 select gave_up_at as "gaveUpAt" from postponed`;
 
-/** Nobody was called: it was no attempt. */
+/** Releases the lease of a notification whose CPO was not called, without counting an attempt. */
 const PUT_BACK = `
 with put_back as (
   update outbox set attempts = attempts - 1, leased_until = null, next_attempt_at = now() + make_interval(secs => $3)
@@ -116,13 +114,13 @@ type Claimed = Unpaired & {
   readonly pairedAgain: boolean;
 };
 
-/** A notification on its way. `user` stands for the customer in the CPO's circuit; unknown ones are one together. */
+/** A claimed notification. `user` identifies the customer for the circuit breaker; erased users count as one. */
 export type Delivery = Unpaired & { readonly origin: Origin; readonly user: string };
 
-/** Notifies one CPO, and throws when it was not notified: Problem `unavailable` when it was not called either. */
+/** Notifies a CPO. Throws when that failed: Problem `unavailable` when the CPO was not called at all. */
 export type NotifyCpo = (delivery: Delivery, signal: AbortSignal) => Promise<void>;
 
-/** Notifies CPOs of what the outbox holds, at least once each (contract, section 6). */
+/** Starts the delivery of the notifications in the outbox, at least once each (contract, section 6). */
 export function startDelivery(
   ctx: Context,
   notify: NotifyCpo,
@@ -133,7 +131,7 @@ export function startDelivery(
     ctx.log,
     {
       claim: async (count) =>
-        (await claim(ctx, count, openCircuits())).map((claimed) => ({ ...claimed, ...fromThere(ctx, claimed) })),
+        (await claim(ctx, count, openCircuits())).map((claimed) => ({ ...claimed, ...originOf(ctx, claimed) })),
       async call(delivery, signal) {
         if (signal.aborted) throw new Problem('unavailable');
         if (!delivery.pairedAgain) await notify(delivery, signal);
@@ -143,26 +141,26 @@ export function startDelivery(
     },
     LIMITS,
   );
-  const forget = ctx.listener.on(OUTBOX_CHANNEL, () => engine.wake());
+  const unsubscribe = ctx.listener.on(OUTBOX_CHANNEL, () => engine.wake());
   engine.start();
   return {
     stop() {
-      forget();
+      unsubscribe();
       return engine.stop();
     },
   };
 }
 
-function claim(ctx: Context, count: number, notNow: readonly string[]): Promise<Claimed[]> {
+function claim(ctx: Context, count: number, excludedCpoIds: readonly string[]): Promise<Claimed[]> {
   const work = async (tx: Parameters<Parameters<typeof transaction>[1]>[0]) => {
-    await rows(tx, 'select pg_advisory_xact_lock($1)', [CLAIM_LOCK]);
-    return rows<Claimed>(tx, CLAIM, [count, notNow]);
+    await rows(tx, 'select pg_advisory_xact_lock($1)', [ADVISORY_LOCKS.outboxClaim]);
+    return rows<Claimed>(tx, CLAIM, [count, excludedCpoIds]);
   };
   return transaction(ctx.db, work, 'READ COMMITTED');
 }
 
-/** Each call is a request of its own, in the trace of the one that the notification comes from. */
-function fromThere(ctx: Context, { traceparent, userId }: Claimed): Pick<Delivery, 'origin' | 'user'> {
+/** Returns a new request id for the call, in the trace of the request that caused the notification. */
+function originOf(ctx: Context, { traceparent, userId }: Claimed): Pick<Delivery, 'origin' | 'user'> {
   return {
     origin: { requestId: ctx.random.requestId(), trace: newSpan(ctx.random, readTraceparent(traceparent)) },
     user: userId === null ? '' : hashSubject(ctx.keys, 'user', userId).toString('hex'),
@@ -180,10 +178,10 @@ async function postpone(
   }
   const reason = error instanceof Error ? error.message : String(error);
   const [postponed] = await rows<{ gaveUpAt: Date | null }>(ctx.db, POSTPONE, [id, attempts, reason]);
-  ctx.metrics.cpoNotTold(delivery, reason, postponed?.gaveUpAt != null);
+  ctx.metrics.cpoNotNotified(delivery, reason, postponed?.gaveUpAt != null);
 }
 
 async function settle(ctx: Context, { id, pairedAgain, ...delivery }: Delivery & Claimed): Promise<void> {
   await rows(ctx.db, SETTLE, [id, ctx.random.uuid(), pairedAgain ? 'cpo.not-told' : 'cpo.told']);
-  ctx.metrics.cpoTold(delivery, pairedAgain ? 'paired again' : 'told');
+  ctx.metrics.cpoNotified(delivery, pairedAgain ? 'skipped' : 'delivered');
 }

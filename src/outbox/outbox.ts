@@ -4,17 +4,18 @@ import { type Audited, audited, auditParameters } from '../audit/audit';
 import { type Origin, writeTraceparent } from '../contract/trace-context';
 import type { Database } from '../db/pool';
 import { rows } from '../db/query';
+import { OperatorError } from '../problems';
 
-/** A station that a CPO has to know to be unpaired. */
+/** A station that is no longer paired, for the notification of its CPO. */
 export type Unpaired = { readonly cpoId: string; readonly payloadProtocol: string; readonly uid: string };
 
-/** An unpair that a CPO has to be notified of. */
+/** The end of a pairing that a CPO must be notified of. */
 export type Notification = Unpaired & { readonly pairingId: string };
 
-/** Notified when something has become due. */
+/** The channel that is notified when a notification becomes due. */
 export const OUTBOX_CHANNEL = 'scsp_outbox';
 
-/** Of CPOs that can be called. The notification of the channel leaves with the commit. */
+/** Skips CPOs without a base URL. PostgreSQL sends the notification of the channel on commit. */
 const ENQUEUE = `
 with enqueued as (
   insert into outbox (pairing_id, cpo_id, payload_protocol, uid, request_id, traceparent)
@@ -25,7 +26,7 @@ with enqueued as (
 )
 select pg_notify('${OUTBOX_CHANNEL}', '') from enqueued limit 1`;
 
-/** Has CPOs notified, from inside the transaction that ends the pairings: both are committed, or neither. */
+/** Enqueues notifications in the transaction that ends the pairings, so that both are committed or neither. */
 export async function enqueue(
   tx: EntityManager,
   notifications: readonly Notification[],
@@ -34,7 +35,7 @@ export async function enqueue(
   if (notifications.length > 0) await rows(tx, ENQUEUE, [JSON.stringify(notifications), ...columnsOf(origin)]);
 }
 
-const ENQUEUE_UNKEPT = `
+const ENQUEUE_UNPAIRED = `
 with enqueued as (
   insert into outbox (cpo_id, payload_protocol, uid, request_id, traceparent, next_attempt_at)
   select c.id, $4, $5, $1, $2, now() + make_interval(secs => $6)
@@ -47,16 +48,17 @@ with enqueued as (
 select pg_notify('${OUTBOX_CHANNEL}', '') from enqueued`;
 
 /**
- * Has a CPO notified of the end of a pairing that it believes in and that was not kept, unless the uid is paired there.
- * @param delaySeconds where a pairing may still be committed by a statement whose answer was lost
+ * Enqueues the notification of a CPO that considers a station paired although no pairing was stored. Does nothing if the uid is
+ * paired with that CPO.
+ * @param delaySeconds how long a statement whose response was lost may still commit the pairing
  */
-export async function enqueueUnkept(
+export async function enqueueUnpaired(
   db: Database,
   { cpoId, payloadProtocol, uid }: Unpaired,
   origin: Origin,
   delaySeconds: number,
 ): Promise<void> {
-  await rows(db, ENQUEUE_UNKEPT, [...columnsOf(origin), cpoId, payloadProtocol, uid, delaySeconds]);
+  await rows(db, ENQUEUE_UNPAIRED, [...columnsOf(origin), cpoId, payloadProtocol, uid, delaySeconds]);
 }
 
 const columnsOf = (origin: Origin | undefined) => [
@@ -64,7 +66,7 @@ const columnsOf = (origin: Origin | undefined) => [
   origin === undefined ? null : writeTraceparent(origin.trace),
 ];
 
-const ERASE_GIVEN_UP = `
+const ERASE_DEAD_LETTERED = `
 with erased as (
   update outbox o set uid = null from pairings p
   where o.gave_up_at is not null and o.uid is not null and p.id = o.pairing_id and p.user_id is null
@@ -73,16 +75,16 @@ with erased as (
 select count(*) from erased`;
 
 /**
- * Erases the uids of given up notifications whose user is not known any more; what is still to be delivered needs its
- * uid until then. To be called after the pairings of a user have lost their user.
+ * Erases the uids of dead-lettered notifications whose user was erased. Pending notifications keep their uid until they are
+ * delivered. Must be called after the user was erased from the pairings.
  */
-export async function eraseGivenUp(tx: EntityManager): Promise<void> {
-  await rows(tx, ERASE_GIVEN_UP);
+export async function eraseDeadLettered(tx: EntityManager): Promise<void> {
+  await rows(tx, ERASE_DEAD_LETTERED);
 }
 
 export type OutboxEntry = Omit<Unpaired, 'uid'> & {
   readonly id: string;
-  /** Null where only the CPO believes that there was a pairing. */
+  /** Null if no pairing was stored here. */
   readonly pairingId: string | null;
   readonly cpoName: string;
   readonly uid: string | null;
@@ -94,7 +96,7 @@ export type OutboxEntry = Omit<Unpaired, 'uid'> & {
   readonly requestId: string | null;
 };
 
-/** What CPOs have not been notified of yet, the oldest first; what was given up stays until it is retried or dropped. */
+/** Returns undelivered notifications, the oldest first. Dead-lettered ones stay until they are retried or dropped. */
 export function listOutbox(db: Database): Promise<OutboxEntry[]> {
   return rows(
     db,
@@ -108,7 +110,7 @@ export function listOutbox(db: Database): Promise<OutboxEntry[]> {
 
 const CPO = `jsonb_build_object('cpo_id', cpo_id)`;
 
-/** A lease of a call in flight stays, so that its CPO is not called more often at a time than it should be. */
+/** Keeps the lease of a call in flight, so that the limit on concurrent calls to the CPO holds. */
 const RETRY = `
 with found as (
   select id, uid from outbox where id = $3
@@ -121,8 +123,8 @@ with found as (
 select id, uid is null as erased, pg_notify('${OUTBOX_CHANNEL}', '') from found`;
 
 /**
- * Notifies again now, for seven more days.
- * @throws RangeError when nothing waits under that id, or the uid was erased with its user
+ * Retries a notification at once and for seven more days.
+ * @throws OperatorError for an unknown id, or when the uid was erased with its user
  */
 export async function retryNotification(ctx: Audited, id: string): Promise<{ id: string }> {
   const [found] = isUuid(id)
@@ -130,7 +132,9 @@ export async function retryNotification(ctx: Audited, id: string): Promise<{ id:
     : [];
   if (found === undefined) throw unknown(id);
   if (found.erased)
-    throw new RangeError(`the uid of ${id} was erased, so its CPO cannot be notified: scsp outbox drop ${id}`);
+    throw new OperatorError(
+      `the uid of ${id} was erased, so that its CPO cannot be notified: run scsp outbox drop ${id}`,
+    );
   return { id };
 }
 
@@ -141,8 +145,8 @@ with changed as (
 select id from changed`;
 
 /**
- * Removes a notification; its CPO will not be notified.
- * @throws RangeError when nothing waits under that id
+ * Deletes a notification. Its CPO will not be notified.
+ * @throws OperatorError for an unknown id
  */
 export async function dropNotification(ctx: Audited, id: string): Promise<{ id: string }> {
   const [dropped] = isUuid(id) ? await rows<{ id: string }>(ctx.db, DROP, [...auditParameters(ctx), id]) : [];
@@ -150,4 +154,4 @@ export async function dropNotification(ctx: Audited, id: string): Promise<{ id: 
   return dropped;
 }
 
-const unknown = (id: string) => new RangeError(`nothing in the outbox has the id ${id}`);
+const unknown = (id: string) => new OperatorError(`no notification in the outbox has the id ${id}`);

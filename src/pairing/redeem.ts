@@ -3,8 +3,9 @@ import type { Origin } from '../contract/trace-context';
 import type { CpoClient } from '../cpos/client';
 import { type CallableCpo, callableCpo } from '../cpos/cpos';
 import { hashSubject } from '../crypto/keys';
+import { ADVISORY_LOCKS } from '../db/locks';
 import { rows, transaction } from '../db/query';
-import { enqueueUnkept } from '../outbox/outbox';
+import { enqueueUnpaired } from '../outbox/outbox';
 import { Problem } from '../problems';
 import { type PayloadProtocol, protocolOf } from '../protocols';
 import type { StationBody } from '../protocols/protocol';
@@ -35,8 +36,6 @@ const COMMIT_UNKNOWN_SECONDS = 10;
 const BLANK_CODE = /^[\s\p{Cf}]*$/u;
 
 const WINDOW = `interval '10 minutes'`;
-/** Serialises the attempts of one user, so that concurrent requests cannot exceed a limit. */
-const USER_LOCK = 7_305_004;
 
 /**
  * Inserts an attempt, or returns the limit reached and the seconds until enough attempts have left the window. An
@@ -184,8 +183,8 @@ async function store(ctx: Context, attempt: string, request: RedeemRequest, body
 async function compensate(ctx: Context, request: RedeemRequest, uid: string | undefined, delaySeconds = 0) {
   if (uid === undefined) return;
   const { cpoId, payloadProtocol, origin } = request;
-  await enqueueUnkept(ctx.db, { cpoId, payloadProtocol, uid }, origin, delaySeconds).catch((error: unknown) =>
-    ctx.metrics.pairingNotTakenBack(cpoId, origin, error instanceof Error ? error.message : String(error)),
+  await enqueueUnpaired(ctx.db, { cpoId, payloadProtocol, uid }, origin, delaySeconds).catch((error: unknown) =>
+    ctx.metrics.notificationNotStored(cpoId, origin, error instanceof Error ? error.message : String(error)),
   );
 }
 
@@ -194,7 +193,7 @@ function beginAttempt(ctx: Context, user: Buffer): Promise<string> {
   const id = ctx.random.uuid();
   const { user10Min, userCalls10Min } = ctx.config.limits;
   return transaction(ctx.db, async (tx) => {
-    await rows(tx, 'select pg_advisory_xact_lock($1, hashtext($2))', [USER_LOCK, user.toString('hex')]);
+    await rows(tx, 'select pg_advisory_xact_lock($1, hashtext($2))', [ADVISORY_LOCKS.redemption, user.toString('hex')]);
     const [reached] = await rows<{ problem: 'too-many-incorrect-codes' | 'too-many-redemptions'; retryAfter: number }>(
       tx,
       BEGIN_ATTEMPT,

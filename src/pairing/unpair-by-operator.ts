@@ -2,6 +2,7 @@ import { type Audited, audited, auditParameters } from '../audit/audit';
 import type { Context } from '../context';
 import { rows, transaction } from '../db/query';
 import { enqueue, type Notification } from '../outbox/outbox';
+import { OperatorError } from '../problems';
 import { endPairing } from './unpair';
 
 const AUDIT = `
@@ -12,7 +13,7 @@ select id from changed`;
 
 /**
  * Unpairs a station for an operator and enqueues the CPO's notification in the same transaction.
- * @throws RangeError if no station is paired under the uid (compared case-insensitively)
+ * @throws OperatorError if no station is paired under the uid (compared case-insensitively)
  */
 export async function unpairByOperator(ctx: Audited & Pick<Context, 'db'>, uid: string): Promise<Notification> {
   const [ended] = await transaction(ctx.db, async (tx) => {
@@ -21,6 +22,6 @@ export async function unpairByOperator(ctx: Audited & Pick<Context, 'db'>, uid: 
     await enqueue(tx, found);
     return found;
   });
-  if (ended === undefined) throw new RangeError(`no station with the uid ${uid} is paired`);
+  if (ended === undefined) throw new OperatorError(`no station with the uid ${uid} is paired`);
   return ended;
 }

@@ -1,11 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Context } from '../context';
+import { ADVISORY_LOCKS } from '../db/locks';
 import { rows, rowsInIndexOrder } from '../db/query';
 
 type RetentionContext = Pick<Context, 'config' | 'db' | 'log' | 'stopping'>;
 
-/** One replica at a time. */
-const RETENTION_LOCK = 7_305_005;
 /** Keeps each statement well below its time-out, and its row locks short. */
 const BATCH = 1_000;
 /** Multiplies a batch's duration to give the pause after it, so that a backlog uses at most a fifth of a core. */
@@ -19,7 +18,7 @@ const EVERY_MS = 600_000;
  */
 const deleteBatch = (table: string, expired: string) => `
 with lock as materialized (
-  select pg_try_advisory_xact_lock(${RETENTION_LOCK}) as locked
+  select pg_try_advisory_xact_lock(${ADVISORY_LOCKS.retention}) as locked
 ), removed as (
   delete from ${table} where ctid = any (array(
     select ctid from ${table}

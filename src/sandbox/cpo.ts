@@ -6,9 +6,9 @@ import { middleware as validator } from 'express-openapi-validator';
 import { operationsOf, readContract, servedBy, toValidatorDocument } from '../contract/document';
 import { formats } from '../contract/formats';
 import type { Log } from '../log';
-import { isRight, json, scenarios, stationOf } from './scenarios';
+import { isValidCode, json, scenarios, stationOf } from './scenarios';
 
-/** A call that the sandbox CPO has got: what was asked and what it answered. */
+/** A request that the sandbox CPO received, and the status of its response. */
 export type Call = { at: string; operation: string; uid?: string; status: number };
 
 export type SandboxCpo = { readonly url: string; readonly calls: readonly Call[]; stop(): Promise<void> };
@@ -18,9 +18,9 @@ const SLOW_MS = 2_000;
 const KEPT_CALLS = 100;
 
 /**
- * A CPO that obeys the CPO's half of openapi.yaml, with a behaviour for each code. It knows this service by HTTP alone.
- * `GET /calls` shows what it was asked, the latest first.
- * @param token what it takes for the SCSP's bearer token
+ * Starts a CPO backend that implements the CPO's half of openapi.yaml, with a scenario for each code. It depends on the service
+ * over HTTP only. `GET /calls` lists the requests that it received, the newest first.
+ * @param token the bearer token to accept
  */
 export async function startSandboxCpo(port: number, token: string, log: Log): Promise<SandboxCpo> {
   const contract = servedBy(readContract().document, 'cpo');
@@ -31,14 +31,16 @@ export async function startSandboxCpo(port: number, token: string, log: Log): Pr
   const pair = (member: 'charging_station' | 'evse', code: string, res: ServerResponse): void => {
     const scenario = Object.hasOwn(scenarios, code) ? scenarios[code] : undefined;
     if (scenario !== undefined) return scenario.answer(res);
-    if (!isRight(code) || used.has(code)) return json(res, 404, INCORRECT);
+    if (!isValidCode(code) || used.has(code)) return json(res, 404, INCORRECT);
     if (code.startsWith('1')) used.add(code);
     const answer = () => json(res, 200, stationOf(code, member));
     if (code.startsWith('3')) setTimeout(answer, SLOW_MS);
     else answer();
   };
 
-  /** A station whose code ends in 9 fails twice before it is noted, as a backend does that is being restarted. */
+  /**
+   * Unpairs a station. If its code ends in 9, the first two requests fail, like those to a backend that is restarting.
+   */
   const unpair = (uid: string, res: ServerResponse): void => {
     const code = /^SANDBOX-(\d{6})$/i.exec(uid)?.[1];
     if (code === undefined)
@@ -68,7 +70,7 @@ export async function startSandboxCpo(port: number, token: string, log: Log): Pr
 
   const failure: ErrorRequestHandler = (error, _req, res, _next) => {
     const status = typeof error?.status === 'number' ? error.status : 500;
-    json(res, status, { message: status === 401 ? 'Unauthorized.' : `Refused: ${error?.message}` });
+    json(res, status, { message: status === 401 ? 'Unauthorized.' : `Rejected: ${error?.message}` });
   };
 
   const app = express();
@@ -84,7 +86,7 @@ export async function startSandboxCpo(port: number, token: string, log: Log): Pr
     },
     fileUploader: false,
   });
-  // Its types know only its own view of a request.
+  // The types of the validator are not compatible with those of Express.
   app.use(checks as unknown as RequestHandler[]);
   app.use((req, res, next) => {
     const operation = operationsOf(contract).find(({ id }) => id === req.openapi?.schema.operationId);

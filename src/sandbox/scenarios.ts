@@ -1,7 +1,7 @@
 import type { ServerResponse } from 'node:http';
 import type { StationBody } from '../protocols/protocol';
 
-/** What the sandbox CPO does with a code; `docs/sandbox.md` lists them. */
+/** The scenarios of the sandbox CPO by code. `docs/sandbox.md` and openapi.yaml list them. */
 export const scenarios: Record<string, { what: string; answer: (res: ServerResponse) => void }> = {
   '000400': { what: 'answers 400', answer: (res) => json(res, 400, { message: 'Bad request.' }) },
   '000401': { what: 'answers 401', answer: (res) => json(res, 401, { message: 'Unauthorized.' }) },
@@ -28,7 +28,7 @@ const connectors = [{ id: '1', power_type: 'AC_3_PHASE' as const, max_voltage: 2
 const evse = { evse_id: 1, capabilities: ['CHARGING_PROFILE_CAPABLE'], connectors };
 const broken = (part: object) => ({ charging_station: { uid: 'broken', evses: [evse], ...part } });
 
-/** The station of a right code, in the words of the protocol that asks. */
+/** Returns the station of a valid code in the format of the requested protocol. */
 export function stationOf(code: string, member: 'charging_station' | 'evse'): StationBody {
   const uid = `SANDBOX-${code}`;
   return member === 'evse'
@@ -36,8 +36,11 @@ export function stationOf(code: string, member: 'charging_station' | 'evse'): St
     : { charging_station: { uid, evses: [evse] } };
 }
 
-/** Codes that begin with 1 pair once, those with 2 as often as asked, those with 3 after two seconds. */
-export function isRight(code: string): boolean {
+/**
+ * Returns whether a code is valid. Codes that begin with 1 can be used once, those with 2 any number of times, those
+ * with 3 after 2 s.
+ */
+export function isValidCode(code: string): boolean {
   return /^[1-3]\d{5}$/.test(code);
 }
 

@@ -2,12 +2,12 @@ import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Audited } from '../audit/audit';
 import type { Context } from '../context';
-import { addCpo, listCpos, setCalling } from '../cpos/cpos';
+import { addCpo, listCpos, setOutbound } from '../cpos/cpos';
 import { rows } from '../db/query';
 import { hashToken, issueToken, type TokenOwner } from '../tokens/tokens';
 import { type SandboxCpo, startSandboxCpo } from './cpo';
 
-/** What `sandbox.json` in DATA_DIR says: where the sandbox is, and the tokens of its demo CPO and app. */
+/** The content of `DATA_DIR/sandbox.json`: the URL of the sandbox and the tokens of its demo CPO and app. */
 export type Sandbox = { url: string; cpo: { id: string; token: string }; app: { token: string } };
 
 const DEMO_CPO = 'Demo CPO';
@@ -16,7 +16,9 @@ const DEMO_APP = 'Demo app';
 type Seeding = Context & Audited;
 export type OpenSandbox = { readonly credentials: Sandbox; readonly file: string; readonly cpo: SandboxCpo };
 
-/** Makes the demo CPO and app on the first start, gives them new tokens when theirs are lost or dead, starts the CPO's backend. */
+/**
+ * Creates the demo CPO and app on the first start, replaces lost or expired tokens, and starts the backend of the CPO.
+ */
 export async function openSandbox(service: Context, url: string): Promise<OpenSandbox> {
   const ctx: Seeding = { ...service, actor: 'sandbox' };
   const file = join(ctx.config.dataDir, 'sandbox.json');
@@ -32,11 +34,11 @@ export async function openSandbox(service: Context, url: string): Promise<OpenSa
 
   const outboundToken = ctx.random.bytes(32).toString('base64url');
   const backend = await startBackend(ctx, outboundToken);
-  await setCalling(ctx, cpo.id, { baseUrl: backend.url, outboundToken });
+  await setOutbound(ctx, cpo.id, { baseUrl: backend.url, outboundToken });
   return { credentials: sandbox, file, cpo: backend };
 }
 
-/** On the port after ours where that is free. */
+/** Starts the backend of the demo CPO on the next port after that of the service, or on any free port. */
 async function startBackend(ctx: Context, token: string): Promise<SandboxCpo> {
   const port = ctx.config.port === 0 || ctx.config.port === 65_535 ? 0 : ctx.config.port + 1;
   try {
@@ -64,7 +66,7 @@ async function liveToken(ctx: Seeding, last: string | undefined, owner: TokenOwn
   return last !== undefined && live !== undefined ? last : (await issueToken(ctx, owner)).token;
 }
 
-/** What a person sees at the start: where it is, and two commands that work when pasted one after the other. */
+/** Returns the start-up text: the URL, and two commands that work when pasted one after the other. */
 export function startText(
   { credentials: { url, cpo, app }, file, cpo: backend }: OpenSandbox,
   colours: boolean,
@@ -73,15 +75,15 @@ export function startText(
   return `
   ${paint(1, 'scsp-pairing')} ${paint(32, 'sandbox')}   ${paint(36, url)}   try it out: ${paint(36, `${url}/docs`)}
 
-  ${paint(2, '1. The app gets a code for its customer:')}
+  ${paint(2, '1. The app requests a code for its customer:')}
 
 CODE=$(curl -s ${url}/v1/app/pairing-codes -H 'Authorization: Bearer ${app.token}' -H 'Content-Type: application/json' -d '{"user_id":"user-1","charging_location_id":"home"}' | tee /dev/stderr | sed 's/.*"code":"\\([0-9]*\\)".*/\\1/')
 
-  ${paint(2, '2. The customer types it at the CPO, whose backend pairs the station:')}
+  ${paint(2, '2. The customer enters it at the CPO, whose backend pairs the station:')}
 
 curl -s ${url}/v1/scsp/ocpp2.0.1/pair -H 'Authorization: Bearer ${cpo.token}' -H 'Content-Type: application/json' -d '{"code":"'"$CODE"'","charging_station":{"uid":"demo-'"$(date +%s)"'","evses":[{"evse_id":1,"capabilities":["CHARGING_PROFILE_CAPABLE"],"connectors":[{"id":"1","power_type":"AC_3_PHASE","max_voltage":220,"max_amperage":16}]}]}}'
 
-  ${paint(2, `Codes of the CPO to redeem in the app: 100000 to 199999, see docs/sandbox.md. Its backend: ${backend.url}`)}
+  ${paint(2, `CPO-issued codes to redeem in the app: 100000 to 199999, see docs/sandbox.md. Backend of the CPO: ${backend.url}`)}
   ${paint(2, `Tokens: ${file}   Stop: Ctrl-C`)}
 `;
 }

@@ -1,32 +1,32 @@
 import type { Response } from 'express';
 import type { Role } from '../db/schema/tokens';
 
-/** Who sent a request, as its token says. */
+/** The authenticated caller of a request. */
 export type Caller = {
   readonly tokenId: string;
   /** SHA-256 of the token, in hexadecimal. */
   readonly hash: string;
   readonly role: Role;
-  /** Of a `cpo` token, otherwise null. */
+  /** The CPO of a `cpo` token, otherwise null. */
   readonly cpo: { readonly id: string; readonly name: string; readonly suspended: boolean } | null;
-  /** The name of the app of an `app` token, otherwise null. */
+  /** The app name of an `app` token, otherwise null. */
   readonly app: string | null;
   readonly expiresAt: Date;
 };
 
-/** The caller of an authenticated request; `http/auth` puts it there. */
+/** Returns the caller of an authenticated request, which `http/auth` stores. */
 export function callerOf(res: Response): Caller {
   return res.locals.caller as Caller;
 }
 
-/** The CPO of a request whose operation is for CPOs. */
+/** Returns the CPO that sent a request for an operation that requires the role `cpo`. */
 export function cpoOf(res: Response): NonNullable<Caller['cpo']> {
   const { cpo } = callerOf(res);
-  if (cpo === null) throw new TypeError('this operation is not for CPOs alone');
+  if (cpo === null) throw new TypeError('the operation does not require the role cpo');
   return cpo;
 }
 
-/** Identifies the CPO or app that a caller belongs to, whichever of its tokens it sent. */
+/** Returns a string that identifies the CPO or app of a caller, independent of the token. */
 export function partyOf({ role, cpo, app }: Caller): string {
   return `${role} ${cpo?.id ?? app}`;
 }

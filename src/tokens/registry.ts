@@ -13,7 +13,7 @@ select encode(t.hash, 'hex') as hash, t.id as "tokenId", t.role, t.app_name as a
 from tokens t left join cpos c on c.id = t.cpo_id
 where t.revoked_at is null and t.expires_at > now()`;
 
-const WRITE_USES = `
+const UPDATE_LAST_USED = `
 with used as (
   select t.id, u.at from tokens t join unnest($1::uuid[], $2::timestamptz[]) u (id, at) on u.id = t.id
   order by t.id for no key update of t
@@ -22,37 +22,37 @@ update tokens t set last_used_at = greatest(t.last_used_at, u.at) from used u wh
 
 const MINUTE_MS = 60_000;
 const DAY_MS = 86_400_000;
-/** So many look-ups of unknown tokens a second; a flood beyond it is refused from memory. */
+/** The maximum number of look-ups of unknown tokens a second. Beyond it they are rejected without a query. */
 const UNKNOWN_PER_SECOND = 20;
-/** Requests with one token share a look-up that began within this time: a revocation is in force within a second. */
+/** Requests with the same token share a look-up that started within this time. A revocation takes effect within 1 s. */
 const SHARED_FOR_MS = 200;
-/** So many requests wait for look-ups at once, each as long as a statement may take; the next ones get a 503. */
-const MOST_WAITING = 1_024;
+/** The maximum number of requests that wait for look-ups. Beyond it they get a 503. */
+const MAX_WAITING = 1_024;
 
 /**
- * Knows who may call: every live token, in memory, read again on every change. While notifications are lost, and until
- * the tokens have been read again after a change or a reconnection, each token is looked up in the database instead.
- * Remembers when each was used and writes it down once a minute, and warns once a day of one that expires soon.
+ * Caches every live token in memory and reloads all of them on each change. While the listener is disconnected, and until a
+ * reload after a change or reconnection has finished, tokens are looked up in the database instead. Also stores once a minute
+ * when each token was used, and logs a warning once a day for each token that expires soon.
  */
 export class TokenRegistry {
   #live = new Map<string, Caller>();
   #unsubscribe = () => {};
-  /** Whether nothing has changed since the tokens were read. */
+  /** Whether the cache reflects every change that was notified. */
   #current = false;
-  #reading: Promise<void> | undefined;
-  #stale = false;
+  #reloading: Promise<void> | undefined;
+  #changed = false;
   #second = 0;
   #unknown = 0;
-  /** The latest look-up of a token that is under way. */
+  /** The latest look-up in progress, by token hash. */
   readonly #lookUps = new Map<string, { began: number; found: Promise<Caller | undefined> }>();
   #waiting = 0;
-  /** By token, who wants to hear that it is not allowed any more. */
-  readonly #refused = new EventEmitter().setMaxListeners(0);
+  /** Emits the hash of a token that is no longer allowed. */
+  readonly #revoked = new EventEmitter().setMaxListeners(0);
   #minutely: NodeJS.Timeout | undefined;
-  /** By token, when it was used since the last writing, by the database's clock. */
+  /** The last use of each token since the last write, by token id, in the database's time. */
   #used = new Map<string, number>();
   #writing = Promise.resolve();
-  /** By token, when it was last said that it expires soon. */
+  /** The last expiry warning, by token id. */
   readonly #warned = new Map<string, number>();
 
   constructor(readonly ctx: Pick<Context, 'db' | 'listener' | 'log'>) {}
@@ -60,63 +60,67 @@ export class TokenRegistry {
   async start(): Promise<void> {
     this.#unsubscribe = this.ctx.listener.on(TOKENS_CHANNEL, () => {
       this.#current = false;
-      void this.#refresh();
+      void this.#reload();
     });
-    await this.#refresh();
+    await this.#reload();
     this.#minutely = setInterval(() => {
       this.#warn();
-      void this.#writeUses();
+      void this.#writeLastUsed();
     }, MINUTE_MS).unref();
   }
 
   async stop(): Promise<void> {
     this.#unsubscribe();
     clearInterval(this.#minutely);
-    await this.#writeUses();
+    await this.#writeLastUsed();
   }
 
   /**
-   * The caller that a token stands for; undefined for one that is unknown, expired or revoked.
+   * Returns the caller that a token authenticates, or undefined if the token is unknown, expired or revoked.
    * @throws Problem `unavailable`
    */
   verify(token: string): Caller | undefined | Promise<Caller | undefined> {
     return this.#find(hashToken(token).toString('hex'));
   }
 
-  /** A caller as it is now, as `verify` would return it. */
-  verifyAgain({ hash }: Caller): Caller | undefined | Promise<Caller | undefined> {
+  /** Returns the current state of a caller, as `verify` would. */
+  refresh({ hash }: Caller): Caller | undefined | Promise<Caller | undefined> {
     return this.#find(hash);
   }
 
-  /** Calls back when the tokens have been read and a caller's is gone, or its CPO suspended; returns how to stop. */
-  onRefused({ hash }: Caller, listener: () => void): () => void {
-    this.#refused.on(hash, listener);
-    return () => this.#refused.off(hash, listener);
+  /**
+   * Calls `listener` when a reload shows that the caller's token was revoked or its CPO suspended. Returns the
+   * unsubscribe function.
+   */
+  onRevoked({ hash }: Caller, listener: () => void): () => void {
+    this.#revoked.on(hash, listener);
+    return () => this.#revoked.off(hash, listener);
   }
 
-  /** Whether memory can be trusted to know every revocation. */
-  #trusted(): boolean {
+  /** Returns whether the cache is known to contain every revocation. */
+  #isTrusted(): boolean {
     return this.#current && this.ctx.listener.connected;
   }
 
   #find(hash: string): Caller | undefined | Promise<Caller | undefined> {
     const known = this.#live.get(hash);
-    if (known !== undefined && this.#trusted())
+    if (known !== undefined && this.#isTrusted())
       return known.expiresAt.getTime() > this.ctx.listener.now() ? this.#use(known) : undefined;
-    if (!this.#current && this.#reading === undefined) void this.#refresh();
+    if (!this.#current && this.#reloading === undefined) void this.#reload();
 
-    const underWay = this.#lookUps.get(hash);
-    if (underWay !== undefined && performance.now() - underWay.began < SHARED_FOR_MS) return this.#wait(underWay.found);
+    const inProgress = this.#lookUps.get(hash);
+    if (inProgress !== undefined && performance.now() - inProgress.began < SHARED_FOR_MS)
+      return this.#await(inProgress.found);
     if (known === undefined && !this.#mayLookUpUnknown()) {
-      // Memory is a moment behind at most while notifications arrive; while they are lost it may not know a good token.
+      // While the listener is connected the cache is at most a moment behind. Otherwise it may lack a valid token.
       if (this.ctx.listener.connected) return undefined;
       throw new Problem('unavailable');
     }
-    return this.#wait(this.#lookUp(hash));
+    return this.#await(this.#lookUp(hash));
   }
 
-  async #wait(found: Promise<Caller | undefined>): Promise<Caller | undefined> {
-    if (this.#waiting >= MOST_WAITING) throw new Problem('unavailable');
+  async #await(found: Promise<Caller | undefined>): Promise<Caller | undefined> {
+    if (this.#waiting >= MAX_WAITING) throw new Problem('unavailable');
     this.#waiting += 1;
     try {
       return await found;
@@ -143,14 +147,14 @@ export class TokenRegistry {
     return caller;
   }
 
-  /** One statement for all, one after the other; what cannot be written now goes with the next. */
-  #writeUses(): Promise<void> {
+  /** Writes the last uses in one statement, one write at a time. After a failure they are part of the next write. */
+  #writeLastUsed(): Promise<void> {
     this.#writing = this.#writing.then(async () => {
       const used = this.#used;
       this.#used = new Map();
       if (used.size === 0) return;
       const times = [...used.values()].map((at) => new Date(at));
-      await rows(this.ctx.db, WRITE_USES, [[...used.keys()], times]).catch((error: unknown) => {
+      await rows(this.ctx.db, UPDATE_LAST_USED, [[...used.keys()], times]).catch((error: unknown) => {
         this.#used = new Map([...used, ...this.#used]);
         this.ctx.log.warn('uses of tokens not written yet', { reason: String(error) });
       });
@@ -169,12 +173,12 @@ export class TokenRegistry {
   }
 
   #mayLookUpUnknown(): boolean {
-    if (this.#unknownLeft() === 0) return false;
+    if (this.#unknownRemaining() === 0) return false;
     this.#unknown += 1;
     return true;
   }
 
-  #unknownLeft(): number {
+  #unknownRemaining(): number {
     const now = performance.now();
     if (now - this.#second >= 1000) {
       this.#second = now;
@@ -183,24 +187,24 @@ export class TokenRegistry {
     return UNKNOWN_PER_SECOND - this.#unknown;
   }
 
-  /** One reading at a time; a change during one makes it read once more. */
-  #refresh(): Promise<void> {
-    this.#stale = true;
-    this.#reading ??= this.#read().finally(() => {
-      this.#reading = undefined;
+  /** Reloads the tokens, one reload at a time. A change during a reload causes another one. */
+  #reload(): Promise<void> {
+    this.#changed = true;
+    this.#reloading ??= this.#readAll().finally(() => {
+      this.#reloading = undefined;
     });
-    return this.#reading;
+    return this.#reloading;
   }
 
-  async #read(): Promise<void> {
-    while (this.#stale) {
-      this.#stale = false;
+  async #readAll(): Promise<void> {
+    while (this.#changed) {
+      this.#changed = false;
       try {
         const live = await rows<Caller>(this.ctx.db, LIVE);
         this.#live = new Map(live.map((caller) => [caller.hash, caller]));
-        // A change that was announced during the reading may not be in it.
-        this.#current = !this.#stale;
-        this.#notifyRefused();
+        // The rows may lack a change that was notified while they were read.
+        this.#current = !this.#changed;
+        this.#notifyRevoked();
         this.#warn();
       } catch {
         this.#current = false;
@@ -209,10 +213,10 @@ export class TokenRegistry {
     }
   }
 
-  #notifyRefused(): void {
-    for (const hash of this.#refused.eventNames()) {
+  #notifyRevoked(): void {
+    for (const hash of this.#revoked.eventNames()) {
       const caller = this.#live.get(String(hash));
-      if (caller === undefined || caller.cpo?.suspended) this.#refused.emit(hash);
+      if (caller === undefined || caller.cpo?.suspended) this.#revoked.emit(hash);
     }
   }
 }

@@ -5,16 +5,17 @@ import { violates } from '../db/errors';
 import type { Database } from '../db/pool';
 import { rows } from '../db/query';
 import type { Role } from '../db/schema/tokens';
+import { OperatorError } from '../problems';
 
-/** Rings when any token or CPO changes. */
+/** The channel that is notified when a token or a CPO changes. */
 export const TOKENS_CHANNEL = 'scsp_tokens';
-const LIFE_DAYS = 365;
+const LIFETIME_DAYS = 365;
 
 export type IssuedToken = { readonly id: string; readonly token: string; readonly expiresAt: Date };
 export type TokenOwner =
   | { readonly role: 'cpo'; readonly cpoId: string }
   | { readonly role: 'app'; readonly appName: string };
-/** What an operator sees of a token. */
+/** A token in the list for operators. */
 export type TokenSummary = {
   id: string;
   role: Role;
@@ -24,40 +25,40 @@ export type TokenSummary = {
   createdAt: Date;
   expiresAt: Date;
   revokedAt: Date | null;
-  /** To the minute. */
+  /** Accurate to one minute. */
   lastUsedAt: Date | null;
   /** The token that it was rotated from. */
   replaces: string | null;
 };
 
-/** A token is 256 random bits, so its plain SHA-256 cannot be reversed by trying. */
+/** Hashes a token. Plain SHA-256 is sufficient: a token has 256 random bits, which rules out a brute-force search. */
 export function hashToken(token: string): Buffer {
   return hash('sha256', token, 'buffer');
 }
 
 const tokenOf = (role: Role, secret: Buffer) => `scsp_${role}_${secret.toString('base64url')}`;
 
-/** What the trail says of a token. */
-const OWNER = `jsonb_strip_nulls(jsonb_build_object('role', role, 'cpo_id', cpo_id, 'app', app_name))`;
+/** The detail of audit entries about a token. */
+const AUDIT_DETAIL = `jsonb_strip_nulls(jsonb_build_object('role', role, 'cpo_id', cpo_id, 'app', app_name))`;
 
 const ISSUE = `
 with changed as (
   insert into tokens (id, role, cpo_id, app_name, hash, expires_at)
-  values ($3, $4, $5, $6, $7, now() + make_interval(days => ${LIFE_DAYS}))
+  values ($3, $4, $5, $6, $7, now() + make_interval(days => ${LIFETIME_DAYS}))
   returning *
-), ${audited('token.issue', OWNER)}
+), ${audited('token.issue', AUDIT_DETAIL)}
 select expires_at as "expiresAt" from changed`;
 
 /**
- * Makes a token; it is shown here and never again.
- * @throws RangeError for an unknown CPO
+ * Issues a token. Only its hash is stored, so that it cannot be shown again.
+ * @throws OperatorError for an unknown CPO
  */
 export async function issueToken(ctx: Audited, owner: TokenOwner): Promise<IssuedToken> {
   const token = tokenOf(owner.role, ctx.random.bytes(32));
   const id = ctx.random.uuid();
   const cpoId = owner.role === 'cpo' ? owner.cpoId : null;
   const appName = owner.role === 'app' ? owner.appName : null;
-  if (cpoId !== null && !isUuid(cpoId)) throw new RangeError(`no CPO has the id ${cpoId}`);
+  if (cpoId !== null && !isUuid(cpoId)) throw new OperatorError(`no CPO has the id ${cpoId}`);
   const [stored] = await rows<{ expiresAt: Date }>(ctx.db, ISSUE, [
     ...auditParameters(ctx),
     id,
@@ -66,14 +67,16 @@ export async function issueToken(ctx: Audited, owner: TokenOwner): Promise<Issue
     appName,
     hashToken(token),
   ]).catch((error: unknown) => {
-    if (violates(error, 'tokens_cpo_id_fkey')) throw new RangeError(`no CPO has the id ${cpoId}`);
+    if (violates(error, 'tokens_cpo_id_fkey')) throw new OperatorError(`no CPO has the id ${cpoId}`);
     throw error;
   });
   if (stored === undefined) throw new TypeError('an insert returned no row');
   return { id, token, expiresAt: stored.expiresAt };
 }
 
-/** The role is known to the row alone, so the new token comes with a hash for each, `$6` and `$7`. */
+/**
+ * The new token has the role of the old one, which only the row knows: `$6` and `$7` are the hashes for the two roles.
+ */
 const ROTATE = `
 with changed as (
   update tokens set expires_at = least(expires_at, now() + make_interval(hours => $4))
@@ -82,10 +85,10 @@ with changed as (
 ), issued as (
   insert into tokens (id, role, cpo_id, app_name, hash, expires_at, replaces)
   select $5, role, cpo_id, app_name, case role when 'cpo' then $6::bytea else $7::bytea end,
-    now() + make_interval(days => ${LIFE_DAYS}), id
+    now() + make_interval(days => ${LIFETIME_DAYS}), id
   from changed
   returning role, expires_at, replaces
-), ${audited('token.rotate', `${OWNER} || jsonb_build_object('replaced_by', $5::uuid)`)}
+), ${audited('token.rotate', `${AUDIT_DETAIL} || jsonb_build_object('replaced_by', $5::uuid)`)}
 select i.role, i.expires_at as "expiresAt", c.expires_at as "oldExpiresAt"
 from tokens t left join issued i on i.replaces = t.id left join changed c on c.id = t.id
 where t.id = $3`;
@@ -93,8 +96,8 @@ where t.id = $3`;
 export type RotatedToken = IssuedToken & { readonly replaces: string; readonly oldExpiresAt: Date };
 
 /**
- * Makes a token for the owner of a live one, which goes on to work for so many hours, if it had so long to live.
- * @throws RangeError for an id that is unknown, revoked or expired
+ * Issues a new token for the owner of a live one. The old token expires after the overlap, or earlier if it was due to.
+ * @throws OperatorError for an id that is unknown, revoked or expired
  */
 export async function rotateToken(ctx: Audited, replaces: string, overlapHours: number): Promise<RotatedToken> {
   type Rotated = { role: Role | null; expiresAt: Date; oldExpiresAt: Date };
@@ -104,9 +107,9 @@ export async function rotateToken(ctx: Audited, replaces: string, overlapHours: 
   const [rotated] = isUuid(replaces)
     ? await rows<Rotated>(ctx.db, ROTATE, [...auditParameters(ctx), replaces, overlapHours, id, ...hashes])
     : [];
-  if (rotated === undefined) throw new RangeError(`no token has the id ${replaces}`);
+  if (rotated === undefined) throw new OperatorError(`no token has the id ${replaces}`);
   const { role, expiresAt, oldExpiresAt } = rotated;
-  if (role === null) throw new RangeError(`the token ${replaces} is revoked or has expired: issue a new one`);
+  if (role === null) throw new OperatorError(`the token ${replaces} is revoked or has expired: issue a new one`);
   return { id, token: tokenOf(role, secret), expiresAt, replaces, oldExpiresAt };
 }
 
@@ -115,22 +118,23 @@ with before as (
   select * from tokens where id = $3 for no key update
 ), changed as (
   update tokens t set revoked_at = now() from before b where t.id = b.id and b.revoked_at is null returning t.*
-), ${audited('token.revoke', OWNER)}
+), ${audited('token.revoke', AUDIT_DETAIL)}
 select id, revoked_at as "revokedAt" from changed
 union all select id, revoked_at from before where revoked_at is not null`;
 
 /**
- * Revokes a token, in force on every replica within a second; again is the same.
- * @throws RangeError for an unknown id
+ * Revokes a token, effective on every replica within 1 s. Idempotent.
+ * @throws OperatorError for an unknown id
  */
 export async function revokeToken(ctx: Audited, id: string): Promise<{ id: string; revokedAt: Date }> {
   const [revoked] = isUuid(id)
     ? await rows<{ id: string; revokedAt: Date }>(ctx.db, REVOKE, [...auditParameters(ctx), id])
     : [];
-  if (revoked === undefined) throw new RangeError(`no token has the id ${id}`);
+  if (revoked === undefined) throw new OperatorError(`no token has the id ${id}`);
   return revoked;
 }
 
+/** Returns all tokens, the oldest first. */
 export function listTokens(db: Database): Promise<TokenSummary[]> {
   return rows(
     db,

@@ -4,27 +4,31 @@ import type { Context } from '../context';
 import type { Origin } from '../contract/trace-context';
 import { hashSubject, subjectHashes } from '../crypto/keys';
 import { rows, transaction } from '../db/query';
-import { enqueue, eraseGivenUp, type Notification } from '../outbox/outbox';
+import { enqueue, eraseDeadLettered, type Notification } from '../outbox/outbox';
 import { Problem } from '../problems';
 
-/** Codes, and pairings, that one statement forgets: few enough to be far below the statement time-out. */
+/** The batch sizes of one statement, small enough to stay far below the statement time-out. */
 const CODES_BATCH = 500;
 const PAIRINGS_BATCH = 100;
 
 export type Forgetting = Pick<Context, 'db' | 'keys' | 'metrics'> & Audited;
 
 export type ForgetOptions = {
-  /** What began later is left alone: the user has come back since. Everything is forgotten when undefined. */
+  /**
+   * Codes and pairings that began later are kept, because the user has returned since. Undefined: everything is erased.
+   */
   readonly before?: Date | undefined;
-  /** In terms of `performance.now()`; no further batch is begun after it. */
+  /** By `performance.now()`; no batch starts after it. */
   readonly deadline?: number;
-  /** The request that asks for it, for the notifications of CPOs. */
+  /** The request that asked for the erasure, for the notifications of CPOs. */
   readonly origin?: Origin;
 };
 
 export type Forgotten = { readonly userHash: string; readonly codes: number; readonly pairingIds: string[] };
 
-/** A redemption stores its pairing only while its own row has no outcome; one that is just doing so is waited for. */
+/**
+ * A redemption stores its pairing only while its row has no outcome. This update waits for one that is just committing.
+ */
 const REVOKE_REDEMPTIONS = `
 with revoked as (
   update redemption_attempts set outcome = 'forgotten'
@@ -34,8 +38,8 @@ with revoked as (
 select count(*)::int as count from revoked`;
 
 /**
- * A batch of a user's codes that have not paired, each kind by its own index; polls of active ones are woken. A code that
- * is pairing at this moment is waited for and forgotten; its pairing is visible to the statements that follow.
+ * Erases a batch of a user's unused codes, found by one index for each status, and wakes the long polls of active ones. It waits
+ * for a code that is being used at this moment; the pairing is then visible to the statements that follow.
  */
 const FORGET_CODES = `
 with theirs as materialized (
@@ -56,13 +60,16 @@ with theirs as materialized (
 ), ${audited('user.forget', '$6::jsonb')}
 select (select count(*)::int from theirs) as found, (select count(*)::int from forgotten) as forgotten`;
 
-/** A batch of a user's pairings, said so that the index of those that last and the index of ended ones are used. */
+/**
+ * Selects a batch of a user's pairings. The condition on `ended_at` lets the planner use the indexes of active and of
+ * ended ones.
+ */
 const SOME_PAIRINGS = `
 select id from pairings
 where user_id = $1 and (ended_at is null or ended_at is not null) and paired_at <= $2 limit ${PAIRINGS_BATCH}`;
 
-/** What identified a failed attempt is replaced by a meaningless text; the attempt still counts. */
-const FORGET_TRIES = `
+/** Replaces the uid of a failed attempt by an id of the pairing, so that the attempt still counts. */
+const FORGET_FAILED_ATTEMPTS = `
 with changed as (
   update cpo_tries t
   set wrong_uid = array(
@@ -74,8 +81,8 @@ with changed as (
 select count(*)::int as count from changed`;
 
 /**
- * Some pairings of a user, with their codes. What is left of them is noted in `erasures`. A notification that is still being
- * tried keeps its uid until the CPO has it.
+ * Erases a batch of a user's pairings and their codes. `erasures` records what remains to be erased. A pending notification keeps
+ * its uid until it is delivered.
  */
 const FORGET_PAIRINGS = `
 with theirs as (
@@ -101,10 +108,10 @@ with theirs as (
 select id as "pairingId", cpo_id as "cpoId", uid, payload_protocol as "payloadProtocol", active from theirs`;
 
 /**
- * Erases what identifies a user and frees their stations; the CPOs are notified (contract, section 6). Afterwards nothing
- * of the user can be seen; stations and uids that are left in storage are for `eraseLeftOversOf`. It goes in batches, each
- * committed with the audit entry of the first; repeated after a failure, it goes on where it ended.
- * @throws Problem `unavailable`, also when the deadline has passed
+ * Erases the data that identifies a user, unpairs their stations and notifies the CPOs (contract, section 6). Afterwards no API
+ * shows anything of the user; `completeErasuresOf` deletes the remaining stations and uids. Works in batches of one transaction
+ * each, the first of which writes the audit entry. A repeated call continues after a failure.
+ * @throws Problem `unavailable` when the database is unavailable or the deadline has passed
  */
 export async function forgetUser(ctx: Forgetting, userId: string, options: ForgetOptions = {}): Promise<Forgotten> {
   const { deadline = Number.POSITIVE_INFINITY } = options;
@@ -113,7 +120,7 @@ export async function forgetUser(ctx: Forgetting, userId: string, options: Forge
   const userHash = hashSubject(ctx.keys, 'user', userId).toString('hex');
   let codes = 0;
   const pairingIds: string[] = [];
-  /** The parameters of a batch; the first that erases something also writes the audit entry. */
+  /** Returns the parameters of a batch. The first batch that erases something also writes the audit entry. */
   const batch = () => [
     ...auditParameters(ctx),
     userId,
@@ -121,12 +128,12 @@ export async function forgetUser(ctx: Forgetting, userId: string, options: Forge
     codes + pairingIds.length === 0 ? subjectId(userHash) : null,
     JSON.stringify({ user_hash: userHash }),
   ];
-  const inTime = () => {
+  const checkDeadline = () => {
     if (performance.now() > deadline) throw new Problem('unavailable');
   };
 
   await rows(ctx.db, REVOKE_REDEMPTIONS, [hashes, before]);
-  for (let found = 1; found > 0; inTime()) {
+  for (let found = 1; found > 0; checkDeadline()) {
     const [done] = await rows<{ found: number; forgotten: number }>(ctx.db, FORGET_CODES, batch());
     codes += done?.forgotten ?? 0;
     found = done?.found ?? 0;
@@ -136,7 +143,7 @@ export async function forgetUser(ctx: Forgetting, userId: string, options: Forge
     const some = await rows<{ id: string }>(ctx.db, SOME_PAIRINGS, [userId, before]);
     if (some.length === 0) break;
     const ids = some.map(({ id }) => id);
-    await forgetTries(ctx, ids);
+    await forgetFailedAttempts(ctx, ids);
     const done = await transaction(ctx.db, async (tx) => {
       const forgotten = await rows<Notification & { active: boolean }>(tx, FORGET_PAIRINGS, [...batch(), ids]);
       await enqueue(
@@ -144,33 +151,33 @@ export async function forgetUser(ctx: Forgetting, userId: string, options: Forge
         forgotten.filter(({ active }) => active),
         options.origin,
       );
-      await eraseGivenUp(tx);
+      await eraseDeadLettered(tx);
       return forgotten;
     });
     for (const { pairingId, cpoId, active } of done) {
       pairingIds.push(pairingId);
       if (active) ctx.metrics.stationUnpaired('app', pairingId, cpoId);
     }
-    inTime();
+    checkDeadline();
   }
   ctx.metrics.userForgotten({ user_hash: userHash, pairings: pairingIds.length });
   return { userHash, codes, pairingIds };
 }
 
-/** The subject of the audit entry is a uuid: the first half of the hash. */
+/** Returns the subject of the audit entry, which must be a uuid: the first half of the hash. */
 function subjectId(userHash: string): string {
   return userHash.slice(0, 32);
 }
 
 /**
- * The tries of a CPO are locked by whoever pairs there, who may wait for a uid that is being freed: they have a commit of
- * their own, before the one that forgets which uids these were.
+ * Erases the uids from the failed attempts of CPOs, in a transaction of its own to avoid a deadlock: a pairing request holds the
+ * lock on its CPO's counters while it may wait for a uid that is being freed.
  */
-async function forgetTries(ctx: Forgetting, pairingIds: readonly string[]): Promise<void> {
-  await rows(ctx.db, FORGET_TRIES, [pairingIds]);
+async function forgetFailedAttempts(ctx: Forgetting, pairingIds: readonly string[]): Promise<void> {
+  await rows(ctx.db, FORGET_FAILED_ATTEMPTS, [pairingIds]);
 }
 
-/** Rows of the previous version; what counts today is kept under a keyed hash. */
+/** Deletes rows of the previous version. This version counts redemptions under a keyed hash. */
 async function forgetRedemptions(ctx: Forgetting, userId: string, before: string): Promise<void> {
   const sql = 'delete from redemptions where user_id = $1 and tried_at <= $2 returning id';
   await rows(ctx.db, `with gone as (${sql}) select count(*)::int as count from gone`, [userId, before]);

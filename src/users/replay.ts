@@ -1,21 +1,22 @@
 import { subjectHashes } from '../crypto/keys';
 import type { Database } from '../db/pool';
 import { rows } from '../db/query';
+import { OperatorError } from '../problems';
 import { type Forgetting, forgetUser } from './forget';
-import { eraseLeftOversOf } from './left-overs';
+import { completeErasuresOf } from './pending-erasures';
 
-/** When users were forgotten, by their keyed hashes (hex); the latest time counts. */
+/** The time of each erasure by the keyed hash of the user (hex); the latest one if there are several. */
 export type Erasures = ReadonlyMap<string, Date>;
 
-/** Rows of a table that are looked through by one statement. */
+/** The number of rows that one statement reads. */
 const BATCH = 5_000;
-const BEFORE_ALL = '00000000-0000-0000-0000-000000000000';
+const NIL_UUID = '00000000-0000-0000-0000-000000000000';
 
 export type Replayed = { readonly users: number; readonly codes: number; readonly pairings: number };
 
 /**
- * Reads erasures from what `scsp audit list --json` prints, or from lines of the service's log.
- * @throws RangeError when the text is neither
+ * Parses erasures from the output of `scsp audit list --json` or from lines of the service's log.
+ * @throws OperatorError when an entry is invalid
  */
 export function readErasures(text: string): Erasures {
   const erasures = new Map<string, Date>();
@@ -26,7 +27,7 @@ export function readErasures(text: string): Erasures {
     const hash: unknown = logged ? user_hash : Object(detail).user_hash;
     const at = new Date(logged ? timestamp : happened_at);
     if (typeof hash !== 'string' || !/^[0-9a-f]{64}$/.test(hash) || Number.isNaN(at.getTime()))
-      throw new RangeError('an entry of a forgotten user has no hash or no time');
+      throw new OperatorError('an entry about a forgotten user has no valid hash or time');
     const known = erasures.get(hash);
     if (known === undefined || known < at) erasures.set(hash, at);
   }
@@ -42,20 +43,20 @@ function parse(text: string): unknown[] {
   }
 }
 
-/** A log may hold lines of other programs. */
+/** Parses a line; returns undefined for one of another program, which a log may contain. */
 function parseLine(line: string): unknown {
   try {
     return JSON.parse(line);
   } catch {
     if (line.includes('user forgotten') || line.includes('user.forget'))
-      throw new RangeError('the line of a forgotten user is not JSON');
+      throw new OperatorError('a line about a forgotten user is not JSON');
     return undefined;
   }
 }
 
 /**
- * Forgets users again after a restore. They are found by their hashes under SECRET_KEY and SECRET_KEY_PREVIOUS; what
- * began after a user was forgotten is left alone. It can be repeated.
+ * Repeats erasures after a restore. Finds the users by their hashes under SECRET_KEY and SECRET_KEY_PREVIOUS, and keeps codes and
+ * pairings that began after the erasure. Idempotent.
  */
 export async function replayErasures(ctx: Forgetting, erasures: Erasures): Promise<Replayed> {
   const total = { users: 0, codes: 0, pairings: 0 };
@@ -64,7 +65,7 @@ export async function replayErasures(ctx: Forgetting, erasures: Erasures): Promi
       const before = latest(subjectHashes(ctx.keys, 'user', userId).map((hash) => erasures.get(hash.toString('hex'))));
       if (before === undefined) continue;
       const { codes, pairingIds } = await forgetUser(ctx, userId, { before });
-      await eraseLeftOversOf(ctx.db, pairingIds, () => true);
+      await completeErasuresOf(ctx.db, pairingIds, () => true);
       if (codes + pairingIds.length > 0) total.users += 1;
       total.codes += codes;
       total.pairings += pairingIds.length;
@@ -72,10 +73,10 @@ export async function replayErasures(ctx: Forgetting, erasures: Erasures): Promi
   return total;
 }
 
-/** The users in a table, each at least once, in batches by the primary key. */
+/** Yields the users in a table, each at least once, in batches by the primary key. */
 async function* usersOf(db: Database, table: 'pairing_codes' | 'pairings'): AsyncGenerator<string> {
   const sql = `select id, user_id as "userId" from ${table} where id > $1 order by id limit ${BATCH}`;
-  for (let after: string | undefined = BEFORE_ALL; after !== undefined; ) {
+  for (let after: string | undefined = NIL_UUID; after !== undefined; ) {
     const batch: { id: string; userId: string | null }[] = await rows(db, sql, [after]);
     for (const userId of new Set(batch.map((row) => row.userId))) if (userId !== null) yield userId;
     after = batch.at(-1)?.id;

@@ -358,7 +358,7 @@ describe('what stays and what does not', () => {
       { uid: trying.uid },
     ]);
     backend.answer = (res) => sendJson(res, 200, {});
-    await service.log.waitFor((line) => line.cpo_id === backend.id && line.outcome === 'told');
+    await service.log.waitFor((line) => line.cpo_id === backend.id && line.outcome === 'delivered');
     expect(
       await until(
         (left) => left.length === 0,

@@ -2,18 +2,18 @@ import type { Context } from '../context';
 import type { Database } from '../db/pool';
 import { rows, rowsInIndexOrder } from '../db/query';
 
-/** On which a process says that it has left something to erase. */
+/** The channel that is notified of erasures that a request did not complete. */
 export const ERASURES_CHANNEL = 'scsp_erasures';
 
-/** A station has up to 2,000 connectors, which are deleted with it. */
+/** Small, because up to 2,000 connectors are deleted with a station. */
 const STATIONS_BATCH = 5;
 const ATTEMPTS_BATCH = 1_000;
 const PAIRINGS_BATCH = 100;
 const EVERY_MS = 60_000;
 const RETRY_MS = 1_000;
-const BEFORE_ALL = '00000000-0000-0000-0000-000000000000';
+const NIL_UUID = '00000000-0000-0000-0000-000000000000';
 
-type LeftOver = { stationUid: string; pairingIds: string[] };
+type PendingErasure = { stationUid: string; pairingIds: string[] };
 
 const NEXT = `
 select station_uid as "stationUid", array_agg(pairing_id) as "pairingIds"
@@ -32,8 +32,8 @@ with erased as (
 select count(*)::int as count from erased`;
 
 /**
- * In the order of the index, from behind an attempt: rows that are done already are not read again. By `ctid`, whatever the
- * planner believes of the table; nothing but this statement updates an attempt.
+ * Reads a page in the order of the index, after the last row of the previous page, so that erased rows are not read again. It
+ * updates by `ctid`, which does not depend on the planner's estimates; no other statement updates attempts.
  */
 const ERASE_ATTEMPTS = `
 with page as materialized (
@@ -52,16 +52,16 @@ with finished as (
 select count(*)::int as count from finished`;
 
 /**
- * Erases from storage what is left of forgotten users: stations of their pairings, and the uids of these in the attempts
- * of all CPOs, which are not shown any more. In batches that may be done twice or by two processes at once.
- * @param goesOn asked before each batch
- * @returns whether nothing is left
+ * Completes the erasure of forgotten users: deletes the stations of their pairings, and the uids of these in the attempts of all
+ * CPOs. Batches are idempotent and may run in two processes at once.
+ * @param shouldContinue called before each batch
+ * @returns whether all erasures are complete
  */
-export async function eraseLeftOvers(db: Database, goesOn: () => boolean): Promise<boolean> {
-  for (let last = ''; goesOn(); ) {
-    const [next] = await rows<LeftOver>(db, NEXT, [last]);
+export async function completeErasures(db: Database, shouldContinue: () => boolean): Promise<boolean> {
+  for (let last = ''; shouldContinue(); ) {
+    const [next] = await rows<PendingErasure>(db, NEXT, [last]);
     if (next === undefined && last === '') return true;
-    if (next !== undefined && !(await eraseUid(db, next, goesOn))) return false;
+    if (next !== undefined && !(await eraseUid(db, next, shouldContinue))) return false;
     last = next?.stationUid ?? '';
   }
   return false;
@@ -71,25 +71,29 @@ const OF_PAIRINGS = `
 select station_uid as "stationUid", array_agg(pairing_id) as "pairingIds"
 from erasures where pairing_id = any($1) group by station_uid`;
 
-/** The same for some pairings alone, so that what is left of others is not waited for. */
-export async function eraseLeftOversOf(
+/** Completes the erasure of some pairings only, so that the caller does not wait for others. */
+export async function completeErasuresOf(
   db: Database,
   pairingIds: readonly string[],
-  goesOn: () => boolean,
+  shouldContinue: () => boolean,
 ): Promise<boolean> {
-  for (const next of await rows<LeftOver>(db, OF_PAIRINGS, [pairingIds]))
-    if (!(await eraseUid(db, next, goesOn))) return false;
+  for (const next of await rows<PendingErasure>(db, OF_PAIRINGS, [pairingIds]))
+    if (!(await eraseUid(db, next, shouldContinue))) return false;
   return true;
 }
 
-async function eraseUid(db: Database, { stationUid, pairingIds }: LeftOver, goesOn: () => boolean): Promise<boolean> {
+async function eraseUid(
+  db: Database,
+  { stationUid, pairingIds }: PendingErasure,
+  shouldContinue: () => boolean,
+): Promise<boolean> {
   for (let erased = STATIONS_BATCH; erased > 0; ) {
-    if (!goesOn()) return false;
+    if (!shouldContinue()) return false;
     const [batch] = await rows<{ count: number }>(db, ERASE_STATIONS, [pairingIds]);
     erased = batch?.count ?? 0;
   }
-  for (let after = { cpoId: BEFORE_ALL, id: BEFORE_ALL }; ; ) {
-    if (!goesOn()) return false;
+  for (let after = { cpoId: NIL_UUID, id: NIL_UUID }; ; ) {
+    if (!shouldContinue()) return false;
     const position = [stationUid, after.cpoId, after.id];
     const [last] = await rowsInIndexOrder<typeof after>(db, ERASE_ATTEMPTS, position);
     if (last === undefined) break;
@@ -99,32 +103,32 @@ async function eraseUid(db: Database, { stationUid, pairingIds }: LeftOver, goes
   return true;
 }
 
-/** Has some process erase what this one has left. */
-export async function announceLeftOvers(db: Database): Promise<void> {
+/** Wakes the job, in this or another process, to complete pending erasures. */
+export async function notifyPendingErasures(db: Database): Promise<void> {
   await rows(db, 'select pg_notify($1, $2)', [ERASURES_CHANNEL, '']);
 }
 
-/** Erases what is left over at the start, whenever it is announced, and now and then in case a process has died. */
-export function startErasing(ctx: Pick<Context, 'db' | 'listener' | 'log' | 'stopping'>): { stop(): Promise<void> } {
-  let under: Promise<void> | undefined;
-  let again = false;
+/** Starts the job that completes erasures: at the start, on a notification, and every minute in case a process died. */
+export function startErasureJob(ctx: Pick<Context, 'db' | 'listener' | 'log' | 'stopping'>): { stop(): Promise<void> } {
+  let running: Promise<void> | undefined;
+  let retry = false;
   let timer: NodeJS.Timeout;
   const work = async () => {
     do {
-      again = false;
-      await eraseLeftOvers(ctx.db, () => !ctx.stopping.aborted);
-    } while (again && !ctx.stopping.aborted);
+      retry = false;
+      await completeErasures(ctx.db, () => !ctx.stopping.aborted);
+    } while (retry && !ctx.stopping.aborted);
     return EVERY_MS;
   };
   const wake = () => {
-    again = true;
-    under ??= work()
+    retry = true;
+    running ??= work()
       .catch((error: unknown) => {
         ctx.log.warn('erasing what is left of forgotten users failed', { reason: String(error) });
         return RETRY_MS;
       })
       .then((pause) => {
-        under = undefined;
+        running = undefined;
         clearTimeout(timer);
         if (!ctx.stopping.aborted) timer = setTimeout(wake, pause).unref();
       });
@@ -134,7 +138,7 @@ export function startErasing(ctx: Pick<Context, 'db' | 'listener' | 'log' | 'sto
   return {
     async stop() {
       unsubscribe();
-      await under;
+      await running;
       clearTimeout(timer);
     },
   };

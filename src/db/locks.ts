@@ -1,0 +1,20 @@
+/**
+ * Lists the keys of all advisory locks of the service. The numbers are arbitrary, but every replica and version must use the
+ * same ones; other programs on the same database must not use them.
+ */
+export const ADVISORY_LOCKS = {
+  /** Versions up to 0.1 run migrations under this one, and wait for it in a statement. */
+  formerMigration: 7_305_001,
+  /** Taken by the SQL function `scsp_issue_codes_v1`: codes are issued one transaction at a time. */
+  issueCodes: 7_305_002,
+  /** With a second key, the hash of the user: one redemption of a user at a time passes the limits. */
+  redemption: 7_305_004,
+  /** One replica at a time deletes expired rows. */
+  retention: 7_305_005,
+  /** One replica at a time claims notifications. */
+  outboxClaim: 7_305_007,
+  /** One process at a time runs migrations. */
+  migration: 7_305_010,
+  /** Taken by the SQL function `scsp_expire_codes_v1`: one replica at a time expires codes. */
+  expireCodes: 7_305_011,
+} as const;
