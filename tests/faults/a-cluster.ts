@@ -1,9 +1,9 @@
 import { chmodSync, chownSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { command } from '../a-command';
-import { launch } from '../a-process';
-import { SECRET_KEY } from '../harness';
+import { command } from '../harness/a-command';
+import { launch } from '../harness/a-process';
+import { SECRET_KEY } from '../harness/harness';
 import { PASSWORD, postgresServer } from './a-postgres-server';
 import { secondsUntil } from './fault';
 import { account, connects, daemon, deployed, freePorts, program } from './programs';

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { aStation } from '../harness';
+import { aStation } from '../harness/harness';
 import { timed } from './fault';
 
 export type Asked = { status: number; headers: Headers; body: any };

@@ -4,7 +4,7 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { readConfig } from '../../src/config';
 import { startService } from '../../src/service';
-import { NO_LIMITS, recordedLog } from '../harness';
+import { NO_LIMITS, recordedLog } from '../harness/harness';
 import { type Cluster, startCluster } from './a-cluster';
 import type { Server } from './a-postgres-server';
 import { callers, startCrowd } from './callers';

@@ -7,9 +7,9 @@ import { Client } from 'pg';
 import { migrate } from '../../src/db/migrate';
 import { schema } from '../../src/db/schema';
 import { type Embedded, startEmbedded } from '../../src/embedded-postgres/launcher';
-import { launch } from '../a-process';
-import { aStation, NO_LIMITS, SECRET_KEY, startHarness } from '../harness';
-import { startProxy } from '../tcp-proxy';
+import { launch } from '../harness/a-process';
+import { aStation, NO_LIMITS, SECRET_KEY, startHarness } from '../harness/harness';
+import { startProxy } from '../harness/tcp-proxy';
 import { DAMAGE, UNHARMED } from './damage';
 import { SHORT, secondsUntil } from './fault';
 

@@ -1,5 +1,5 @@
-import { type BehindProxy, startBehindProxy } from '../behind-proxy';
-import { aStation, type TestCpo } from '../harness';
+import { type BehindProxy, startBehindProxy } from '../harness/behind-proxy';
+import { aStation, type TestCpo } from '../harness/harness';
 import { SHORT, secondsUntil, timed } from './fault';
 
 let { database, proxy, service, direct, stop } = {} as BehindProxy;

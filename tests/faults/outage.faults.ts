@@ -5,9 +5,9 @@ import { Client } from 'pg';
 import { migrate } from '../../src/db/migrate';
 import { schema } from '../../src/db/schema';
 import { startEmbedded } from '../../src/embedded-postgres/launcher';
-import { type BehindProxy, startBehindProxy } from '../behind-proxy';
-import { NO_LIMITS, startHarness, type TestCpo } from '../harness';
-import { startProxy } from '../tcp-proxy';
+import { type BehindProxy, startBehindProxy } from '../harness/behind-proxy';
+import { NO_LIMITS, startHarness, type TestCpo } from '../harness/harness';
+import { startProxy } from '../harness/tcp-proxy';
 import { secondsUntil, timed } from './fault';
 
 let { database, proxy, service, stop } = {} as BehindProxy;

@@ -1,8 +1,8 @@
 import type { ServerResponse } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { sendJson, startCpo } from '../a-cpo';
-import { type BehindProxy, startBehindProxy } from '../behind-proxy';
-import { aStation } from '../harness';
+import { sendJson, startCpo } from '../harness/a-cpo';
+import { type BehindProxy, startBehindProxy } from '../harness/behind-proxy';
+import { aStation } from '../harness/harness';
 import { secondsUntil } from './fault';
 
 let { proxy, service, direct, stop } = {} as BehindProxy;

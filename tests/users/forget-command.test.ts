@@ -3,8 +3,8 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
 import { deriveKeys, hashSubject } from '../../src/crypto/keys';
-import { command } from '../a-command';
-import { aStation, type Harness, SECRET_KEY, startHarness, type TestCpo } from '../harness';
+import { command } from '../harness/a-command';
+import { aStation, type Harness, SECRET_KEY, startHarness, type TestCpo } from '../harness/harness';
 
 let service: Harness;
 let cpo: TestCpo;

@@ -1,6 +1,6 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { deriveKeys, hashSubject } from '../../src/crypto/keys';
-import { answerStation, sendJson, startCpo } from '../a-cpo';
+import { answerStation, sendJson, startCpo } from '../harness/a-cpo';
 import {
   aStation,
   createTestDatabase,
@@ -9,9 +9,9 @@ import {
   SECRET_KEY,
   startHarness,
   type TestCpo,
-} from '../harness';
-import { openRaw } from '../raw-http';
-import { until, untilSo, untilStatus } from '../until';
+} from '../harness/harness';
+import { openRaw } from '../harness/raw-http';
+import { until, untilSo, untilStatus } from '../harness/until';
 
 let service: Harness;
 let cpo: TestCpo;

@@ -1,0 +1,75 @@
+import { randomUUID } from 'node:crypto';
+import { once } from 'node:events';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { setOutbound } from '../../src/cpos/cpos';
+import { deriveKeys } from '../../src/crypto/keys';
+import { endLater } from './clean-up';
+import { aStation, type Harness, SECRET_KEY, type TestCpo } from './harness';
+
+export type Received = { method: string; path: string; headers: IncomingMessage['headers']; body: string };
+type Answer = (res: ServerResponse, request: Received) => void;
+
+/** A CPO's backend that answers as a test says, and keeps what it was asked. */
+export async function startCpo(service: Harness, answer: Answer) {
+  const received: Received[] = [];
+  const waiting = new Set<() => void>();
+  const server = createServer(async (req, res) => {
+    let body = '';
+    for await (const chunk of req) body += chunk;
+    const request = { method: req.method ?? '', path: req.url ?? '', headers: req.headers, body };
+    received.push(request);
+    for (const check of waiting) check();
+    backend.answer(res, request);
+  });
+  const listen = async (port: number) => {
+    server.listen(port, '127.0.0.1');
+    await once(server, 'listening');
+    return (server.address() as AddressInfo).port;
+  };
+  const port = await listen(0);
+  const token = `outbound-${randomUUID()}`;
+  service.secrets.add(token);
+  const cpo: TestCpo = await service.cpo();
+  const url = `http://127.0.0.1:${port}`;
+  const operator = { ...service.operator, keys: deriveKeys(SECRET_KEY) };
+  await setOutbound(operator, cpo.id, { baseUrl: url, outboundToken: token });
+
+  const backend = {
+    ...cpo,
+    answer,
+    received,
+    outboundToken: token,
+    url,
+    /** Resolves when so many requests have come. */
+    asked: (count: number) =>
+      new Promise<void>((resolve) => {
+        const check = () => {
+          if (received.length < count) return;
+          waiting.delete(check);
+          resolve();
+        };
+        waiting.add(check);
+        check();
+      }),
+    async down() {
+      server.close();
+      server.closeAllConnections();
+      if (server.listening) await once(server, 'close');
+    },
+    up: () => listen(port),
+  };
+  endLater(() => backend.down());
+  return backend;
+}
+
+export const sendJson = (res: ServerResponse, status: number, body: unknown) => {
+  res.writeHead(status, { 'content-type': 'application/json' });
+  res.end(JSON.stringify(body));
+};
+
+/** Answers a station under a uid of its own, or the given one. */
+export const answerStation =
+  (uid?: string): Answer =>
+  (res) =>
+    sendJson(res, 200, { charging_station: aStation(uid) });
