@@ -113,7 +113,7 @@ describe('without DATABASE_URL', () => {
       expect(await command({ DATA_DIR }, args.filter(Boolean))).toEqual({
         code: 1,
         stdout: '',
-        stderr: `scsp: DATABASE_URL is not set, and DATA_DIR (${DATA_DIR}) has no embedded database: set DATABASE_URL, or DATA_DIR to where the service keeps it\n`,
+        stderr: `scsp: DATABASE_URL is not set, and DATA_DIR (${DATA_DIR}) has no embedded database: set DATABASE_URL, or set DATA_DIR to the data directory of the service\n`,
       });
       expect(existsSync(DATA_DIR)).toBe(false);
     },

@@ -207,7 +207,7 @@ describe('without the previous key', () => {
       },
     ]);
     const { level, stack } = await after.log.waitFor(({ message }) => message === 'internal error');
-    expect([level, stack]).toEqual(['error', expect.stringMatching(/sealed for .* SECRET_KEY_PREVIOUS/)]);
+    expect([level, stack]).toEqual(['error', expect.stringMatching(/secret of .* SECRET_KEY_PREVIOUS/)]);
 
     // What it has to be told waits for the key.
     expect((await after.unpairAsApp(paired.body.uid)).status).toBe(200);
