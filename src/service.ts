@@ -13,7 +13,7 @@ import { type Random, random as systemRandom } from './crypto/random';
 import { throwUnreachable } from './db/connection-errors';
 import { Listener } from './db/listener';
 import { migrate, requireMigrated } from './db/migrate';
-import { openDatabase } from './db/pool';
+import { type Database, openDatabase } from './db/pool';
 import { requireNotifications, requireSession, requireTimeouts, throwIfPooler } from './db/pooler';
 import { requireServer } from './db/require-server';
 import { schema } from './db/schema';
@@ -34,6 +34,8 @@ import { ERASURES_CHANNEL, startErasureJob } from './users/pending-erasures';
 
 /** Of the database, for requests; what needs a session of its own has a few more. */
 export const CONNECTIONS = 10;
+
+/** What tests replace. */
 export type Overrides = {
   readonly log?: Log;
   readonly random?: Random;
@@ -43,55 +45,42 @@ export type Overrides = {
   readonly expiry?: Partial<ExpiryTimes>;
 };
 
-/** The whole service: `start` resolves when it answers, `stop` when nothing of it is left. */
+/** A running service. */
 export type Service = {
   readonly url: string;
   readonly metricsUrl: string | undefined;
   /** Undefined outside the sandbox, and when the database is not the embedded one. */
   readonly sandbox: OpenSandbox | undefined;
-  /** Ends telling CPOs of unpairings here; other replicas go on. */
+  /** Stops the notification of CPOs in this process; other replicas go on. */
   stopDelivery(): Promise<void>;
+  /** Stops everything that `startService` has started, in the reverse order. */
   stop(): Promise<void>;
 };
 
 /**
- * Builds and starts the service.
- * @throws what keeps it from starting: configuration, database, port
+ * Builds and starts the service; it accepts requests when the promise resolves.
+ * @throws OperatorError if the configuration, the database or the port keeps it from starting
  */
 export async function startService(config: Config, overrides: Overrides = {}): Promise<Service> {
   const log = overrides.log ?? createLog(config.logLevel);
   const stopping = new AbortController();
-  const parts: (() => Promise<unknown>)[] = [];
+  /** How to stop what has been started, in the order of the starts. */
+  const stops: Stops = [];
   let closeServer = async () => {};
   const stop = async () => {
     stopping.abort();
-    // First of all, and in the same turn: whoever is answered because we stop must not find us open.
+    // First, and in the same turn: a client whose long poll ends because of the stop must not reconnect here.
     await closeServer();
-    for (const part of parts.splice(0).reverse()) await part();
+    for (const stopOne of stops.splice(0).reverse()) await stopOne();
   };
   try {
-    const databaseUrl = config.databaseUrl ?? (await embedded(config, log, parts));
-    const directUrl = config.directDatabaseUrl ?? databaseUrl;
-    const pooled = databaseUrl !== directUrl;
-    const opening = openDatabase(databaseUrl, schema, CONNECTIONS, pooled);
-    const db = await (pooled ? opening : opening.catch(throwIfPooler)).catch(
-      throwUnreachable(settingOf(config, databaseUrl), databaseUrl),
-    );
-    parts.push(() => db.destroy());
-    await requireServer(db);
-    await requireSession(db);
-    const listener = new Listener(directUrl, [CODES_CHANNEL, TOKENS_CHANNEL, OUTBOX_CHANNEL, ERASURES_CHANNEL], log);
-    await listener.start().catch(throwUnreachable(settingOf(config, directUrl), directUrl));
-    parts.push(() => listener.stop());
-    await requireTimeouts(db);
-    await requireNotifications(db, listener, TOKENS_CHANNEL);
-    await bringUpToDate(config, directUrl, log);
+    const { db, listener } = await connect(config, log, stops);
 
     const contract = readContract();
     const metrics = createMetrics(log);
     const random = overrides.random ?? systemRandom;
     const client = new CpoClient(config.callsLoopback, contract.document, metrics, random);
-    parts.push(() => client.close());
+    stops.push(() => client.close());
     const ctx: Context = {
       config,
       db,
@@ -109,9 +98,9 @@ export async function startService(config: Config, overrides: Overrides = {}): P
       });
     const registry = new TokenRegistry(ctx);
     await registry.start();
-    parts.push(() => registry.stop());
+    stops.push(() => registry.stop());
     const refused = new RefusedAttempts(ctx);
-    parts.push(() => refused.stop());
+    stops.push(() => refused.stop());
 
     const load = { ...LOAD_LIMITS, requestsPerCaller: config.limitInFlight, ...overrides.load };
     const app = createApp(ctx, contract.document, registry, refused, operationHandlers(ctx, contract, client), load);
@@ -126,19 +115,19 @@ export async function startService(config: Config, overrides: Overrides = {}): P
         client.notifyUnpaired(await notifiableCpo(ctx, cpoId), payloadProtocol, uid, { origin, user, signal }),
       () => client.openCircuits(),
     );
-    parts.push(() => delivery.stop());
+    stops.push(() => delivery.stop());
     const erasing = startErasureJob(ctx);
-    parts.push(() => erasing.stop());
+    stops.push(() => erasing.stop());
     const retention = startRetention(ctx, overrides.retention);
-    parts.push(() => retention.stop());
+    stops.push(() => retention.stop());
     const expiry = startExpiry(ctx, overrides.expiry);
-    parts.push(() => expiry.stop());
+    stops.push(() => expiry.stop());
 
     const metricsPort =
-      config.metricsPort === undefined ? undefined : await serveMetrics(ctx, config.metricsPort, parts);
+      config.metricsPort === undefined ? undefined : await serveMetrics(ctx, config.metricsPort, stops);
     const url = config.publicUrl ?? `http://localhost:${port}`;
     const sandbox = config.sandbox && config.databaseUrl === undefined ? await openSandbox(ctx, url) : undefined;
-    if (sandbox) parts.push(() => sandbox.cpo.stop());
+    if (sandbox) stops.push(() => sandbox.cpo.stop());
     log.info('listening', { url, port });
     return {
       url,
@@ -153,16 +142,39 @@ export async function startService(config: Config, overrides: Overrides = {}): P
   }
 }
 
-async function embedded(config: Config, log: Log, parts: (() => Promise<unknown>)[]): Promise<string> {
+type Stops = (() => Promise<unknown>)[];
+
+/** Opens the pool and the listener, checks the database, and migrates it if this role may. */
+async function connect(config: Config, log: Log, stops: Stops): Promise<{ db: Database; listener: Listener }> {
+  const databaseUrl = config.databaseUrl ?? (await embedded(config, log, stops));
+  const directUrl = config.directDatabaseUrl ?? databaseUrl;
+  const pooled = databaseUrl !== directUrl;
+  const opening = openDatabase(databaseUrl, schema, CONNECTIONS, pooled);
+  const db = await (pooled ? opening : opening.catch(throwIfPooler)).catch(
+    throwUnreachable(settingOf(config, databaseUrl), databaseUrl),
+  );
+  stops.push(() => db.destroy());
+  await requireServer(db);
+  await requireSession(db);
+  const listener = new Listener(directUrl, [CODES_CHANNEL, TOKENS_CHANNEL, OUTBOX_CHANNEL, ERASURES_CHANNEL], log);
+  await listener.start().catch(throwUnreachable(settingOf(config, directUrl), directUrl));
+  stops.push(() => listener.stop());
+  await requireTimeouts(db);
+  await requireNotifications(db, listener, TOKENS_CHANNEL);
+  await bringUpToDate(config, directUrl, log);
+  return { db, listener };
+}
+
+async function embedded(config: Config, log: Log, stops: Stops): Promise<string> {
   const postgres = await startEmbedded({
     dir: config.dataDir,
     onExit: (reason) => log.error('embedded database ended', { reason }),
   });
-  parts.push(() => postgres.stop());
+  stops.push(() => postgres.stop());
   return postgres.url;
 }
 
-/** Where another role migrates, this one only looks. */
+/** Runs pending migrations. If they are another role's to run, only checks that there are none. */
 async function bringUpToDate(config: Config, directUrl: string, log: Log): Promise<void> {
   if (config.databaseUrl !== undefined && config.migrationDatabaseUrl !== undefined)
     return requireMigrated(directUrl, schema, config.sandbox);
@@ -170,14 +182,14 @@ async function bringUpToDate(config: Config, directUrl: string, log: Log): Promi
   if (migrated > 0) log.info('migrated', { count: migrated });
 }
 
-async function serveMetrics(ctx: Context, port: number, parts: (() => Promise<unknown>)[]): Promise<number> {
+async function serveMetrics(ctx: Context, port: number, stops: Stops): Promise<number> {
   ctx.metrics.collectDefaults();
   const server = createServer(async (req, res) => {
     if (req.url !== '/metrics') return res.writeHead(404).end();
     res.setHeader('Content-Type', ctx.metrics.registry.contentType);
     return res.end(await ctx.metrics.registry.metrics());
   });
-  parts.push(() => close(server));
+  stops.push(() => close(server));
   const bound = await listen(server, port, ctx.config.host, 'METRICS_PORT');
   ctx.log.info('metrics', { url: `http://localhost:${bound}/metrics`, port: bound });
   return bound;
