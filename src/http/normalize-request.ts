@@ -5,7 +5,7 @@ import { Problem } from '../problems';
 const SINGLE_HEADERS = ['host', 'authorization', 'content-type'];
 
 /**
- * Refuses requests that a proxy or PostgreSQL could read in another way, serves HEAD where there is GET, and
+ * Refuses requests that a proxy could read in another way, serves HEAD where there is GET, and
  * reduces a request target in absolute form to its path (RFC 9112, 3.2.2).
  */
 export const normalizeRequest: RequestHandler = (req, _res, next) => {
@@ -16,8 +16,6 @@ export const normalizeRequest: RequestHandler = (req, _res, next) => {
   if (repeated !== undefined)
     throw new Problem('malformed-request', { message: `The header ${repeated} may be sent once only.` });
   if (expect !== undefined && expect.toLowerCase() !== '100-continue') throw new Problem('expectation-failed');
-  if (req.url.split('?', 1)[0]?.includes('%00'))
-    throw new Problem('malformed-request', { message: 'The path must not contain NUL (%00).' });
   // Node knows by the original method that the response has no body.
   if (req.method === 'HEAD') req.method = 'GET';
   req.url = originForm(req.url, host);

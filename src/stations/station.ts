@@ -28,7 +28,8 @@ export type Connector = {
  * Returns the key under which a uid is unique. A uid is printable ASCII, so lower-casing does not depend on the locale.
  */
 export function stationKey(uid: string): string {
-  return uid.toLowerCase();
+  // PostgreSQL cannot store NUL. No uid contains the other, so a path with %00 matches no station.
+  return uid.toLowerCase().replaceAll('\0', '\uFFFD');
 }
 
 /** Returns the positions of ids that occur earlier in the list. Values other than strings and numbers are ignored. */

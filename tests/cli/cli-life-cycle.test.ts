@@ -305,7 +305,7 @@ describe('scsp attempts list', () => {
         'invalid-request',
         '-',
         expect.any(String),
-        expect.stringContaining('/charging_station/uid must be printable'),
+        expect.stringContaining('/charging_station/uid must contain only printable'),
       ],
     ]);
   });

@@ -346,7 +346,7 @@ describe('requests that two could read in two ways, or nobody', () => {
     expect((await say(get(`GET /live?${'x=1&'.repeat(3_500)} HTTP/1.1`)))[0]?.status).toBe(200);
   });
 
-  test.each('%2e %2e%2e %2F %5C %25 %2525 %0d%0aX:y ..%2f.. ;x=1 %F0%9F%94%8C + %20 . ..'.split(' '))(
+  test.each('%00 %2e %2e%2e %2F %5C %25 %2525 %0d%0aX:y ..%2f.. ;x=1 %F0%9F%94%8C + %20 . ..'.split(' '))(
     'a station %j is unknown',
     async (uid) => {
       const answers = await say(
@@ -357,8 +357,13 @@ describe('requests that two could read in two ways, or nobody', () => {
     },
   );
 
-  test.each('% %2 %ZZ %00 %C0%AF %ff %u0041 %ED%A0%80'.split(' '))(
-    'a station %j, which is not percent-encoded UTF-8 without NUL, is malformed',
+  test.each(['pairing-codes', 'charging-stations'])('NUL as an id of %s is not found', async (list) => {
+    const { status } = await service.request('GET', `/v1/app/${list}/%00`, { token: service.appToken });
+    expect(status).toBe(404);
+  });
+
+  test.each('% %2 %ZZ %C0%AF %ff %u0041 %ED%A0%80'.split(' '))(
+    'a station %j, which is not percent-encoded UTF-8, is malformed',
     async (uid) => {
       const answers = await say(
         head(`POST /v1/scsp/evse/${uid}/unpair HTTP/1.1`, own(), 'Connection: close', 'Content-Length: 0'),
