@@ -21,7 +21,7 @@ const PROGRAMS = '^src/(main|cli)\\.ts$';
 /** Where a feature meets HTTP: it belongs to the layer `http`, not to that of its folder. */
 const HTTP_FILE = '^src/[^/]+/http\\.ts$';
 /** The other party's programs: they know this service by its contract only. */
-const COUNTERPARTS = '^src/(sandbox|conformance)/(?!start)';
+const COUNTERPARTS = '^src/(sandbox)/(?!start)';
 
 const upward = layers.slice(1).map(({ name, path }, index) => ({
   name: `${name}-imports-nothing-from-above`,

@@ -10,12 +10,14 @@ import { Problem, type ProblemType, type ValidationError } from '../problems';
 import { isPayloadProtocol } from '../protocols';
 import { cpoOf } from '../tokens/caller';
 
-const PAIR_OPERATIONS: ReadonlySet<unknown> = new Set<OperationId>([
-  'pairOcpp',
-  'pairOcpi22',
-  'pairOcpi221',
-  'pairOcpi230',
-]);
+/** The compiler reports an operation that pairs and is missing here. */
+const PAIR_OPERATIONS: Readonly<Record<Extract<OperationId, `pair${string}`>, true>> = {
+  pairOcpp: true,
+  pairOcpi22: true,
+  pairOcpi221: true,
+  pairOcpi230: true,
+};
+
 /**
  * Lists the problems raised before `scsp_pair_v1`, which stores all other attempts itself. Load shedding is not
  * recorded: it says nothing about the request, and storing it would add load.
@@ -74,7 +76,8 @@ export class RefusedAttempts {
 
   /** Must run after authentication and before the body is read. */
   readonly watch: RequestHandler = (req, res, next) => {
-    if (PAIR_OPERATIONS.has(req.openapi?.schema.operationId)) res.once('close', () => this.#record(req, res));
+    if (Object.hasOwn(PAIR_OPERATIONS, req.openapi?.schema.operationId ?? ''))
+      res.once('close', () => this.#record(req, res));
     next();
   };
 

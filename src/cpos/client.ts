@@ -5,7 +5,7 @@ import { jsonValidator, type ValidateJson } from '../contract/validate-json';
 import type { Random } from '../crypto/random';
 import type { Metrics } from '../metrics';
 import { Problem } from '../problems';
-import { type PayloadProtocol, protocolOf } from '../protocols';
+import { type PayloadProtocol, storedProtocolOf } from '../protocols';
 import type { StationBody } from '../protocols/protocol';
 import { checkedLookup, ForbiddenAddress, literalHost, mayCall } from './address';
 import { type Answer, answered, notFound, readAll, uidIn } from './answer';
@@ -83,7 +83,7 @@ export class CpoClient {
    * @throws Problem `cpo-failed`, `cpo-timed-out`, `unavailable` (circuit open: not called)
    */
   async notifyUnpaired(cpo: CallableCpo, payloadProtocol: string, uid: string, caller: Caller): Promise<void> {
-    const path = `/v1/cpo/${protocolOf(payloadProtocol).unpairSegment}/${encodeURIComponent(uid)}/unpair`;
+    const path = `/v1/cpo/${storedProtocolOf(payloadProtocol).unpairSegment}/${encodeURIComponent(uid)}/unpair`;
     const { status } = await this.#post(cpo, path, undefined, caller);
     if ((status < 200 || status > 299) && status !== 404 && status !== 410) throw answered(status);
   }

@@ -1,7 +1,7 @@
 import { Client } from 'pg';
 import { QueryFailedError } from 'typeorm';
 import { OperatorError } from '../problems';
-import { sqlStateOf } from './errors';
+import { isDefect, sqlStateOf } from './errors';
 
 /** Matches Node's error codes for a certificate from an unknown CA. */
 const UNTRUSTED = /^(UNABLE_TO_(VERIFY|GET_ISSUER)|SELF_SIGNED_CERT|DEPTH_ZERO_SELF_SIGNED)/;
@@ -9,11 +9,11 @@ const UNTRUSTED = /^(UNABLE_TO_(VERIFY|GET_ISSUER)|SELF_SIGNED_CERT|DEPTH_ZERO_S
 /**
  * Creates a handler for errors while connecting to a database.
  * @param setting the name of the setting that holds the URL
- * @returns a function that throws a OperatorError with setting, address and reason; rethrows OperatorErrors and query errors
+ * @returns a function that throws an OperatorError with setting, address and reason; rethrows OperatorErrors, query errors and defects
  */
 export function throwUnreachable(setting: string, url: string): (cause: unknown) => never {
   return (cause) => {
-    if (cause instanceof QueryFailedError || cause instanceof OperatorError) throw cause;
+    if (cause instanceof QueryFailedError || cause instanceof OperatorError || isDefect(cause)) throw cause;
     const what = sqlStateOf(cause) === undefined ? 'does not answer' : 'refuses the connection';
     const remedy = UNTRUSTED.test(String(Object(cause).code))
       ? ': add sslmode=verify-full&sslrootcert=FILE to the URL, where FILE is the CA certificate of the database'

@@ -19,18 +19,20 @@ export function sqlStateOf(error: unknown): string | undefined {
   return cause instanceof DatabaseError ? cause.code : undefined;
 }
 
-/** Lists the error types that indicate a bug. Drivers and sockets throw plain errors. */
+/** Lists the error types that indicate a defect. Drivers and sockets throw plain errors. */
 const DEFECTS = [TypeError, RangeError, ReferenceError, SyntaxError, URIError, EvalError];
+
+/** Returns whether an error is a defect of this program. */
+export const isDefect = (error: unknown): boolean => DEFECTS.some((type) => error instanceof type);
 
 /**
  * Returns whether an error means that the database is unavailable. An error without an SQLSTATE comes from the driver
- * or the socket (refused, lost, timed out), unless it is a bug.
+ * or the socket (refused, lost, timed out), unless it is a defect.
  */
 export function isUnavailable(error: unknown): boolean {
   const state = sqlStateOf(error);
   if (state !== undefined) return UNAVAILABLE_STATES.test(state);
-  const cause = causeOf(error);
-  return !DEFECTS.some((type) => cause instanceof type);
+  return !isDefect(causeOf(error));
 }
 
 /** Converts an error to Problem `unavailable` if the database is unavailable; returns any other error unchanged. */

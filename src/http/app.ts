@@ -43,7 +43,7 @@ export function createApp(
 
   app.use(requestLog(ctx));
   app.use(normalizeRequest);
-  app.use('/docs', load.pages, siteAssets);
+  app.use(siteAssets(load.pages));
   app.use(validator.findOperation);
   app.use(validator.authorize); // 1, 2
   app.use(refused.watch);

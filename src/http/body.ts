@@ -33,7 +33,7 @@ export const readBody: RequestHandler = async (req, res, next) => {
 function checkMediaType(req: Request): void {
   const { type, parameters } = parse(req.get('Content-Type') ?? '');
   if (type !== 'application/json') throw new Problem('unsupported-media-type');
-  if (parameters.charset !== undefined && !/^utf-?8$/i.test(parameters.charset))
+  if (parameters.charset && !/^utf-?8$/i.test(parameters.charset))
     throw new Problem('unsupported-media-type', { message: 'The body must be in UTF-8.' });
   const encoding = req.get('Content-Encoding') ?? 'identity';
   if (encoding.toLowerCase() !== 'identity')
@@ -56,7 +56,8 @@ function collect(req: Request, res: Response): Promise<Buffer> {
       if (size > length) reject(new Problem('body-too-large'));
       else chunk.copy(bytes, size - chunk.length);
     });
-    req.on('end', () => resolve(bytes.subarray(0, size)));
+    // A copy, because a part of the buffer would keep all of it.
+    req.on('end', () => resolve(size === length ? bytes : Buffer.from(bytes.subarray(0, size))));
     req.on('close', () => req.readableEnded || reject(new Problem('request-timeout')));
   });
 }

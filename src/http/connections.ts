@@ -10,7 +10,10 @@ const LINGER_MS = 2_000;
 type Connection = {
   /** The responses not yet closed, in the order of their requests. */
   readonly open: Set<ServerResponse>;
-  last?: { readonly req: IncomingMessage; readonly res: ServerResponse };
+  /** The last request that was answered before its body had arrived. */
+  answeredEarly?: IncomingMessage;
+  /** Whether the HTTP parser has rejected something. Node reports that again for all further data. */
+  rejected: boolean;
 };
 
 const connections = new WeakMap<Duplex, Connection>();
@@ -18,12 +21,15 @@ const connections = new WeakMap<Duplex, Connection>();
 /** Wraps a request listener: keeps track of the responses of each connection, and ends waits when a client disconnects. */
 export function trackResponses(listener: RequestListener): RequestListener {
   return (req, res) => {
-    const connection = connectionOf(req.socket);
+    const { socket } = req;
+    const connection = connectionOf(socket);
     connection.open.add(res);
-    connection.last = { req, res };
     res.once('close', () => {
       connection.open.delete(res);
       if (!res.writableFinished) endWait(res);
+      if (req.complete) return;
+      connection.answeredEarly = req;
+      destroyLater(socket, () => !req.complete);
     });
     return listener(req, res);
   };
@@ -32,7 +38,7 @@ export function trackResponses(listener: RequestListener): RequestListener {
 function connectionOf(socket: Duplex): Connection {
   const known = connections.get(socket);
   if (known !== undefined) return known;
-  const connection: Connection = { open: new Set() };
+  const connection: Connection = { open: new Set(), rejected: false };
   connections.set(socket, connection);
   socket.once('end', () => {
     for (const res of connection.open) endWait(res);
@@ -55,25 +61,38 @@ function connectionOf(socket: Duplex): Connection {
  */
 export function handleClientErrors(server: Server, refuse: (problem: Problem, socket: Duplex) => void): void {
   Object.assign(server, { httpAllowHalfOpen: true });
-  const close = (problem: Problem, socket: Duplex) => {
-    const { open, last } = connectionOf(socket);
-    const answering = [...open].filter((res) => res.req.complete).at(-1);
-    if (answering !== undefined) answering.once('close', () => lingeringClose(socket));
-    else if (last?.req.complete === false && last.res.writableEnded) socket.destroy();
-    else refuse(problem, socket);
-    if (answering === undefined) lingeringClose(socket);
+  const reject = (problem: Problem, socket: Duplex) => {
+    const connection = connectionOf(socket);
+    if (connection.rejected) return;
+    connection.rejected = true;
+    const close = () => {
+      socket.end();
+      destroyLater(socket);
+    };
+    const answering = [...connection.open].filter((res) => res.req.complete).at(-1);
+    if (answering !== undefined) return void answering.once('close', close);
+    if (!isAnswered(connection)) refuse(problem, socket);
+    close();
   };
   server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
     if (error.code === 'ECONNRESET') socket.destroy();
-    else close(parserProblem(error), socket);
+    else reject(parserProblem(error), socket);
   });
   server.on('connect', (_req, socket) => {
     socket.on('error', () => socket.destroy());
-    close(new Problem('method-not-allowed', { headers: { Allow: '' } }), socket);
+    reject(new Problem('method-not-allowed', { headers: { Allow: '' } }), socket);
   });
 }
 
-function lingeringClose(socket: Duplex): void {
-  socket.end();
-  setTimeout(() => socket.destroy(), LINGER_MS).unref();
+/** Returns whether the request that is still arriving has its response already. */
+function isAnswered({ open, answeredEarly }: Connection): boolean {
+  const latest = [...open].at(-1);
+  return answeredEarly?.complete === false || (latest?.writableEnded === true && !latest.req.complete);
+}
+
+/** Destroys a socket after LINGER_MS, if it is still necessary then. */
+function destroyLater(socket: Duplex, isNecessary = () => true): void {
+  setTimeout(() => {
+    if (isNecessary()) socket.destroy();
+  }, LINGER_MS).unref();
 }

@@ -16,12 +16,22 @@ export const normalizeRequest: RequestHandler = (req, _res, next) => {
   if (repeated !== undefined)
     throw new Problem('malformed-request', { message: `The header ${repeated} may be sent once only.` });
   if (expect !== undefined && expect.toLowerCase() !== '100-continue') throw new Problem('expectation-failed');
+  if (!isPercentEncodedUtf8(req.url.split('?', 1)[0] ?? '')) throw new Problem('not-found');
   // Node knows by the original method that the response has no body.
   if (req.method === 'HEAD') req.method = 'GET';
   req.url = originForm(req.url, host);
   req.originalUrl = req.url;
   next();
 };
+
+function isPercentEncodedUtf8(path: string): boolean {
+  try {
+    decodeURIComponent(path);
+    return true;
+  } catch {
+    return false;
+  }
+}
 
 /** Returns a target in absolute form without scheme and host if the host is that of the Host header. */
 function originForm(target: string, host = ''): string {

@@ -20,7 +20,19 @@ export function isPayloadProtocol(name: string): name is PayloadProtocol {
   return Object.hasOwn(protocols, name);
 }
 
-/** Returns the translator of a stored protocol name. */
-export function protocolOf(name: string): Protocol {
-  return protocols[name as PayloadProtocol];
+/** Returns the translator of a payload protocol, undefined for a name that this version does not know. */
+export function protocolOf(name: PayloadProtocol): Protocol;
+export function protocolOf(name: string): Protocol | undefined;
+export function protocolOf(name: string): Protocol | undefined {
+  return isPayloadProtocol(name) ? protocols[name] : undefined;
+}
+
+/**
+ * Returns the translator of a protocol that is stored with a pairing.
+ * @throws Error if a later version has stored it and this one does not know it
+ */
+export function storedProtocolOf(name: string): Protocol {
+  const protocol = protocolOf(name);
+  if (protocol === undefined) throw new Error(`the stored payload protocol ${name} is unknown to this version`);
+  return protocol;
 }

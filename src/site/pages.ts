@@ -21,16 +21,18 @@ const CACHED = 'public, max-age=3600';
 /** RFC 9116, 2.5.5 recommends less than a year. */
 const SECURITY_TXT_LIFE_MS = 364 * 86_400_000;
 
-/** What the pages load, under `/docs/`; everything else there is left to the next step. */
-export const siteAssets: RequestHandler = assets();
-
-function assets() {
+/**
+ * Serves what the pages load, under `/docs/`, and redirects `/docs/` to `/docs`.
+ * @param takeSlot a step of load shedding
+ */
+export function siteAssets(takeSlot: RequestHandler): RequestHandler {
   const router = Router({ strict: true, caseSensitive: true });
   for (const [file, root] of Object.entries(ASSETS))
-    router.get(`/${file}`, (_req, res) => res.sendFile(file, { root, headers: { 'Cache-Control': CACHED } }));
-  router.get('/', (req, res, next) => {
-    const [path = '', ...query] = req.originalUrl.split('?');
-    if (path === '/docs') return next();
+    router.get(`/docs/${file}`, takeSlot, (_req, res) =>
+      res.sendFile(file, { root, headers: { 'Cache-Control': CACHED } }),
+    );
+  router.get('/docs/', takeSlot, (req, res) => {
+    const [, ...query] = req.url.split('?');
     res.redirect(308, ['../docs', ...query].join('?'));
   });
   return router;

@@ -1,7 +1,7 @@
 import type { Context } from '../context';
 import type { Handlers, Schemas } from '../contract/document';
 import { idIn, LAST_ID, readPage } from '../http/pagination';
-import { protocolOf } from '../protocols';
+import { storedProtocolOf } from '../protocols';
 import { listStations, type PairedStation, stationOfUid } from './stations';
 
 export function stationHandlers(ctx: Context): Pick<Handlers, 'listStations' | 'getStation'> {
@@ -32,6 +32,6 @@ export function writePairing(paired: PairedStation): Schemas['Pairing'] {
     cpo_id: paired.cpoId,
     payload_protocol: paired.payloadProtocol,
     paired_at: paired.pairedAt.toISOString(),
-    ...protocolOf(paired.payloadProtocol).write(paired.station),
+    ...storedProtocolOf(paired.payloadProtocol).write(paired.station),
   };
 }

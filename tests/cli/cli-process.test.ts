@@ -118,7 +118,7 @@ test('wrong usage ends the program with 2, also when nobody reads why', async ()
   expect(await once(child, 'close')).toEqual([2, null]);
 });
 
-test('a data folder that cannot be used is told of', async () => {
+test('a data folder that cannot be used is reported', async () => {
   const file = join(home, 'file');
   writeFileSync(file, '');
   const refused = await scsp({ DATA_DIR: file }, ['cpo', 'list']);
@@ -213,7 +213,7 @@ describe('the embedded database', () => {
   });
 });
 
-test('a database that never answers is told of within 10 seconds', async () => {
+test('a database that never answers is reported within 10 seconds', async () => {
   for (const { ms, ...ended } of await askedSilence) {
     expect(ms).toBeLessThan(10_000);
     expect(ended).toMatchObject({ code: 1, stdout: '' });

@@ -254,7 +254,7 @@ describe('scsp cpo', () => {
     expect((await untilStatus(404, pair)).status).toBe(404);
   });
 
-  test('a person is told of a suspension and its end', async () => {
+  test('a person sees a suspension and its end', async () => {
     const { id, name } = await addCpo();
     expect(await text('cpo', 'suspend', id)).toEqual([
       ['id', id],
@@ -302,7 +302,7 @@ describe('scsp token', () => {
     expect(await json('token', 'revoke', issued.id)).toEqual(revoked);
   });
 
-  test('a person sees a token once and is told so', async () => {
+  test('a person sees a token once, with a note that says so', async () => {
     const app = `app ${randomUUID()}`;
     const issued = await text('token', 'issue', '--app', app);
     expect(issued).toEqual([
@@ -517,7 +517,7 @@ describe('scsp outbox', () => {
     expect(rows).toContainEqual([id, cpo.name, uid, listed.created_at, ...timed, 'The CPO could not be reached.']);
   });
 
-  test('a telling that was given up is told at once when it is retried, and leaves the list', async () => {
+  test('a dead-lettered notification is sent at once when it is retried, and leaves the list', async () => {
     const token = `token-${randomUUID()}`;
     const { id, pairing_id, cpo } = await untold('SANDBOX-200000', token);
     await service.sql.query('update outbox set gave_up_at = now() where id = $1', [id]);
@@ -598,7 +598,7 @@ describe('scsp migrate', () => {
     await database.drop();
   });
 
-  test('a person is told how many migrations ran', async () => {
+  test('a person sees how many migrations ran', async () => {
     expect(await text('migrate')).toEqual([['migrated', '0']]);
   });
 });
@@ -701,7 +701,7 @@ describe('scsp', () => {
     expect(stderr).toMatch(/^scsp: RangeError: Invalid array length\n +at .*cli\.test\.ts/);
   });
 
-  test('a database that does not exist or refuses the password is told of, but not the password', async () => {
+  test('a database that does not exist or refuses the password is reported, without the password', async () => {
     const wrong = (part: 'pathname' | 'password') => {
       const url = new URL(service.databaseUrl);
       url[part] = 'open-sesame';
@@ -720,7 +720,7 @@ describe('scsp', () => {
     }
   });
 
-  test('a database that holds a table back is told of, too', async () => {
+  test('a database that refuses a table is reported, too', async () => {
     const client = new Client(service.databaseUrl);
     await client.connect();
     await client.query('begin; lock table cpos in access exclusive mode');

@@ -58,7 +58,7 @@ test('what a transaction throws of its own comes out as it is', async () => {
   expect(caught).toBe(thrown);
 });
 
-test('a defect is told as a 500, and logged as an error', async () => {
+test('a defect is a 500, and logged as an error', async () => {
   const query = service.db.query;
   expect(query).toBeInstanceOf(Function);
   const spied = jest.spyOn(Object.getPrototypeOf(service.db), 'query').mockRejectedValueOnce(new TypeError('a defect'));

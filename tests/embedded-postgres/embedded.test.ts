@@ -178,7 +178,7 @@ onLinux('an orphan whose guardian was killed too is stopped by the next start', 
   expect(await query(database.url, 'SELECT n FROM rows')).toEqual([{ n: 7 }]);
 });
 
-test('kill -9 of PostgreSQL is told to the owner, and the next start recovers', async () => {
+test('kill -9 of PostgreSQL is reported to the owner, and the next start recovers', async () => {
   let tell: (message: string) => void = () => {};
   const ended = new Promise<string>((resolve) => (tell = resolve));
   database = await startEmbedded({ dir, initdbOptions: FAST.initdbOptions, onExit: tell });

@@ -53,7 +53,7 @@ describe('on PgBouncer in transaction mode, with three replicas behind HAProxy',
   test('a code is issued by one, watched at another and used at the third', async () => {
     const { body: issued } = await as.issue(at(0));
     const watching = as.follow(at(1), issued.id, 30);
-    // The watcher has looked once, and waits for the bell.
+    // The watcher has looked once, and waits for a notification.
     expect((await as.follow(at(1), issued.id)).body.status).toBe('active');
     const { seconds, result } = await timed(async () => {
       expect((await as.pair(at(2), issued.code, randomUUID())).status).toBe(200);
@@ -99,7 +99,7 @@ describe('on PgBouncer in transaction mode, with three replicas behind HAProxy',
     expect(await secondsUntil(async () => (await me()).every(({ status }) => status === 401))).toBeLessThan(1);
   });
 
-  test('an unpairing is told to its CPO once', async () => {
+  test('a CPO is notified of an unpair once', async () => {
     const told: string[] = [];
     const backend = createServer((req, res) => {
       told.push(`${req.url}`);

@@ -189,7 +189,7 @@ export async function startHarness(
     rmSync(dataDir, { recursive: true, force: true });
     for (const part of stopped) if (part.status === 'rejected') throw part.reason;
     const leaked = leaks(recorded.lines.map((line) => JSON.stringify(line)).join('\n'), secrets);
-    if (leaked.length > 0) throw new Error(`the log tells secrets: ${leaked.join(', ')}`);
+    if (leaked.length > 0) throw new Error(`the log contains secrets: ${leaked.join(', ')}`);
     failForComplaints();
   });
   endLater(stop);

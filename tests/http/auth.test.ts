@@ -45,7 +45,7 @@ test('without a token, or with one that is not in the header, the challenge name
 });
 
 test.each([`Token \0`, 'Basic eDp5', 'Digest \0', '\0', 'bearer\0', 'BearerToken \0'])(
-  'the header %j is told that its scheme is wrong, and never repeated',
+  'the header %j gets a message about its scheme, and is never shown',
   async (header) => {
     const sent = header.replace('\0', cpo.token);
     const answer = await me({ Authorization: sent });
@@ -63,7 +63,7 @@ test('one or more spaces stand before the token (RFC 6750, 2.1)', async () => {
   expect(challenge(await me({ Authorization: `Bearer  ${cpo.token}x` }))).toEqual(BAD_TOKEN);
 });
 
-test('a token that is unknown or malformed is told so', async () => {
+test('a token that is unknown or malformed gets invalid_token', async () => {
   for (const token of ['x', `${cpo.token}x`, cpo.token.slice(0, -1), `${cpo.token} ${cpo.token}`, 'scsp_cpo_'])
     expect(challenge(await me({ Authorization: `Bearer ${token}` }))).toEqual(BAD_TOKEN);
 });

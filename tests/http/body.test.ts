@@ -68,7 +68,7 @@ describe('JSON', () => {
     ['{\n  "code": "1"\n  "x": 2}', 'is not valid JSON at line 3, column 3'],
     ["{'code': 1}", 'is not valid JSON at line 1, column 2'],
     ['{"a": 1', 'is not valid JSON at line 1, column 8'],
-  ])('%j is told where it breaks', async (raw, message) => {
+  ])('%j is refused with the place of the error', async (raw, message) => {
     const answer = await send(raw);
     expect([answer.status, answer.body.type]).toEqual([400, '/problems/malformed-request']);
     expect(answer.body.errors).toEqual([{ pointer: '', message: expect.stringContaining(message) }]);
@@ -105,7 +105,7 @@ describe('JSON', () => {
       { pointer: '', message: `is nested more than 64 levels deep at line 1, ${place}` },
     ]);
   });
-  test('what is not JSON before it is too deep is told so', async () => {
+  test('text that stops being JSON before it is too deep is reported as not JSON', async () => {
     const answer = await send('[}'.repeat(30_000));
     expect(answer.body.errors[0].message).toMatch(/^is not valid JSON at line 1, column 2: /);
   });
@@ -123,7 +123,7 @@ describe('JSON', () => {
   });
 });
 
-describe('faults against the contract', () => {
+describe('validation errors', () => {
   test('all are told at once, each with its place and in words', async () => {
     const station = {
       uid: 'é',
@@ -191,27 +191,30 @@ describe('faults against the contract', () => {
     ['no station', {}],
     ['an evse', { code: '1', evse: {} }],
     ['a station in which much is wrong', { code: 1, charging_station: { evses: [{}, {}] } }],
-  ])('an unknown protocol is told all the supported ones, and nothing about a body with %s', async (_what, body) => {
-    const answer = await pair(body, '/v1/scsp/ocpp9/pair');
-    expect(answer.status).toBe(400);
-    const supported = 'ocpp1.6, ocpp2.0.1, ocpp2.1, ocpi2.2, ocpi2.2.1, ocpi2.3.0';
-    expect(answer.body).toMatchObject({
-      type: '/problems/unsupported-protocol',
-      message: `Unsupported payload protocol. Supported: ${supported}.`,
-      errors: [{ pointer: '/payload-protocol', message: `must be one of ${supported}, got "ocpp9"` }],
-    });
-    expect(answer.body.errors).toHaveLength(1);
+  ])(
+    'an unknown protocol is answered with the supported ones, and nothing about a body with %s',
+    async (_what, body) => {
+      const answer = await pair(body, '/v1/scsp/ocpp9/pair');
+      expect(answer.status).toBe(400);
+      const supported = 'ocpp1.6, ocpp2.0.1, ocpp2.1, ocpi2.2, ocpi2.2.1, ocpi2.3.0';
+      expect(answer.body).toMatchObject({
+        type: '/problems/unsupported-protocol',
+        message: `Unsupported payload protocol. Supported: ${supported}.`,
+        errors: [{ pointer: '/payload-protocol', message: `must be one of ${supported}, got "ocpp9"` }],
+      });
+      expect(answer.body.errors).toHaveLength(1);
+    },
+  );
+  test('a path with a broken percent-encoding is not found', async () => {
+    expect((await pair(body(), '/v1/scsp/%ZZ/pair')).body.type).toBe('/problems/not-found');
   });
-  test('a path with a broken percent-encoding is malformed', async () => {
-    expect((await pair(body(), '/v1/scsp/%ZZ/pair')).body.type).toBe('/problems/malformed-request');
-  });
-  test('of thousands of faults 100 are told', async () => {
+  test('of thousands of validation errors 100 are listed', async () => {
     const answer = await send(`{"code":"1","charging_station":{"uid":"x","evses":[${'1,'.repeat(30_000)}1]}}`);
     expect(answer.status).toBe(400);
     expect(answer.body.errors).toHaveLength(100);
     expect(answer.body.message).toContain('more than 100 validation errors');
   });
-  test('a list that is too long is told so, whatever its items are', async () => {
+  test('a list that is too long is reported, whatever its items are', async () => {
     const long = (n: number) => body({ evses: Array.from({ length: n }, (_, i) => evse({ evse_id: i + 1 })) });
     expect((await pair(long(100))).status).toBe(404);
     expect(await faults(long(150))).toEqual([
@@ -226,7 +229,7 @@ describe('faults against the contract', () => {
     ['1e-400', 'must be at least 1, got 0'],
     ['"NaN"', 'must be an integer, got "NaN"'],
     ['1501', 'must be at most 1500, got 1501'],
-  ])('a voltage of %s is told as what it is', async (number, message) => {
+  ])('a voltage of %s is shown as it was sent', async (number, message) => {
     const answer = await send(
       JSON.stringify(body({ evses: [evse({ connectors: [connector({ max_voltage: '#' })] })] })).replace('"#"', number),
     );

@@ -53,7 +53,7 @@ const flood = () => times(30, (i) => service.request('GET', '/v1/scsp/me', { tok
 const pairs = async (at = service) => expect((await at.pair(cpo, (await at.code()).code)).status).toBe(200);
 
 describe('slow senders', () => {
-  test('a hundred that never end their headers are told so and cut off, and others are served meanwhile', async () => {
+  test('a hundred that never end their headers get 408 and are cut off, and others are served meanwhile', async () => {
     const slow = await times(100, () => open());
     const began = performance.now();
     for (const raw of slow) {
@@ -65,7 +65,7 @@ describe('slow senders', () => {
     expect(performance.now() - began).toBeLessThan(SOON.requestTimeout);
   });
 
-  test('a body that drips is told so and cut off', async () => {
+  test('a body that drips gets 408 and is cut off', async () => {
     const raw = await open();
     raw.socket.write(head(`POST ${PATH} HTTP/1.1`, own(), 'Content-Type: application/json', 'Content-Length: 1000'));
     raw.drip(' ', 50);
@@ -216,6 +216,7 @@ describe('connections', () => {
     expect(known).toMatchObject({ status: 200, body: { cpo: { id: cpo.id } } });
     inOneShape(unknown, 401, 'invalid-token');
     inOneShape(nowhere, 404, 'not-found');
+    expect((await say(head('GET http://x/docs/page.css HTTP/1.1', 'Connection: close')))[0]?.status).toBe(200);
   });
 
   test('CONNECT is refused in the one shape, and an upgrade is ignored', async () => {
@@ -341,7 +342,7 @@ describe('requests that two could read in two ways, or nobody', () => {
     expect({ ...during.body, request_id: '' }).toEqual({ ...before.body, request_id: '' });
   });
 
-  test('thousands of empty headers and of query parameters are borne', async () => {
+  test('thousands of empty headers and of query parameters are accepted', async () => {
     expect((await say(get('GET /live HTTP/1.1', ...Array(3_000).fill('a:'))))[0]?.status).toBe(200);
     expect((await say(get(`GET /live?${'x=1&'.repeat(3_500)} HTTP/1.1`)))[0]?.status).toBe(200);
   });
@@ -362,14 +363,18 @@ describe('requests that two could read in two ways, or nobody', () => {
     expect(status).toBe(404);
   });
 
+  test('NUL as the id of a user is that of nobody', async () => {
+    expect((await service.request('DELETE', '/v1/app/users/%00', { token: service.appToken })).status).toBe(204);
+  });
+
   test.each('% %2 %ZZ %C0%AF %ff %u0041 %ED%A0%80'.split(' '))(
-    'a station %j, which is not percent-encoded UTF-8, is malformed',
+    'a station %j, which is not percent-encoded UTF-8, is not found',
     async (uid) => {
       const answers = await say(
         head(`POST /v1/scsp/evse/${uid}/unpair HTTP/1.1`, own(), 'Connection: close', 'Content-Length: 0'),
       );
       expect(answers).toHaveLength(1);
-      inOneShape(answers[0], 400, 'malformed-request');
+      inOneShape(answers[0], 404, 'not-found');
     },
   );
 });

@@ -134,7 +134,7 @@ describe('requests that are worked on', () => {
     return answers;
   };
 
-  test('beyond its share an app is told so, whichever of its tokens it sends, and others are served', async () => {
+  test('beyond its share an app gets 429, whichever of its tokens it sends, and others are served', async () => {
     const [app, other] = [await anApp('greedy'), await anApp('modest')];
     const rotated = await rotateToken(small.operator, app.id, 1);
     small.secrets.add(rotated.token);

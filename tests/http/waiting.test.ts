@@ -22,7 +22,7 @@ async function aRequest() {
   return { req, res, caller, server, end };
 }
 
-const departures: [string, (request: Awaited<ReturnType<typeof aRequest>>) => Promise<unknown>][] = [
+const disconnections: [string, (request: Awaited<ReturnType<typeof aRequest>>) => Promise<unknown>][] = [
   [
     'has closed its half of the connection',
     ({ req, caller }) => {
@@ -39,7 +39,7 @@ const departures: [string, (request: Awaited<ReturnType<typeof aRequest>>) => Pr
   ],
 ];
 
-test.each(departures)('whoever asks is told that the caller %s, before or after', async (_how, leave) => {
+test.each(disconnections)('a wait ends when the client %s, before or after it began', async (_how, leave) => {
   const request = await aRequest();
   try {
     const asked = waitSignal(request.res);

@@ -128,7 +128,7 @@ test('a uid that is paired, in any spelling and at any CPO, is refused and the c
   expect((await service.pair(second, code.code)).status).toBe(200);
 });
 
-test('the same request sent again after it succeeded is told that its uid is paired', async () => {
+test('the same request sent again after it succeeded gets 409', async () => {
   const cpo = await service.cpo();
   const code = await service.code();
   const station = aStation();

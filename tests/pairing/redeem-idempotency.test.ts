@@ -81,7 +81,7 @@ test('a code of nothing but space is stored as incorrect too', async () => {
   expect(cpo.received).toEqual([]);
 });
 
-test('while the CPO is asked, a retry is told so, and another body is refused', async () => {
+test('while the CPO is asked, a retry gets idempotency-in-progress, and another body is refused', async () => {
   let answer = () => {};
   const cpo = await startCpo(service, (res) => {
     answer = () => answerStation()(res, { method: '', path: '', headers: {}, body: '' });

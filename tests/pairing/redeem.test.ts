@@ -174,18 +174,23 @@ test.each<[string, Parameters<typeof startCpo>[1], number, string, RegExp]>([
     /larger than 65536/,
   ],
   ['nothing, and hangs up', (res) => void res.destroy(), 502, 'cpo-failed', /could not be reached/],
-])('when the CPO answers %s, the app is told and nothing is stored', async (_name, answer, status, type, message) => {
-  const cpo = await startCpo(service, answer);
-  const refused = await service.redeem(cpo, '918273');
-  expect([refused.status, refused.body.type]).toEqual([status, `/problems/${type}`]);
-  expect(refused.body.message).toMatch(message);
-  expect(cpo.received).toHaveLength(1);
-  const { rows } = await service.sql.query('select count(*)::int as n from pairings where cpo_id = $1', [cpo.id]);
-  expect(rows).toEqual([{ n: 0 }]);
-  const logged = service.log.lines.filter((line) => line.message === 'call to a CPO failed' && line.cpo_id === cpo.id);
-  expect(logged).toHaveLength(status === 404 ? 0 : 1);
-  await cpo.down();
-});
+])(
+  'when the CPO answers %s, the app gets a problem and nothing is stored',
+  async (_name, answer, status, type, message) => {
+    const cpo = await startCpo(service, answer);
+    const refused = await service.redeem(cpo, '918273');
+    expect([refused.status, refused.body.type]).toEqual([status, `/problems/${type}`]);
+    expect(refused.body.message).toMatch(message);
+    expect(cpo.received).toHaveLength(1);
+    const { rows } = await service.sql.query('select count(*)::int as n from pairings where cpo_id = $1', [cpo.id]);
+    expect(rows).toEqual([{ n: 0 }]);
+    const logged = service.log.lines.filter(
+      (line) => line.message === 'call to a CPO failed' && line.cpo_id === cpo.id,
+    );
+    expect(logged).toHaveLength(status === 404 ? 0 : 1);
+    await cpo.down();
+  },
+);
 
 test('no connection is a 502', async () => {
   const cpo = await startCpo(service, answerStation());

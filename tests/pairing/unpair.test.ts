@@ -106,7 +106,7 @@ describe('for the customer', () => {
       'evse',
       (res: any, uid: string) => sendJson(res, 200, { evse: { uid, connectors: aStation().evses[0]?.connectors } }),
     ],
-  ])('the CPO is told at once, on the path of %s', async (payload_protocol, segment, answer) => {
+  ])('the CPO is notified at once, on the path of %s', async (payload_protocol, segment, answer) => {
     const uid = `a/b ${randomUUID().slice(0, 8)}`;
     const backend = await startCpo(service, (res) => answer(res, uid));
     expect((await service.redeem(backend, '1', { payload_protocol })).status).toBe(201);
@@ -125,7 +125,7 @@ describe('for the customer', () => {
     await backend.down();
   });
 
-  test('a CPO that is away is told when it is back, and 404 counts as told', async () => {
+  test('a CPO that is unavailable is notified when it is back, and 404 counts as notified', async () => {
     const backend = await startCpo(service, (res) => sendJson(res, 404, {}));
     const { uid } = await pairNew(backend);
     await backend.down();
@@ -142,7 +142,7 @@ describe('for the customer', () => {
     await backend.down();
   });
 
-  test('pauses grow from 1 s to 1 h, after 7 days it is given up aloud and can be retried', async () => {
+  test('pauses grow from 1 s to 1 h, after 7 days it is dead-lettered with an error in the log and can be retried', async () => {
     const backend = await startCpo(service, (res) => sendJson(res, 500, {}));
     const { uid } = await pairNew(backend);
     const failed = (level: string, attempts: number) =>
@@ -312,7 +312,7 @@ describe('forgetting a user', () => {
     expect((await service.pair(one, anIncorrectCode(), aStation('seen'))).status).toBe(429);
   });
 
-  test('who is unknown, or forgotten already, is no fault', async () => {
+  test('who is unknown, or already forgotten, is not an error', async () => {
     expect((await forget('nobody')).status).toBe(204);
     expect((await forget('a/b%')).status).toBe(204);
   });

@@ -93,7 +93,7 @@ test('a uid is one in the platform, whichever format names it', async () => {
   expect((await service.pair(cpo, (await service.code()).code, station)).status).toBe(409);
 });
 
-test('an unknown protocol is told all the known ones', async () => {
+test('an unknown protocol is answered with all known ones', async () => {
   const answer = await pair({}, 'ocpi2.1.1');
   expect(answer.body.message).toBe(
     'Unsupported payload protocol. Supported: ocpp1.6, ocpp2.0.1, ocpp2.1, ocpi2.2, ocpi2.2.1, ocpi2.3.0.',

@@ -10,7 +10,7 @@ const TESTS = readdirSync(FOLDER, { recursive: true, encoding: 'utf8' });
 const named = [...text.matchAll(/`([a-z/-]+): ([^`]+)`/g)].map(([, file, name]) => [file, name] as const);
 
 test.each(named.filter(([file]) => file !== 'file'))('the test that SECURITY.md names exists: %s, %s', (file, name) => {
-  const path = TESTS.find((path) => path.endsWith(`/${file}.test.ts`));
+  const path = TESTS.find((path) => `/${path}`.endsWith(`/${file}.test.ts`));
   expect([file, path]).toEqual([file, expect.any(String)]);
   expect(readFileSync(join(FOLDER, String(path)), 'utf8')).toContain(name);
 });

@@ -32,7 +32,7 @@ const ALLOWED = {
   'migrations/index.ts': 'export const migrations = [];',
   'src/main.ts': "import './service';",
   'src/service.ts':
-    "import '../../migrations'; import './http/app'; import './codes/http'; import './sandbox/start'; import 'here';",
+    "import '../migrations'; import './http/app'; import './codes/http'; import './sandbox/start'; import 'here';",
   'src/sandbox/start.ts': "import './cpo'; export const start = 1;",
   'src/sandbox/cpo.ts': "import '../log'; export const cpo = 1;",
   'src/http/app.ts': "import { log } from '../log'; export const app = log;",
@@ -45,11 +45,11 @@ const ALLOWED = {
 
 /** One import for each way to break a rule. */
 const VIOLATING = {
-  'migrations/index.ts': "import '../../src/log'; export const migrations = [];",
+  'migrations/index.ts': "import '../src/log'; export const migrations = [];",
   'src/main.ts':
     "import './service'; import './pairing/pair'; import './stations/stations'; import './delivery/engine';",
   'src/service.ts':
-    "import './cli/verb'; import '../../migrations'; import './http/app'; import './codes/http'; import './sandbox/start'; import './embedded-postgres/launcher'; import './audit/audit'; import './crypto/keys';",
+    "import './cli/verb'; import '../migrations'; import './http/app'; import './codes/http'; import './sandbox/start'; import './embedded-postgres/launcher'; import './audit/audit'; import './crypto/keys';",
   'src/cli/verb.ts': 'export const verb = 1;',
   'src/sandbox/cpo.ts': "import '../context'; export const cpo = 1;",
   'src/http/app.ts': "import '../service'; import '../sandbox/cpo'; export const app = 1;",
@@ -195,7 +195,7 @@ describe('the sources', () => {
     expect(SOURCES.filter((name) => dirname(name) === 'src').length).toBeLessThanOrEqual(8));
 
   test('have names in kebab-case', () => {
-    const kebab = /^[a-z0-9]+(-[a-z0-9]+)*(\.(test|gen|d))?(\.[a-z]+)?$/;
+    const kebab = /^[a-z0-9]+(-[a-z0-9]+)*(\.(test|faults|config|d))?(\.[a-z]+)?$/;
     const odd = files('src', 'migrations', 'tests');
     expect(odd.filter((name) => !name.split('/').every((part) => kebab.test(part)))).toEqual([]);
     expect('camelCase.ts').not.toMatch(kebab);

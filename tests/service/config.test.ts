@@ -167,7 +167,7 @@ test('a faulty DATABASE_URL is the only fault it causes, and its password stays 
 
 describe('the password of a database', () => {
   test.each(['p#ss', '1#ss', 'p/ss', '1/ss', 'p?ss', '1?ss', 'p%ss', '100%'])(
-    '%s that is not percent-encoded is told so, and not repeated',
+    '%s that is not percent-encoded is reported, and not shown',
     (password) => {
       for (const name of ['DATABASE_URL', 'DATABASE_DIRECT_URL', 'MIGRATION_DATABASE_URL']) {
         const faults = refusal({ DATABASE_URL: DATABASE, [name]: `postgres://app:${password}@db.example/scsp` });

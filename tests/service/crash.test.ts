@@ -17,7 +17,7 @@ afterAll(async () => {
   rmSync(dataDir, { recursive: true, force: true });
 });
 
-test('kill -9 between the unpair and the answer of the CPO loses nothing: it is told after the restart', async () => {
+test('kill -9 between the unpair and the answer of the CPO loses nothing: the CPO is notified after the restart', async () => {
   const start = () => launch({ DATABASE_URL: observer.databaseUrl, SANDBOX: 'true', SECRET_KEY, DATA_DIR: dataDir });
   const backend = await startCpo(observer, () => {});
   const station = {

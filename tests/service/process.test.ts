@@ -93,13 +93,13 @@ test('a second start on one folder is refused with a message', async () => {
   expect(await first.exited).toBe(0);
 });
 
-test('a start in production without database or secret is refused with every fault', async () => {
+test('a start in production without database or secret is refused with every error', async () => {
   const service = launch({ NODE_ENV: 'production', PORT: 'x' });
   expect(await service.exited).toBe(1);
   for (const name of ['DATABASE_URL', 'SECRET_KEY', 'PORT']) expect(service.output().stderr).toContain(name);
 });
 
-test('a database that is away at the start is told within 10 s', async () => {
+test('a database that is unavailable at the start is reported within 10 s', async () => {
   const began = performance.now();
   const service = launch({ DATABASE_URL: 'postgres://127.0.0.1:1/none', DATA_DIR: dataDir });
   expect(await service.exited).toBe(1);

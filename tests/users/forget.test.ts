@@ -166,7 +166,7 @@ describe('however much is stored', () => {
     await next.stop();
   });
 
-  test('after the deadline the app is told to ask again, and each time there is less', async () => {
+  test('after the deadline the app is asked to retry, and each time less is left', async () => {
     const user_id = randomUUID();
     await sql(
       `insert into pairings (id, cpo_id, station_uid, user_id, charging_location_id)
