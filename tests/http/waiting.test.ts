@@ -7,9 +7,11 @@ import { handleClientErrors, trackResponses } from '../../src/http/connections';
 import { openRaw } from '../harness/raw-http';
 
 /** A request that has come, its answer that has not gone, and the caller's end of the connection. */
-async function aRequest() {
+async function aRequest(
+  refuse: Parameters<typeof handleClientErrors>[1] = (_problem, socket) => void socket.destroy(),
+) {
   const server = createServer(trackResponses(() => undefined)).listen(0, '127.0.0.1');
-  handleClientErrors(server, (_error, socket) => socket.destroy());
+  handleClientErrors(server, refuse);
   await once(server, 'listening');
   const caller = await openRaw(`http://127.0.0.1:${(server.address() as AddressInfo).port}`);
   caller.socket.write('GET / HTTP/1.1\r\nHost: x\r\n\r\n');
@@ -86,6 +88,35 @@ test('each response of a pipeline is closed exactly once when its connection end
     await new Promise((resolve) => req.socket.once('close', resolve));
     await setImmediate();
     expect([...closes.values()]).toEqual([1, 1, 1]);
+  } finally {
+    end();
+  }
+});
+
+// Node's parser reports its error again for all further data of a connection.
+test('what the parser rejects is refused once, however much of it comes', async () => {
+  const refuse = jest.fn();
+  const { req, res, server, end } = await aRequest(refuse);
+  try {
+    res.end();
+    await once(res, 'close');
+    for (let i = 0; i < 3; i++) server.emit('clientError', new Error('Parse Error'), req.socket);
+    expect(refuse).toHaveBeenCalledTimes(1);
+  } finally {
+    end();
+  }
+});
+
+test('behind a response that is still to be sent, what the parser rejects is not refused, and adds one listener', async () => {
+  const refuse = jest.fn();
+  const { req, res, server, end } = await aRequest(refuse);
+  try {
+    const before = res.listenerCount('close');
+    for (let i = 0; i < 100; i++) server.emit('clientError', new Error('Parse Error'), req.socket);
+    expect([res.listenerCount('close'), refuse.mock.calls]).toEqual([before + 1, []]);
+    const ended = once(req.socket, 'finish');
+    res.end();
+    await ended;
   } finally {
     end();
   }
