@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { userInfo } from 'node:os';
+import { protocols } from '../../src/protocols';
 import { command } from '../harness/a-command';
 import { sendJson, startCpo } from '../harness/a-cpo';
 import { anIncorrectCode, aStation, type Harness, SECRET_KEY, startHarness, type TestCpo } from '../harness/harness';
@@ -143,7 +144,7 @@ describe('scsp cpo call', () => {
 });
 
 describe('the protocols that a CPO serves', () => {
-  const ALL = ['ocpp1.6', 'ocpp2.0.1', 'ocpp2.1', 'ocpi2.2', 'ocpi2.2.1'];
+  const ALL = Object.keys(protocols);
   const shownToApps = async (id: string) => {
     const { body } = await service.request('GET', '/v1/app/cpos?limit=100', { token: service.appToken });
     return body.items.find((cpo: { id: string }) => cpo.id === id)?.payload_protocols;
@@ -179,7 +180,7 @@ describe('the protocols that a CPO serves', () => {
       ['cpo', 'add', `CPO ${randomUUID()}`, '--base-url', 'https://cpo.example', '--protocols', list] as const;
     const { id, payload_protocols } = await json(add('ocpp1.6'));
     expect([payload_protocols, await shownToApps(id)]).toEqual([['ocpp1.6'], ['ocpp1.6']]);
-    for (const list of ['ocpp1.5', 'ocpp1.6,', '', 'OCPP1.6', 'ocpp1.6 ocpp2.1'])
+    for (const list of ['ocpp0', 'ocpp1.6,', '', 'OCPP1.6', 'ocpp1.6 ocpp2.1'])
       expect(await scsp(add(list))).toEqual(wrongUsage('Supported: ocpp1.6, ocpp2.0.1'));
   });
 });

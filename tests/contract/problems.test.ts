@@ -11,7 +11,7 @@ import { openRaw } from '../harness/raw-http';
 /** A header that makes the handler of any operation fail as the named problem, which no request can provoke. */
 const FAIL_AS = 'X-Fail-As';
 jest.mock('../../src/http/operations', () => {
-  const real = jest.requireActual<typeof import('../../src/http/operations')>('../src/http/operations');
+  const real = jest.requireActual<typeof import('../../src/http/operations')>('../../src/http/operations');
   const failing =
     (handler: RequestHandler): RequestHandler =>
     (req, res, next) => {

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { protocols } from '../../src/protocols';
 import { aStation, type Harness, NO_LIMITS, startHarness, type TestCpo } from '../harness/harness';
 import { sayRaw } from '../harness/raw-http';
 
@@ -139,6 +140,6 @@ test('CPOs to choose from have an address and are not suspended, by name and in 
   expect(found[0]).toEqual({
     id: expect.any(String),
     name: names[0],
-    payload_protocols: ['ocpp1.6', 'ocpp2.0.1', 'ocpp2.1', 'ocpi2.2', 'ocpi2.2.1', 'ocpi2.3.0'],
+    payload_protocols: Object.keys(protocols),
   });
 });

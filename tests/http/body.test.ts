@@ -1,4 +1,5 @@
 import fc from 'fast-check';
+import { protocols } from '../../src/protocols';
 import { aStation, type Harness, NO_LIMITS, startHarness, type TestCpo } from '../harness/harness';
 import { heapGrowth } from '../harness/heap';
 
@@ -196,7 +197,7 @@ describe('validation errors', () => {
     async (_what, body) => {
       const answer = await pair(body, '/v1/scsp/ocpp9/pair');
       expect(answer.status).toBe(400);
-      const supported = 'ocpp1.6, ocpp2.0.1, ocpp2.1, ocpi2.2, ocpi2.2.1, ocpi2.3.0';
+      const supported = Object.keys(protocols).join(', ');
       expect(answer.body).toMatchObject({
         type: '/problems/unsupported-protocol',
         message: `Unsupported payload protocol. Supported: ${supported}.`,

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { protocols } from '../../src/protocols';
 import wholeEvse from '../fixtures/ocpi/evse.json';
 import { type Harness, startHarness, type TestCpo } from '../harness/harness';
 
@@ -95,7 +96,5 @@ test('a uid is one in the platform, whichever format names it', async () => {
 
 test('an unknown protocol is answered with all known ones', async () => {
   const answer = await pair({}, 'ocpi2.1.1');
-  expect(answer.body.message).toBe(
-    'Unsupported payload protocol. Supported: ocpp1.6, ocpp2.0.1, ocpp2.1, ocpi2.2, ocpi2.2.1, ocpi2.3.0.',
-  );
+  expect(answer.body.message).toBe(`Unsupported payload protocol. Supported: ${Object.keys(protocols).join(', ')}.`);
 });
