@@ -59,6 +59,7 @@ test('what a transaction throws of its own comes out as it is', async () => {
 });
 
 test('a defect is a 500, and logged as an error', async () => {
+  service.log.provokeInternalErrors();
   const query = service.db.query;
   expect(query).toBeInstanceOf(Function);
   const spied = jest.spyOn(Object.getPrototypeOf(service.db), 'query').mockRejectedValueOnce(new TypeError('a defect'));
