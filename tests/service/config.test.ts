@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
+import { parse } from 'yaml';
 import { ConfigError, readConfig, settings } from '../../src/config';
 
 const SECRET = 'x'.repeat(32);
@@ -37,6 +38,12 @@ describe('.env.example', () => {
     expect(text).not.toMatch(/^\s*[^#\s]/m);
     expect(text.match(/(?<=\n\n)# \S.*\n# [A-Z0-9_]+=.*\n/g)).toHaveLength(written.length);
   });
+});
+
+test('docker-compose.yml passes on every setting that it does not set itself, or that belongs to a process', () => {
+  const { services } = parse(readFileSync(join(__dirname, '../../docker-compose.yml'), 'utf8'));
+  const OWN = 'NODE_ENV PORT DATABASE_DIRECT_URL MIGRATION_DATABASE_URL DATA_DIR SANDBOX SCSP_ACTOR'.split(' ');
+  expect([...Object.keys(services.service.environment), ...OWN].sort()).toEqual(Object.keys(settings).sort());
 });
 
 test('an empty environment is the sandbox on loopback', () => {
