@@ -172,7 +172,7 @@ describe('the trail', () => {
     expect(said(await trail(app.id))).toEqual([['token.issue', { role: 'app', app: 'the app' }]]);
   });
 
-  test('has a change of where a CPO is called, and a retry of what it has not been told', async () => {
+  test('has a change of a CPO’s address, and a retry of a notification', async () => {
     const cpo = await service.cpo();
     const base_url = 'http://127.0.0.1:1';
     const operator = { ...service.operator, keys: deriveKeys(SECRET_KEY) };

@@ -150,7 +150,7 @@ describe('the protocols that a CPO serves', () => {
     return body.items.find((cpo: { id: string }) => cpo.id === id)?.payload_protocols;
   };
 
-  test('are all until somebody says which, and all again when told so', async () => {
+  test('are all until they are set, and all again when that is set', async () => {
     const cpo = await startCpo(service, (res) => sendJson(res, 200, { charging_station: aStation() }));
     expect(await shownToApps(cpo.id)).toEqual(expect.arrayContaining(ALL));
     const said = await json(['cpo', 'call', cpo.id, '--protocols', 'ocpi2.2.1,ocpp2.0.1']);

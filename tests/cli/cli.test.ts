@@ -376,7 +376,7 @@ describe('scsp code', () => {
     expect(Object.keys(issued)).toEqual(Object.keys(await service.code({ cpo_id: id })));
   });
 
-  test('a new code cancels the old one, whoever issued it', async () => {
+  test('a new code cancels the old one, whether the app or an operator issued it', async () => {
     const user = randomUUID();
     const old = await service.code({ user_id: user, charging_location_id: 'home' });
     await json('code', 'issue', '--user', user, '--location', 'home');
@@ -484,7 +484,7 @@ describe('scsp outbox', () => {
 
   const find = async (id: string) => (await json('outbox', 'list')).find((entry: { id: string }) => entry.id === id);
 
-  test('the list shows whom we have not told of what, how often we tried, when next, and why it failed', async () => {
+  test('the list shows each pending notification, its attempts, the next one, and why the last failed', async () => {
     const uid = `station-${randomUUID()}`;
     const { id, pairing_id, cpo } = await untold(uid, 'token');
     const listed = await find(id);

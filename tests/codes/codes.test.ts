@@ -95,7 +95,7 @@ test.each(['nonsense', randomUUID(), '%ZZ', '%00', '..%2f', '362821'])('the id %
   expect((await service.request('DELETE', path, { token: service.appToken })).status).toBe(404);
 });
 
-test.each(['-1', '31', '1.5', 'x', ''])('to wait %j seconds is a fault', async (wait) => {
+test.each(['-1', '31', '1.5', 'x', ''])('to wait %j seconds is a validation error', async (wait) => {
   const { id } = await service.code();
   const answer = await service.request('GET', `/v1/app/pairing-codes/${id}?wait=${wait}`, { token: service.appToken });
   expect(answer.status).toBe(400);
@@ -203,12 +203,15 @@ test('a code cannot be bound to a CPO that does not exist', async () => {
   expect(answer.body.errors).toEqual([{ pointer: '/cpo_id', message: 'is not the id of a known CPO' }]);
 });
 
-test.each(['', 'x'.repeat(129), 'a\nb', 'a\u0000b', '\u202e', 7])('the user id %j is a fault', async (user_id) => {
-  const body = { user_id, charging_location_id: 'l' };
-  const answer = await service.request('POST', '/v1/app/pairing-codes', { token: service.appToken, body });
-  expect(answer.status).toBe(400);
-  expect(answer.body.errors[0].pointer).toBe('/user_id');
-});
+test.each(['', 'x'.repeat(129), 'a\nb', 'a\u0000b', '\u202e', 7])(
+  'the user id %j is a validation error',
+  async (user_id) => {
+    const body = { user_id, charging_location_id: 'l' };
+    const answer = await service.request('POST', '/v1/app/pairing-codes', { token: service.appToken, body });
+    expect(answer.status).toBe(400);
+    expect(answer.body.errors[0].pointer).toBe('/user_id');
+  },
+);
 
 test('ids may have any printable characters', async () => {
   const code = await service.code({ user_id: 'Zoë ☀️ 42', charging_location_id: 'a/b?c=d&é' });
@@ -222,7 +225,7 @@ test('what a customer types is looked up without spaces and dashes', () => {
   expect(normalizeCode(' 362-821\u00a0')).toBe('362821');
 });
 
-test('events tell of every code issued and cancelled', async () => {
+test('there is an event for every code issued and cancelled', async () => {
   const code = await service.code();
   await cancel(code.id);
   await cancel(code.id);

@@ -39,7 +39,7 @@ test('a service expires codes by itself within 5 s, with one event, though nobod
   await Promise.all([short.stop(), replica.stop()]);
 });
 
-test('whoever polls a code is notified when it has expired', async () => {
+test('a poll of a code ends when the code expires', async () => {
   const [id = ''] = await issued(1);
   const listening = await service.sql.connect();
   const notified: (string | undefined)[] = [];
@@ -97,7 +97,7 @@ test('their neighbour keys are deleted, those of codes that were used too, and w
   expect(await sql('select from issued_code_counts where length = 17')).toEqual([]);
 });
 
-test('one replica at a time does it, and each code has one event whoever does', async () => {
+test('one replica at a time does it, and each code has one event', async () => {
   const ids = await issued(60);
   await due(ids);
   const other = await service.sql.connect();

@@ -102,7 +102,7 @@ test.each([
   expect(await after).toBe('F');
 });
 
-test('whoever has not begun in time is refused and not done any more', async () => {
+test('a request that has not begun in time is refused and not done any more', async () => {
   const { add, asked, set } = byHand();
   const first = add('a');
   const late = outcome(add('b', 'cpo', { startIn: -1 }));
@@ -115,7 +115,7 @@ test('whoever has not begun in time is refused and not done any more', async () 
   expect(asked).toHaveLength(2);
 });
 
-test('whoever has no answer in time is refused, though the work goes on', async () => {
+test('a request without a result in time is refused, though the work goes on', async () => {
   const { add, set } = byHand();
   expect(await outcome(add('a', 'cpo', { answerIn: 5 }))).toBe('unavailable');
   const next = add('b');

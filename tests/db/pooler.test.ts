@@ -20,7 +20,7 @@ async function withDatabase(work: (db: Awaited<ReturnType<typeof openDatabase>>)
   await work(db).finally(() => db.destroy());
 }
 
-test('time-outs that neither the pooler passes on nor the role has are told, each with what to do', () =>
+test('time-outs that neither the pooler passes on nor the role has are reported, each with what to do', () =>
   expect(startPooled(otherWay())).rejects.toThrow(
     new RegExp(
       '^time-outs are not in force, because a pooler drops them: set DATABASE_DIRECT_URL, run ' +

@@ -28,7 +28,7 @@ const times = <T>(n: number, make: (i: number) => Promise<T>) =>
   Promise.all(Array.from({ length: n }, (_, i) => make(i)));
 const sorted = (answers: { status: number }[]) => answers.map(({ status }) => status).sort();
 
-test('of requests of one CPO with one code exactly one pairs, and the others are told so', async () => {
+test('of requests of one CPO with one code exactly one pairs, and the others get 404 or 409', async () => {
   const cpo = await service.cpo();
   const { code } = await service.code();
   // Whoever loses again and again gets a 503 in the end, and asks again.

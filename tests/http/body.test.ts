@@ -125,7 +125,7 @@ describe('JSON', () => {
 });
 
 describe('validation errors', () => {
-  test('all are told at once, each with its place and in words', async () => {
+  test('all are reported at once, each with its place and in words', async () => {
     const station = {
       uid: 'é',
       evses: [
@@ -239,7 +239,7 @@ describe('validation errors', () => {
       message,
     });
   });
-  test('a code is never told back', async () => {
+  test('a code is never shown', async () => {
     const answer = await pair({ code: 918_273, charging_station: {} });
     expect(JSON.stringify(answer.body)).not.toContain('918273');
   });

@@ -182,7 +182,7 @@ describe('connections', () => {
     expect(await statuses(`${chunked}2\r\n{}\r\nnonsense\r\n\r\n`)).toHaveLength(1);
   });
 
-  test('whoever sends no HTTP and then neither stops nor closes is cut off', async () => {
+  test('a client that sends no HTTP and then neither stops nor closes is cut off', async () => {
     const { port } = new URL(service.url);
     const socket = connect({ port: Number(port), host: '127.0.0.1', allowHalfOpen: true });
     socket.on('error', () => undefined).resume();

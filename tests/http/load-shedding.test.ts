@@ -153,7 +153,7 @@ describe('requests that are worked on', () => {
     expect((await asApp(app.token)).status).toBe(200);
   });
 
-  test('beyond what a process takes all are told so in the one shape and logged, while probes are answered', async () => {
+  test('beyond what a process takes all get 503 in the one shape and are logged, while probes are answered', async () => {
     const [app, other] = [await anApp('first half'), await anApp('second half')];
     await served(() => me());
     const answers = [
@@ -240,7 +240,7 @@ describe('without a token', () => {
     await served(() => small.request('GET', '/docs'));
   });
 
-  test('whoever does not read an answer is cut off', async () => {
+  test('a client that does not read its response is cut off', async () => {
     const impatient = await startHarness(
       { SANDBOX: 'true' },
       { databaseUrl: service.databaseUrl, http: { timeout: 4_000 } },

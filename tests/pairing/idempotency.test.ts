@@ -77,7 +77,7 @@ test('a key counts for its CPO and path alone', async () => {
   expect((await send(key, await request(), { protocol: 'ocpp1.6' })).status).toBe(200);
 });
 
-test('while the first is in flight others are told so, and exactly one is done', async () => {
+test('while the first is in flight others get idempotency-in-progress, and exactly one is done', async () => {
   const key = randomUUID();
   const body = await request();
   const unlock = await service.lockCounter(cpo);
@@ -91,7 +91,7 @@ test('while the first is in flight others are told so, and exactly one is done',
   expect((await send(key, body, { by: replica })).status).toBe(200);
 });
 
-test('of fifty at once one is done, and the others get its answer or are told that it is in flight', async () => {
+test('of fifty at once one is done, and the others get its response or idempotency-in-progress', async () => {
   const key = randomUUID();
   const body = await request();
   const answers = await Promise.all(

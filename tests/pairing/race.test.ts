@@ -48,7 +48,7 @@ test('of 200 codes for one uid exactly one pairs, and the other codes stay good'
   ]);
 });
 
-test('the same request sent 50 times at once pairs once and is otherwise told that the uid is paired', async () => {
+test('the same request sent 50 times at once pairs once and otherwise gets 409', async () => {
   const cpo = await service.cpo();
   const { code } = await service.code();
   const station = aStation();

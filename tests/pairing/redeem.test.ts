@@ -247,7 +247,7 @@ test('a station that is paired already is a 409, and of two customers with one c
   await cpo.down();
 });
 
-test('an unknown CPO is a fault, one that is suspended or has no address is unavailable', async () => {
+test('an unknown CPO is a validation error, one that is suspended or has no address is unavailable', async () => {
   const unknown = await service.redeem({ id: randomUUID() }, '1');
   expect(unknown.status).toBe(400);
   expect(unknown.body.errors).toEqual([{ pointer: '/cpo_id', message: 'is not the id of a known CPO' }]);

@@ -223,7 +223,7 @@ describe('for the customer', () => {
     expect((await unpair(user_id)).status).toBe(404);
   });
 
-  test('a CPO without an address has nothing to be told', async () => {
+  test('a CPO without an address is not notified', async () => {
     const { uid } = await pairNew();
     expect((await service.unpairAsApp(uid)).status).toBe(200);
     expect(await waiting(cpo.id)).toEqual([]);

@@ -164,7 +164,7 @@ describe('what no schema can say', () => {
     expect({ path, port }).toEqual({ path: probe === 'readiness' ? '/ready' : '/live', port: 'http' });
   });
 
-  test('whoever selects pods selects these and no others', () => {
+  test('every selector of pods selects these and no others', () => {
     const labels = deployment.spec.template.metadata.labels;
     expect(named('Service').spec.selector).toEqual(labels);
     expect(job.spec.template.metadata.labels).not.toMatchObject(labels);

@@ -15,7 +15,7 @@ test.each(named.filter(([file]) => file !== 'file'))('the test that SECURITY.md 
   expect(readFileSync(join(FOLDER, String(path)), 'utf8')).toContain(name);
 });
 
-test('the odds that SECURITY.md tells are those of the defaults', () => {
+test('the odds in SECURITY.md are those of the defaults', () => {
   const { limits } = readConfig({});
   expect(named.length).toBeGreaterThan(30);
   // A repeated guess meets the codes of one more minute of the ten that a code lives.

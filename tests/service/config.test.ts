@@ -148,7 +148,7 @@ test('a variable without text counts as unset', () => {
 
 test('the configuration cannot be changed afterwards', () => expect(Object.isFrozen(readConfig({}))).toBe(true));
 
-test('all faults are reported at once, each under its name', () => {
+test('all errors are reported at once, each under its name', () => {
   const invalidAnswer = {
     PORT: '65536',
     DATABASE_URL: 'mysql://db.example/scsp',
