@@ -85,13 +85,15 @@ async function freePort(): Promise<number> {
   return port;
 }
 
+const STARTS_WITHIN_MS = 60_000;
+
 async function waitForPort(port: number, child: ChildProcess): Promise<void> {
-  for (;;) {
+  for (const deadline = performance.now() + STARTS_WITHIN_MS; ; await sleep(50)) {
     const socket = connect({ port, host: '127.0.0.1' });
     const connected = await once(socket, 'connect').catch(() => undefined);
     socket.destroy();
     if (connected) return;
     if (child.exitCode !== null) throw new Error(`${child.spawnargs.join(' ')} exited with ${child.exitCode}.`);
-    await sleep(50);
+    if (performance.now() > deadline) throw new Error(`${child.spawnargs.join(' ')} does not listen after 60 s.`);
   }
 }

@@ -11,7 +11,7 @@ type Connection = {
   /** The responses not yet closed, in the order of their requests. */
   readonly open: Set<ServerResponse>;
   /** The last request that was answered before its body had arrived. */
-  answeredEarly?: IncomingMessage;
+  answeredEarly: IncomingMessage | undefined;
   /** Whether the HTTP parser has rejected something. Node reports that again for all further data. */
   rejected: boolean;
 };
@@ -23,6 +23,8 @@ export function trackResponses(listener: RequestListener): RequestListener {
   return (req, res) => {
     const { socket } = req;
     const connection = connectionOf(socket);
+    // The next request begins: the last one has arrived.
+    connection.answeredEarly = undefined;
     connection.open.add(res);
     res.once('close', () => {
       connection.open.delete(res);
@@ -38,7 +40,7 @@ export function trackResponses(listener: RequestListener): RequestListener {
 function connectionOf(socket: Duplex): Connection {
   const known = connections.get(socket);
   if (known !== undefined) return known;
-  const connection: Connection = { open: new Set(), rejected: false };
+  const connection: Connection = { open: new Set(), answeredEarly: undefined, rejected: false };
   connections.set(socket, connection);
   socket.once('end', () => {
     for (const res of connection.open) endWait(res);
@@ -90,7 +92,7 @@ function isAnswered({ open, answeredEarly }: Connection): boolean {
   return answeredEarly?.complete === false || (latest?.writableEnded === true && !latest.req.complete);
 }
 
-/** Destroys a socket after LINGER_MS, if it is still necessary then. */
+/** Destroys a socket after LINGER_MS, if that is still necessary then. */
 function destroyLater(socket: Duplex, isNecessary = () => true): void {
   setTimeout(() => {
     if (isNecessary()) socket.destroy();

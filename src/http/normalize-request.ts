@@ -5,8 +5,8 @@ import { Problem } from '../problems';
 const SINGLE_HEADERS = ['host', 'authorization', 'content-type'];
 
 /**
- * Refuses requests that a proxy could read in another way, serves HEAD where there is GET, and
- * reduces a request target in absolute form to its path (RFC 9112, 3.2.2).
+ * Refuses requests that a proxy could read in another way, serves HEAD where there is GET, and reduces a request target in
+ * absolute form to its path (RFC 9112, 3.2.2).
  */
 export const normalizeRequest: RequestHandler = (req, _res, next) => {
   const { expect, host } = req.headers;

@@ -41,10 +41,10 @@ export function createHttpServer(ctx: Context, app: Express, limits: typeof HTTP
 }
 
 /**
- * Listens; returns the port.
- * @param host undefined: every address, those of IPv6 only where the kernel has it
- * @param setting where the port comes from
- * @throws OperatorError that names the setting when the port or the host cannot be had
+ * Starts to listen and returns the port.
+ * @param host undefined: every address, those of IPv6 only if the kernel supports it
+ * @param setting the name of the setting that holds the port
+ * @throws OperatorError with the setting if the port or the host is not available
  */
 export async function listen(
   server: Server,
@@ -76,6 +76,8 @@ function refusalOf(code: string | undefined, port: number, host: string | undefi
   }
 }
 
+/** Longer than a database that does not respond keeps `/ready` waiting. */
+const READY_WITHIN_MS = 10_000;
 const WILDCARDS = ['::', '0.0.0.0'];
 const bothLoopbacks: LookupFunction = (_hostname, _options, found) =>
   found(null, [
@@ -85,8 +87,8 @@ const bothLoopbacks: LookupFunction = (_hostname, _options, found) =>
 
 /**
  * Asks the service whether it is ready: the validator starts in spite of a broken spec and then answers 500 to everything.
- * Goes straight to the port, whatever proxy the environment names.
- * @throws Error when it is not ready
+ * Connects to the port directly, whatever proxy the environment names.
+ * @throws Error if it is not ready, or does not respond within 10 s
  */
 export async function requireReady(server: Server): Promise<void> {
   const { address, port } = server.address() as AddressInfo;
@@ -98,6 +100,7 @@ export async function requireReady(server: Server): Promise<void> {
     headers: { connection: 'close' },
     agent: false,
     autoSelectFamily: true,
+    signal: AbortSignal.timeout(READY_WITHIN_MS),
   };
   const [response] = (await once(get(options), 'response')) as [IncomingMessage];
   const body = await text(response);

@@ -5,7 +5,7 @@ import { sendJson, startCpo } from '../harness/a-cpo';
 import { bodyOfSchema } from '../harness/body-of-schema';
 import { jsonSchema, pairOperations, parametersOf, stationOf } from '../harness/contract-protocols';
 import { declaredProblems } from '../harness/declared-problems';
-import { anIncorrectCode, aStation, type Harness, startHarness, type TestCpo } from '../harness/harness';
+import { type Answer, anIncorrectCode, aStation, type Harness, startHarness, type TestCpo } from '../harness/harness';
 import { openRaw } from '../harness/raw-http';
 
 /** A header that makes the handler of any operation fail as the named problem, which no request can provoke. */
@@ -39,7 +39,7 @@ const declared = declaredProblems(document);
 const operations = operationsOf(servedBy(document, 'scsp'));
 const pairs = new Map(pairOperations(document, 'scsp').map((one) => [one.operation.id, one]));
 type Operation = (typeof operations)[number];
-type Response = { status: number; body: any };
+type Response = Pick<Answer, 'status' | 'body'>;
 
 let service: Harness;
 /** Takes no request that has a token, nor the files of the pages. */
