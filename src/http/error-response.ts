@@ -5,6 +5,7 @@ import type { Context } from '../context';
 import { type Origin, traceFields } from '../contract/trace-context';
 import { stackOf } from '../log';
 import { Problem, type ProblemType, shownTo } from '../problems';
+import { sendErrorPage } from '../site/pages';
 import { unauthorized } from './auth';
 
 const JSON_TYPES = ['application/json', 'application/problem+json'];
@@ -22,6 +23,8 @@ export function errorResponse(ctx: Context): ErrorRequestHandler {
 
     res.status(problem.status).set(problem.headers);
     if (problem.status === 503) res.set('Retry-After', problem.headers['Retry-After'] ?? RETRY_AFTER_SECONDS);
+    if (!req.path.startsWith('/v1/') && req.accepts([...JSON_TYPES, 'text/html']) === 'text/html')
+      return sendErrorPage(req, res, problem);
     const type = req.headers.accept === undefined ? undefined : req.accepts(JSON_TYPES);
     res.set('Content-Type', `${type || 'application/json'}; charset=utf-8`);
     res.json(bodyOf(problem, res.locals.requestId as string));

@@ -1,6 +1,6 @@
 import { type IncomingMessage, STATUS_CODES } from 'node:http';
 import { dirname } from 'node:path';
-import { type RequestHandler, type Response, Router } from 'express';
+import { type Request, type RequestHandler, type Response, Router } from 'express';
 import helmet from 'helmet';
 import type { Context } from '../context';
 import { type Contract, type Handlers, projectFile } from '../contract/document';
@@ -62,19 +62,21 @@ const protect = helmet({
 export function pageHandlers(
   ctx: Context,
   contract: Contract,
-): Pick<Handlers, 'specYaml' | 'specJson' | 'home' | 'docs' | 'problem' | 'securityTxt'> {
+): Pick<Handlers, 'specYaml' | 'specJson' | 'home' | 'docs' | 'problems' | 'problem' | 'securityTxt'> {
   const { publicUrl } = ctx.config;
   const servers = publicUrl === undefined ? contract.document.servers : [{ url: publicUrl }];
   const json = JSON.stringify({ ...contract.document, servers });
   const { securityContact, egressAddresses } = ctx.config;
   const home = homePage(securityContact, egressAddresses);
   const docs = docsPage(egressAddresses);
+  const list = problemsPage();
   const security = securityTxt(ctx);
   return {
     specYaml: (_req, res) => void res.type('application/yaml').send(contract.text),
     specJson: (_req, res) => void res.type('json').send(json),
     home: (req, res) => sendPage(req, res, home),
     docs: (req, res) => sendPage(req, res, docs),
+    problems: (req, res) => sendPage(req, res, list),
     problem(req, res) {
       if (!isProblemType(req.params.type)) throw new Problem('not-found');
       sendPage(req, res, problemPage(req.params.type));
@@ -100,8 +102,16 @@ function isProblemType(type: string): type is ProblemType {
   return Object.hasOwn(problems, type);
 }
 
-/** `root`: from the page to `/`, relative, so that a proxy may serve all of it under a prefix. */
-function layout(root: './' | '../', title: string, body: Html, head: Html = html``): Html {
+/** Sends a problem as a page, with the status that the response has. */
+export function sendErrorPage(req: Request, res: Response, problem: Problem): void {
+  sendPage(req, res, errorPage(problem, req.path, res.locals.requestId));
+}
+
+/**
+ * Lays out a page.
+ * @param root the way from the page to `/`, relative, so that a proxy may serve all pages under a prefix
+ */
+function layout(root: string, title: string, body: Html, head: Html = html``): Html {
   return html`<!doctype html>
 <html lang="en">
 <head>
@@ -131,10 +141,6 @@ function egress(addresses: readonly string[]): Html {
 }
 
 function homePage(securityContact: string, egressAddresses: readonly string[]): Html {
-  const entries = Object.entries(problems).map(
-    ([type, [status, title, message]]) => html`
-<li><span class="status">${status}</span> <a href="problems/${type}">${title}</a> <span class="quiet">${message}</span></li>`,
-  );
   return layout(
     './',
     'SCSP pairing',
@@ -146,16 +152,44 @@ A person types a short code, and the SCSP and the Charge Point Operator (CPO) kn
 <ul class="links">
 <li><a href="docs">Documentation</a>: every operation, to read and to try out</li>
 <li><a href="openapi.yaml">openapi.yaml</a> and <a href="openapi.json">openapi.json</a>: the contract, for tools</li>
+<li><a href="problems">Problems</a>: every error names its <code>type</code>, which is one of these pages</li>
 </ul>
 ${egress(egressAddresses)}
-<h2>Problems</h2>
-<p>Every error names its <code>type</code>, which is one of these pages.</p>
-<ul class="problems">${entries}
-</ul>
 <h2 id="security">Security</h2>
 <p>If you have found a vulnerability, please tell us before anybody else: ${securityContact.replace(/^mailto:/, '')} (see <a href=".well-known/security.txt">security.txt</a>).
 Say what you called and when, the <code>request_id</code>, and how to see it again.
 Use tokens and stations of your own, and send us no token, code or customer's data.</p>
+</main>`,
+  );
+}
+
+function problemsPage(): Html {
+  const entries = Object.entries(problems).map(
+    ([type, [status, title, message]]) => html`
+<li><span class="status">${status}</span> <a href="problems/${type}">${title}</a> <span class="quiet">${message}</span></li>`,
+  );
+  return layout(
+    './',
+    'Problems · SCSP pairing',
+    html`<main class="page">
+<h1>Problems</h1>
+<p>Every error names its <code>type</code>, which is one of these pages.</p>
+<ul class="problems">${entries}
+</ul>
+</main>`,
+  );
+}
+
+function errorPage({ type, status, title, message }: Problem, path: string, requestId: string): Html {
+  const root = '../'.repeat(path.split('/').length - 2) || './';
+  return layout(
+    root,
+    `${title} · SCSP pairing`,
+    html`<main class="page">
+<h1>${title}</h1>
+<p><span class="status">${status} ${STATUS_CODES[status] ?? ''}</span> <a href="${root}problems/${type}">/problems/${type}</a></p>
+<p>${message}</p>
+<p class="quiet">Request <code>${requestId}</code></p>
 </main>`,
   );
 }
@@ -173,7 +207,7 @@ function problemPage(type: ProblemType): Html {
 <h2>What to do</h2>
 <p>${remedy}</p>
 <h2>More</h2>
-<p><a href="../">All problems</a>, <a href="../docs">documentation</a></p>
+<p><a href="../problems">All problems</a>, <a href="../docs">documentation</a></p>
 </main>`,
   );
 }

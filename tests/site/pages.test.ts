@@ -14,7 +14,7 @@ const OPERATIONS = Object.values<any>(DOCUMENT.paths).flatMap(({ parameters = []
     .filter(({ operationId }) => operationId !== undefined)
     .map((operation) => ({ ...operation, parameters: [...parameters, ...(operation.parameters ?? [])].map(followed) })),
 );
-const PAGES = ['/', '/docs', '/problems/incorrect-code'];
+const PAGES = ['/', '/docs', '/problems', '/problems/incorrect-code'];
 
 function followed(parameter: any): any {
   return parameter.$ref === undefined ? parameter : DOCUMENT.components.parameters[parameter.$ref.split('/').at(-1)];
@@ -144,6 +144,29 @@ describe('the documentation', () => {
   );
 });
 
+describe('errors outside /v1', () => {
+  const BROWSER = { Accept: 'text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8' };
+
+  test.each(['/nothing', '/docs/nothing.js', '/a/b/c', '/problems/nothing'])(
+    'are a page for a browser that asks for %s, and JSON for others',
+    async (path) => {
+      const { status, headers, body } = await service.request('GET', path, { headers: BROWSER });
+      expect([status, headers.get('Content-Type')]).toEqual([404, 'text/html; charset=utf-8']);
+      expect(headers.get('Content-Security-Policy')).toContain("default-src 'none'");
+      expect(body).toContain(`<code>${headers.get('X-Request-ID')}</code>`);
+      const link = /href="([^"]+problems\/not-found)"/.exec(body)?.[1] ?? '';
+      expect((await fetch(new URL(link, service.url + path))).status).toBe(200);
+      for (const Accept of ['*/*', 'application/json, text/html;q=0.5', 'application/problem+json'])
+        expect((await service.request('GET', path, { headers: { Accept } })).body.type).toBe('/problems/not-found');
+    },
+  );
+
+  test('are JSON under /v1, whatever a browser prefers', async () => {
+    const { headers, body } = await service.request('GET', '/v1/nothing', { headers: BROWSER });
+    expect([headers.get('Content-Type'), body.status]).toEqual(['application/json; charset=utf-8', 404]);
+  });
+});
+
 describe('the pages of the problems', () => {
   const escaped = (text: string) => html`${text}`.html;
 
@@ -156,12 +179,12 @@ describe('the pages of the problems', () => {
       expect(body).toContain(`>${status} `);
       expect(body).toContain(escaped(message));
       expect(body).toContain(escaped(remedy));
-      expect(body).toContain('<a href="../">All problems</a>');
+      expect(body).toContain('<a href="../problems">All problems</a>');
     },
   );
 
-  test('are all listed on the first page', async () => {
-    const { body } = await service.request('GET', '/');
+  test('are all listed on one page', async () => {
+    const { body } = await service.request('GET', '/problems');
     for (const [type, [status, title]] of Object.entries(problems)) {
       expect(body).toContain(`<a href="problems/${type}">${escaped(title)}</a>`);
       expect(body).toContain(`>${status}<`);
