@@ -10,6 +10,7 @@ import { FunctionsWithSchema1764000000009 } from './009-functions-with-schema';
 import { ReconcileAndOperate1764000000010 } from './010-reconcile-and-operate';
 import { IssueCodesInSql1764000000011 } from './011-issue-codes-in-sql';
 import { PairInSql1764000000012 } from './012-pair-in-sql';
+import { FunctionsOf0201764000000013 } from './013-functions-of-0-2-0';
 
 /** Every migration, in order; one that has landed is never edited. */
 export const migrations = [
@@ -25,4 +26,5 @@ export const migrations = [
   ReconcileAndOperate1764000000010,
   IssueCodesInSql1764000000011,
   PairInSql1764000000012,
+  FunctionsOf0201764000000013,
 ];

@@ -111,7 +111,7 @@ begin
   end if;
 
   -- 4. Match the codes and lock them; codes locked by another transaction are skipped. If a limit is exhausted, the code is not
-  -- looked up, so that correct and incorrect codes cost the same.
+  -- looked up, so that the work for a 429 does not depend on it.
   select array_agg(row(r.n, c.id, c.user_id, c.charging_location_id)::public.scsp_match) into matched
   from unnest(request) r cross join unnest(r.code_hashes) h (hash) cross join lateral (
     select c.id, c.user_id, c.charging_location_id from public.pairing_codes c

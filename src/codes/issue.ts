@@ -88,6 +88,9 @@ export function createIssueCode(ctx: IssueContext): (request: IssueRequest) => P
         case 'retry':
           lengths = Array(CANDIDATES_PER_RETRY).fill(result.length ?? longest);
           await sleep(1 + Math.random() * 20);
+          break;
+        default:
+          throw new TypeError(`scsp_issue_codes_v1 returned the unknown outcome ${result.outcome satisfies never}`);
       }
     }
     throw new Problem('unavailable');

@@ -119,3 +119,15 @@ test('an index of which the building was interrupted is built anew', async () =>
   );
   expect(indexdef).toContain('(cpo_id, id)');
 });
+
+test('a database that a build before 0.2.0 has migrated gets the functions of this version', async () => {
+  await migrate(database.url, schema);
+  const definition = async (): Promise<string> =>
+    (await source.query(`select pg_get_functiondef('scsp_issue_codes_v1'::regproc) as text`))[0].text;
+  const current = await definition();
+  await source.query(current.replaceAll(`'retry'`, `'again'`));
+  expect(await definition()).not.toBe(current);
+  await source.query(`delete from migrations where name = 'FunctionsOf0201764000000013'`);
+  await migrate(database.url, schema);
+  expect(await definition()).toBe(current);
+});
