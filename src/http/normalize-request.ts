@@ -4,6 +4,9 @@ import { Problem } from '../problems';
 /** Headers that a proxy and this service could understand differently if they were sent twice. */
 const SINGLE_HEADERS = ['host', 'authorization', 'content-type'];
 
+/** U+FFFF, which no id contains, in the place of NUL, which PostgreSQL cannot store: such an id is unknown, like others. */
+const NO_CHARACTER = '%EF%BF%BF';
+
 /**
  * Refuses requests that a proxy could read in another way, serves HEAD where there is GET, and reduces a request target in
  * absolute form to its path (RFC 9112, 3.2.2).
@@ -19,7 +22,8 @@ export const normalizeRequest: RequestHandler = (req, _res, next) => {
   if (!isPercentEncodedUtf8(req.url.split('?', 1)[0] ?? '')) throw new Problem('not-found');
   // Node knows by the original method that the response has no body.
   if (req.method === 'HEAD') req.method = 'GET';
-  req.url = originForm(req.url, host);
+  const [path = '', ...query] = originForm(req.url, host).split('?');
+  req.url = [path.replaceAll('%00', NO_CHARACTER), ...query].join('?');
   req.originalUrl = req.url;
   next();
 };
