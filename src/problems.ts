@@ -163,7 +163,7 @@ export const problems = {
     500,
     'Internal error',
     'Something went wrong on our side. Please quote the request_id when you report it.',
-    'Try again later. The response shows whether the first request took effect: for a station that is paired it is 409.',
+    'Send the request again later. If it was a pairing request, 409 means that the first one took effect.',
   ],
   'cpo-failed': [
     502,

@@ -93,7 +93,7 @@ export async function startService(config: Config, overrides: Overrides = {}): P
     };
     const locked = await undecryptable(ctx);
     if (locked.length > 0)
-      log.error('tokens of CPOs are sealed with another SECRET_KEY, which must be SECRET_KEY_PREVIOUS', {
+      log.error('tokens of CPOs are encrypted with another SECRET_KEY, which must be set as SECRET_KEY_PREVIOUS', {
         count: locked.length,
       });
     const registry = new TokenRegistry(ctx);

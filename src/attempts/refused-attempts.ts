@@ -8,6 +8,7 @@ import { Batcher, requestDeadlines } from '../db/batcher';
 import { rows } from '../db/query';
 import { Problem, type ProblemType, type ValidationError } from '../problems';
 import { isPayloadProtocol } from '../protocols';
+import { isUid } from '../stations/station';
 import { cpoOf } from '../tokens/caller';
 
 /** The compiler reports an operation that pairs and is missing here. */
@@ -32,14 +33,13 @@ const STORED_PROBLEMS: ReadonlySet<unknown> = new Set<ProblemType>([
   'idempotency-key-reused',
   'idempotency-in-progress',
 ]);
-const UID = /^[\x20-\x7e]{1,48}$/;
-/** Replaces the name of an unsupported protocol. */
+/** The name under which unsupported protocols are stored. */
 const UNKNOWN_PROTOCOL = 'unknown';
 const MAX_DETAIL_LENGTH = 500;
-/** Bounds the memory that a CPO can use by sending invalid requests at a high rate. */
+/** A bound on the memory that a CPO can use by sending invalid requests at a high rate. */
 const MAX_PENDING = 1_000;
 const MAX_BATCH_SIZE = 100;
-/** Delays each insert to form larger batches; no response waits for it. */
+/** The delay of each insert, which makes batches larger; no response waits for it. */
 const BATCH_DELAY_MS = 25;
 
 const STORE = `
@@ -125,7 +125,7 @@ function protocolIn(path: string): string {
 function uidIn(body: unknown): string | undefined {
   const uid = evaluatePointer(body, '/charging_station/uid') ?? evaluatePointer(body, '/evse/uid');
   const code = evaluatePointer(body, '/code');
-  if (typeof uid !== 'string' || !UID.test(uid)) return undefined;
+  if (!isUid(uid)) return undefined;
   return typeof code === 'string' && normalizeCode(uid) === normalizeCode(code) ? undefined : uid;
 }
 

@@ -48,8 +48,3 @@ export function codesWithinOneEdit(code: string): string[] {
 
 /** Limits active codes to one in this many values of a length, and so the probability that a guess is right. */
 export const GUESS_ODDS = 20_000;
-
-/** Returns how many codes of a length may be active at a time, if all values of that length can be issued. */
-export function capacity(length: number): number {
-  return Math.floor(10 ** length / GUESS_ODDS);
-}

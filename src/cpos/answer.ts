@@ -1,6 +1,8 @@
 import type { IncomingHttpHeaders } from 'node:http';
+import { parse } from 'content-type';
 import type { Dispatcher } from 'undici';
 import { Problem } from '../problems';
+import { isUid } from '../stations/station';
 
 const ANSWER_LIMIT = 65_536;
 
@@ -24,6 +26,9 @@ export async function readAll(body: Dispatcher.ResponseData['body']): Promise<Bu
   return Buffer.concat(chunks);
 }
 
+/** Returns the media type of a response in lower case, without parameters. */
+export const mediaTypeOf = ({ headers }: Answer): string => parse(headers['content-type'] ?? '').type;
+
 /** Creates the problem for a response with an unexpected status. */
 export const answered = (status: number) => new Problem('cpo-failed', { message: `The CPO answered ${status}.` });
 
@@ -31,9 +36,8 @@ export const answered = (status: number) => new Problem('cpo-failed', { message:
  * Creates the problem for a 404 response to a code: an incorrect code only if the body is JSON. A router that does not know the
  * path also responds with 404, but rarely in JSON (contract, section 5).
  */
-export function notFound({ headers }: Answer): Problem {
-  if (/^application\/([\w.+-]+\+)?json\s*(;|$)/i.test(String(headers['content-type'])))
-    return new Problem('incorrect-code');
+export function notFound(answer: Answer): Problem {
+  if (/^application\/([\w.+-]+\+)?json$/.test(mediaTypeOf(answer))) return new Problem('incorrect-code');
   return new Problem('cpo-failed', {
     message: 'The CPO answered 404 without JSON: its base_url or the payload protocol is wrong.',
   });
@@ -47,7 +51,7 @@ export function uidIn(bytes: Buffer): string | undefined {
   try {
     const { charging_station, evse } = Object(JSON.parse(bytes.toString('utf8')));
     const { uid } = Object(charging_station ?? evse);
-    return typeof uid === 'string' && /^[\x20-\x7e]{1,48}$/.test(uid) && uid !== '.' && uid !== '..' ? uid : undefined;
+    return isUid(uid) ? uid : undefined;
   } catch {
     return undefined;
   }

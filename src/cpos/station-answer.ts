@@ -4,7 +4,7 @@ import { unescapePointer } from '../contract/validation-errors';
 import { Problem, shownTo, type ValidationError } from '../problems';
 import { type PayloadProtocol, protocolOf } from '../protocols';
 import type { StationBody } from '../protocols/protocol';
-import type { Answer } from './answer';
+import { type Answer, mediaTypeOf } from './answer';
 
 /** The number of validation errors of a response that a message contains. */
 const SHOWN_ERRORS = 5;
@@ -33,7 +33,7 @@ export function readStation(
     return new Problem('cpo-failed', {
       message: `The CPO answered 200 with Content-Encoding ${containsSecret(encoding, secrets) ? '' : encoding.slice(0, 20)}, which is not accepted: requests are sent with Accept-Encoding: identity.`,
     });
-  if (!/^application\/json\s*(;|$)/i.test(String(answer.headers['content-type'])))
+  if (mediaTypeOf(answer) !== 'application/json')
     return new Problem('cpo-failed', {
       message: 'The CPO answered 200 with a media type other than application/json.',
     });

@@ -1,4 +1,4 @@
-import { validate as isUuid } from 'uuid';
+import { validate as isUuid, MAX, NIL } from 'uuid';
 import { Problem } from '../problems';
 
 /** A page of a list: its items and the cursor of the next page (contract, section 2). */
@@ -7,10 +7,10 @@ export type Page<Item> = { items: Item[]; next_cursor: string | null };
 const DEFAULT_LIMIT = 50;
 
 /** Before every id. */
-export const FIRST_ID = '00000000-0000-0000-0000-000000000000';
+export const FIRST_ID = NIL;
 
 /** Before every id, for lists of which the latest come first. */
-export const LAST_ID = 'ffffffff-ffff-ffff-ffff-ffffffffffff';
+export const LAST_ID = MAX;
 
 /**
  * Reads one page of a list by keyset pagination, so that added items do not shift the pages.

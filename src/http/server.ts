@@ -107,12 +107,12 @@ export async function requireReady(server: Server): Promise<void> {
   if (response.statusCode !== 200) throw new Error(`the service does not answer itself: ${body}`);
 }
 
-/** Closes a server: no new connections, idle ones at once, those in use as soon as they are idle, all after GRACE_MS. */
-export async function close(server: Server): Promise<void> {
+/** Closes a server: no new connections, idle ones at once, those in use as soon as they are idle, all after the grace time. */
+export async function close(server: Server, graceMs = GRACE_MS): Promise<void> {
   const closed = once(server, 'close');
   server.close();
   const idle = setInterval(() => server.closeIdleConnections(), CLOSE_IDLE_EVERY_MS);
-  const grace = setTimeout(() => server.closeAllConnections(), GRACE_MS);
+  const grace = setTimeout(() => server.closeAllConnections(), graceMs);
   await closed;
   clearInterval(idle);
   clearTimeout(grace);

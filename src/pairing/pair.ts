@@ -109,7 +109,7 @@ function createBatcher(ctx: Context, wait: boolean): Batcher<Row, Result> {
         wait,
       ]);
       results.sort((a, b) => a.n - b.n);
-      for (const cpoId of cposAtDailyLimit(batch, results)) ctx.metrics.dayLimitReached(cpoId);
+      for (const cpoId of cposAtDayLimit(batch, results)) ctx.metrics.dayLimitReached(cpoId);
       return results;
     },
     maxBatchSize: MAX_BATCH_SIZE,
@@ -119,9 +119,9 @@ function createBatcher(ctx: Context, wait: boolean): Batcher<Row, Result> {
 }
 
 /** Returns the CPOs that reached their 24-hour limit in this batch. */
-function cposAtDailyLimit(batch: readonly Row[], results: readonly Result[]): Set<string> {
-  const last = batch.filter((_, i) => results[i]?.outcome === 'incorrect-code' && results[i].leftCpo24H <= 0);
-  return new Set(last.map((row) => row.cpo_id));
+function cposAtDayLimit(batch: readonly Row[], results: readonly Result[]): Set<string> {
+  const exhausting = batch.filter((_, i) => results[i]?.outcome === 'incorrect-code' && results[i].leftCpo24H <= 0);
+  return new Set(exhausting.map((row) => row.cpo_id));
 }
 
 function toRow(ctx: Context, request: PairRequest) {

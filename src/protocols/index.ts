@@ -20,11 +20,9 @@ export function isPayloadProtocol(name: string): name is PayloadProtocol {
   return Object.hasOwn(protocols, name);
 }
 
-/** Returns the translator of a payload protocol, undefined for a name that this version does not know. */
-export function protocolOf(name: PayloadProtocol): Protocol;
-export function protocolOf(name: string): Protocol | undefined;
-export function protocolOf(name: string): Protocol | undefined {
-  return isPayloadProtocol(name) ? protocols[name] : undefined;
+/** Returns the translator of a payload protocol. */
+export function protocolOf(name: PayloadProtocol): Protocol {
+  return protocols[name];
 }
 
 /**
@@ -32,7 +30,6 @@ export function protocolOf(name: string): Protocol | undefined {
  * @throws Error if a later version has stored it and this one does not know it
  */
 export function storedProtocolOf(name: string): Protocol {
-  const protocol = protocolOf(name);
-  if (protocol === undefined) throw new Error(`the stored payload protocol ${name} is unknown to this version`);
-  return protocol;
+  if (!isPayloadProtocol(name)) throw new Error(`the stored payload protocol ${name} is unknown to this version`);
+  return protocolOf(name);
 }

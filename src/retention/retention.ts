@@ -7,10 +7,10 @@ type RetentionContext = Pick<Context, 'config' | 'db' | 'log' | 'stopping'>;
 
 /** Keeps each statement well below its time-out, and its row locks short. */
 const BATCH = 1_000;
-/** Multiplies a batch's duration to give the pause after it, so that a backlog uses at most a fifth of a core. */
+/** The pause after a batch, in units of its duration, so that a backlog uses at most a fifth of a core. */
 const PAUSE_FACTOR = 4;
-const FIRST_MS = 60_000;
-const EVERY_MS = 600_000;
+/** When the cleanup first runs after the start, and then how often. */
+export const RETENTION_TIMES: RetentionTimes = { firstMs: 60_000, everyMs: 600_000 };
 
 /**
  * Builds a statement that deletes a batch of rows, skipping locked ones.
@@ -37,7 +37,7 @@ select a.ctid from cpos c cross join lateral (
 ) a where a.attempted_at < now() - make_interval(days => $1)`;
 
 /** Limits the attempts kept per CPO and uid; the newest are kept. */
-export const ATTEMPTS_KEPT_PER_UID = 100;
+const ATTEMPTS_KEPT_PER_UID = 100;
 /** Sets how many of each CPO's newest attempts are searched for uids that are sent repeatedly. */
 const SAMPLE_SIZE = 200;
 
@@ -151,7 +151,7 @@ export type RetentionTimes = { readonly firstMs: number; readonly everyMs: numbe
 
 /** Runs the retention job periodically until stopped. The next run makes up for a failed one. */
 export function startRetention(ctx: RetentionContext, times: Partial<RetentionTimes> = {}): { stop(): Promise<void> } {
-  const { firstMs, everyMs } = { firstMs: FIRST_MS, everyMs: EVERY_MS, ...times };
+  const { firstMs, everyMs } = { ...RETENTION_TIMES, ...times };
   let timer: NodeJS.Timeout;
   let running = Promise.resolve();
   const schedule = (ms: number) => {

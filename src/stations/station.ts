@@ -28,8 +28,12 @@ export type Connector = {
  * Returns the key under which a uid is unique. A uid is printable ASCII, so lower-casing does not depend on the locale.
  */
 export function stationKey(uid: string): string {
-  // PostgreSQL cannot store NUL. No uid contains the other, so a path with %00 matches no station.
-  return uid.toLowerCase().replaceAll('\0', '\uFFFD');
+  return uid.toLowerCase();
+}
+
+/** Returns whether a value is a uid by the contract's schema `StationUid`. */
+export function isUid(value: unknown): value is string {
+  return typeof value === 'string' && /^[\x20-\x7e]{1,48}$/.test(value) && value !== '.' && value !== '..';
 }
 
 /** Returns the positions of ids that occur earlier in the list. Values other than strings and numbers are ignored. */

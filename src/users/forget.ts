@@ -68,8 +68,8 @@ const SOME_PAIRINGS = `
 select id from pairings
 where user_id = $1 and (ended_at is null or ended_at is not null) and paired_at <= $2 limit ${PAIRINGS_BATCH}`;
 
-/** Replaces the uid of a failed attempt by an id of the pairing, so that the attempt still counts. */
-const FORGET_FAILED_ATTEMPTS = `
+/** Replaces the uid in the attempts that 0.1 counted by an id of the pairing, so that they still count. */
+const FORGET_ATTEMPTS_OF_0_1 = `
 with changed as (
   update cpo_tries t
   set wrong_uid = array(
@@ -143,7 +143,7 @@ export async function forgetUser(ctx: Forgetting, userId: string, options: Forge
     const some = await rows<{ id: string }>(ctx.db, SOME_PAIRINGS, [userId, before]);
     if (some.length === 0) break;
     const ids = some.map(({ id }) => id);
-    await forgetFailedAttempts(ctx, ids);
+    await forgetAttemptsOf01(ctx, ids);
     const done = await transaction(ctx.db, async (tx) => {
       const forgotten = await rows<Notification & { active: boolean }>(tx, FORGET_PAIRINGS, [...batch(), ids]);
       await enqueue(
@@ -170,11 +170,11 @@ function subjectId(userHash: string): string {
 }
 
 /**
- * Erases the uids from the failed attempts of CPOs, in a transaction of its own to avoid a deadlock: a pairing request holds the
+ * Erases the uids from the attempts that 0.1 counted, in a transaction of its own to avoid a deadlock: a pairing request holds the
  * lock on its CPO's counters while it may wait for a uid that is being freed.
  */
-async function forgetFailedAttempts(ctx: Forgetting, pairingIds: readonly string[]): Promise<void> {
-  await rows(ctx.db, FORGET_FAILED_ATTEMPTS, [pairingIds]);
+async function forgetAttemptsOf01(ctx: Forgetting, pairingIds: readonly string[]): Promise<void> {
+  await rows(ctx.db, FORGET_ATTEMPTS_OF_0_1, [pairingIds]);
 }
 
 /** Deletes rows of the previous version. This version counts redemptions under a keyed hash. */

@@ -1,3 +1,4 @@
+import { NIL } from 'uuid';
 import type { Context } from '../context';
 import type { Database } from '../db/pool';
 import { rows, rowsInIndexOrder } from '../db/query';
@@ -11,7 +12,6 @@ const ATTEMPTS_BATCH = 1_000;
 const PAIRINGS_BATCH = 100;
 const EVERY_MS = 60_000;
 const RETRY_MS = 1_000;
-const NIL_UUID = '00000000-0000-0000-0000-000000000000';
 
 type PendingErasure = { stationUid: string; pairingIds: string[] };
 
@@ -57,7 +57,7 @@ select count(*)::int as count from finished`;
  * @param shouldContinue called before each batch
  * @returns whether all erasures are complete
  */
-export async function completeErasures(db: Database, shouldContinue: () => boolean): Promise<boolean> {
+async function completeErasures(db: Database, shouldContinue: () => boolean): Promise<boolean> {
   for (let last = ''; shouldContinue(); ) {
     const [next] = await rows<PendingErasure>(db, NEXT, [last]);
     if (next === undefined && last === '') return true;
@@ -92,7 +92,7 @@ async function eraseUid(
     const [batch] = await rows<{ count: number }>(db, ERASE_STATIONS, [pairingIds]);
     erased = batch?.count ?? 0;
   }
-  for (let after = { cpoId: NIL_UUID, id: NIL_UUID }; ; ) {
+  for (let after = { cpoId: NIL, id: NIL }; ; ) {
     if (!shouldContinue()) return false;
     const position = [stationUid, after.cpoId, after.id];
     const [last] = await rowsInIndexOrder<typeof after>(db, ERASE_ATTEMPTS, position);
@@ -111,17 +111,17 @@ export async function notifyPendingErasures(db: Database): Promise<void> {
 /** Starts the job that completes erasures: at the start, on a notification, and every minute in case a process died. */
 export function startErasureJob(ctx: Pick<Context, 'db' | 'listener' | 'log' | 'stopping'>): { stop(): Promise<void> } {
   let running: Promise<void> | undefined;
-  let retry = false;
+  let wokenMeanwhile = false;
   let timer: NodeJS.Timeout;
   const work = async () => {
     do {
-      retry = false;
+      wokenMeanwhile = false;
       await completeErasures(ctx.db, () => !ctx.stopping.aborted);
-    } while (retry && !ctx.stopping.aborted);
+    } while (wokenMeanwhile && !ctx.stopping.aborted);
     return EVERY_MS;
   };
   const wake = () => {
-    retry = true;
+    wokenMeanwhile = true;
     running ??= work()
       .catch((error: unknown) => {
         ctx.log.warn('erasing what is left of forgotten users failed', { reason: String(error) });

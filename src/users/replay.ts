@@ -1,3 +1,4 @@
+import { NIL } from 'uuid';
 import { subjectHashes } from '../crypto/keys';
 import type { Database } from '../db/pool';
 import { rows } from '../db/query';
@@ -10,7 +11,6 @@ export type Erasures = ReadonlyMap<string, Date>;
 
 /** The number of rows that one statement reads. */
 const BATCH = 5_000;
-const NIL_UUID = '00000000-0000-0000-0000-000000000000';
 
 export type Replayed = { readonly users: number; readonly codes: number; readonly pairings: number };
 
@@ -76,7 +76,7 @@ export async function replayErasures(ctx: Forgetting, erasures: Erasures): Promi
 /** Yields the users in a table, each at least once, in batches by the primary key. */
 async function* usersOf(db: Database, table: 'pairing_codes' | 'pairings'): AsyncGenerator<string> {
   const sql = `select id, user_id as "userId" from ${table} where id > $1 order by id limit ${BATCH}`;
-  for (let after: string | undefined = NIL_UUID; after !== undefined; ) {
+  for (let after: string | undefined = NIL; after !== undefined; ) {
     const batch: { id: string; userId: string | null }[] = await rows(db, sql, [after]);
     for (const userId of new Set(batch.map((row) => row.userId))) if (userId !== null) yield userId;
     after = batch.at(-1)?.id;

@@ -1,6 +1,7 @@
 import crypto, { randomUUID } from 'node:crypto';
-import { capacity, codesWithinOneEdit, normalizeCode } from '../../src/codes/code';
+import { codesWithinOneEdit, normalizeCode } from '../../src/codes/code';
 import { random } from '../../src/crypto/random';
+import { capacity } from '../harness/capacity';
 import { createTestDatabase, type Harness, startHarness } from '../harness/harness';
 import { leaks } from '../harness/leaks';
 

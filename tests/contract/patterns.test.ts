@@ -1,4 +1,5 @@
 import { readContract } from '../../src/contract/document';
+import { isUid } from '../../src/stations/station';
 
 /** Every pattern of the document, with the place of the first schema that has it. */
 function patternsOf(node: unknown, place = ''): [pattern: string, place: string][] {
@@ -46,3 +47,22 @@ test.each(['^(?!a)$', '^(?<=a)b$', '^\\p{C}$', '^(?<name>a)$', '^(?:a)$', '^\\u0
   '%s would be found',
   (pattern) => expect(pattern).not.toMatch(SHARED),
 );
+
+test('isUid decides as the schema StationUid', () => {
+  const { pattern, minLength, maxLength } = Object(readContract().document.components.schemas?.StationUid);
+  const bySchema = (text: string) =>
+    text.length >= minLength && text.length <= maxLength && new RegExp(pattern).test(text);
+  const characters = Array.from({ length: 0x100 }, (_, c) => String.fromCharCode(c));
+  for (const text of [
+    '',
+    '.',
+    '..',
+    '...',
+    '.a',
+    'x'.repeat(48),
+    'x'.repeat(49),
+    ...characters,
+    ...characters.map((c) => `a${c}b`),
+  ])
+    expect([text, isUid(text)]).toEqual([text, bySchema(text)]);
+});

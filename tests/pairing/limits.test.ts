@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
-import { capacity, GUESS_ODDS } from '../../src/codes/code';
+import { GUESS_ODDS } from '../../src/codes/code';
+import { capacity } from '../harness/capacity';
 import { type Answer, anIncorrectCode, aStation, type Harness, startHarness, type TestCpo } from '../harness/harness';
 import { issueDirectly, pairDirectly } from '../harness/pair-function';
 import { untilSo } from '../harness/until';

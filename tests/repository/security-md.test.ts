@@ -1,8 +1,9 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { capacity, GUESS_ODDS } from '../../src/codes/code';
+import { GUESS_ODDS } from '../../src/codes/code';
 import { readConfig } from '../../src/config';
 import { projectFile } from '../../src/contract/document';
+import { capacity } from '../harness/capacity';
 
 const text = readFileSync(projectFile('SECURITY.md'), 'utf8');
 const FOLDER = projectFile('tests');
