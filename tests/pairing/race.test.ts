@@ -88,7 +88,7 @@ test('200 innocent pairings at once all succeed', async () => {
   expect(count(answers)).toEqual({ 200: 200 });
 });
 
-test('two sets of requests that name the same stations in opposite order do not deadlock', async () => {
+test('two batches of requests that name the same stations in opposite order do not deadlock', async () => {
   // A first request keeps its CPO's others waiting, which then go as one set. In the sets each station takes its time,
   // so that the two meet half-way unless they take the same way.
   await service.sql.query(`
