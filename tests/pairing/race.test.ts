@@ -88,8 +88,8 @@ test('200 innocent pairings at once all succeed', async () => {
   expect(count(answers)).toEqual({ 200: 200 });
 });
 
-test('two sets of requests that name the same stations in opposite order do not deadlock', async () => {
-  // A first request keeps its CPO's others waiting, which then go as one set. In the sets each station takes its time,
+test('two batches of requests that name the same stations in opposite order do not deadlock', async () => {
+  // A first request keeps its CPO's others waiting, which then go as one batch. In the batches each station takes its time,
   // so that the two meet half-way unless they take the same way.
   await service.sql.query(`
     create function take_time() returns trigger language plpgsql as $$
@@ -100,8 +100,8 @@ test('two sets of requests that name the same stations in opposite order do not 
   const codes = await times(2 * (uids.length + 1), () => service.code());
   const pairOne = (i: number, uid: string) => either(i).pair(cpos[i] as TestCpo, codes.pop().code, aStation(uid));
   const first = [0, 1].map((i) => pairOne(i, `first-${randomUUID()}`));
-  const sets = [...uids.map((uid) => pairOne(0, uid)), ...uids.toReversed().map((uid) => pairOne(1, uid))];
+  const batches = [...uids.map((uid) => pairOne(0, uid)), ...uids.toReversed().map((uid) => pairOne(1, uid))];
   expect(count(await Promise.all(first))).toEqual({ 200: 2 });
-  expect(count(await Promise.all(sets))).toEqual({ 200: uids.length, 409: uids.length });
+  expect(count(await Promise.all(batches))).toEqual({ 200: uids.length, 409: uids.length });
   await service.sql.query('drop trigger take_time on pairings');
 });

@@ -11,6 +11,8 @@ const TESTS = readdirSync(FOLDER, { recursive: true, encoding: 'utf8' });
 const named = [...text.matchAll(/`([a-z/-]+): ([^`]+)`/g)].map(([, file, name]) => [file, name] as const);
 
 test.each(named.filter(([file]) => file !== 'file'))('the test that SECURITY.md names exists: %s, %s', (file, name) => {
+  // `jest -t` searches the titles that are printed, in which placeholders have been replaced.
+  expect(name).not.toMatch(/%s|\$/);
   const path = TESTS.find((path) => `/${path}`.endsWith(`/${file}.test.ts`));
   expect([file, path]).toEqual([file, expect.any(String)]);
   expect(readFileSync(join(FOLDER, String(path)), 'utf8')).toContain(name);
@@ -26,6 +28,6 @@ test('the odds in SECURITY.md are those of the defaults', () => {
   );
   expect(text).toContain(`\`LIMIT_PER_SUCCESS\` = ${limits.perSuccess} to it`);
   expect(text).toContain(`(${limits.cpo10Min} in ten minutes, \`LIMIT_CPO_10MIN\``);
-  expect(text).toContain(`for one uid ${limits.cpoUid24H} a day and ${limits.cpoUid10Min} in ten minutes`);
+  expect(text).toContain(`for each \`uid\`, ${limits.cpoUid24H} a day and ${limits.cpoUid10Min} in ten minutes`);
   expect(capacity(6)).toBe(1e6 / GUESS_ODDS);
 });
