@@ -11,6 +11,8 @@ import { ReconcileAndOperate1764000000010 } from './010-reconcile-and-operate';
 import { IssueCodesInSql1764000000011 } from './011-issue-codes-in-sql';
 import { PairInSql1764000000012 } from './012-pair-in-sql';
 import { FunctionsOf0201764000000013 } from './013-functions-of-0-2-0';
+import { OrderEvents1764000000014 } from './014-order-events';
+import { Webhooks1764000000015 } from './015-webhooks';
 
 /** Every migration, in order; one that has landed is never edited. */
 export const migrations = [
@@ -27,4 +29,6 @@ export const migrations = [
   IssueCodesInSql1764000000011,
   PairInSql1764000000012,
   FunctionsOf0201764000000013,
+  OrderEvents1764000000014,
+  Webhooks1764000000015,
 ];

@@ -63,6 +63,12 @@ export const problems = {
     'The specified charging station is not valid or does not exist.',
     'The uid is unknown, already unpaired, or paired by another CPO. No further action is needed.',
   ],
+  'not-linked': [
+    404,
+    'Not linked',
+    'The station was not paired with this CPO at that instant.',
+    'Check uid, cpo_id and at. Ask again about an instant that is less than 10 seconds old: a pairing may just be committing.',
+  ],
   'user-forgotten': [
     404,
     'User forgotten',
@@ -104,6 +110,30 @@ export const problems = {
     'Request in progress',
     'A request with this Idempotency-Key is still in progress.',
     'Wait as many seconds as the Retry-After header says, then send the same request again. It gets the response to the first one.',
+  ],
+  'too-many-endpoints': [
+    409,
+    'Too many endpoints',
+    'This app already has 10 webhook endpoints.',
+    'Delete an endpoint that is no longer needed, or change its url.',
+  ],
+  'redelivery-in-progress': [
+    409,
+    'Redelivery in progress',
+    'A redelivery of this endpoint is still in progress.',
+    'Wait until its events are queued; GET …/deliveries lists them. Then send the request again.',
+  ],
+  'endpoint-disabled': [
+    409,
+    'Endpoint disabled',
+    'This webhook endpoint is disabled.',
+    'Enable it first: PATCH it with {"status": "enabled"}.',
+  ],
+  'events-expired': [
+    410,
+    'Events expired',
+    'The events after this position are not kept any more. Start again from a snapshot: GET /v1/links.',
+    'Read all current links (GET /v1/links), then follow the events after its as_of. A position beyond the end has the same remedy: the database was restored to an earlier point.',
   ],
   'body-too-large': [
     413,

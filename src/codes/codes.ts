@@ -45,7 +45,7 @@ with cancelled as (
   where id = $1 and status = 'active' and expires_at > now()
   returning id, pg_notify('${CODES_CHANNEL}', id::text)
 ), event as (
-  insert into events (id, type, code_id) select $2, 'code.cancelled', id from cancelled
+  insert into events (id, type, code_id) select $2, 'pairing_code.cancelled', id from cancelled
 )
 select id from cancelled`;
 

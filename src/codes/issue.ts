@@ -24,7 +24,7 @@ const CANDIDATES_PER_RETRY = 8;
 /** The number of shorter codes after which the expected length decreases by one. */
 const SHORTER_AFTER = 32;
 
-/** A request with the candidate values that `scsp_issue_codes_v1` chooses from. */
+/** A request with the candidate values that `scsp_issue_codes_v2` chooses from. */
 type Draft = { readonly id: string; readonly request: IssueRequest; readonly candidates: readonly Candidate[] };
 type Candidate = { readonly code: string; readonly stored: object };
 
@@ -46,7 +46,7 @@ const ISSUE = prepared(
   'issue',
   `select n, outcome, i, length, retry_after as "retryAfter", twins_needed as "twinsNeeded", created_at as "createdAt",
     expires_at as "expiresAt", replaced_id as "replacedId", replaced_status as "replacedStatus"
-  from scsp_issue_codes_v1($1, $2, $3, $4, $5, $6, $7) order by n`,
+  from scsp_issue_codes_v2($1, $2, $3, $4, $5, $6, $7) order by n`,
 );
 
 /**
@@ -90,7 +90,7 @@ export function createIssueCode(ctx: IssueContext): (request: IssueRequest) => P
           await sleep(1 + Math.random() * 20);
           break;
         default:
-          throw new TypeError(`scsp_issue_codes_v1 returned the unknown outcome ${result.outcome satisfies never}`);
+          throw new TypeError(`scsp_issue_codes_v2 returned the unknown outcome ${result.outcome satisfies never}`);
       }
     }
     throw new Problem('unavailable');
@@ -125,7 +125,6 @@ async function issueAll(ctx: IssueContext, drafts: readonly Draft[]): Promise<Re
     charging_location_id: request.chargingLocationId,
     cpo_id: request.cpoId,
     user_hashes: subjectHashes(ctx.keys, 'user', request.userId).map(asBytea),
-    issued_event: ctx.random.uuid(),
     replaced_event: ctx.random.uuid(),
   }));
   const candidates = drafts.flatMap((draft, n) => draft.candidates.map(({ code, stored }) => ({ code, stored, n })));
@@ -147,7 +146,7 @@ async function issueAll(ctx: IssueContext, drafts: readonly Draft[]): Promise<Re
 }
 
 function issuedCode(id: string, request: IssueRequest, { code, createdAt, expiresAt }: Result): IssuedCode {
-  if (code === undefined) throw new TypeError('scsp_issue_codes_v1 returned an unknown candidate');
+  if (code === undefined) throw new TypeError('scsp_issue_codes_v2 returned an unknown candidate');
   const { userId, chargingLocationId, cpoId = null } = request;
   return { id, status: 'active', userId, chargingLocationId, cpoId, createdAt, expiresAt, code };
 }

@@ -27,8 +27,11 @@ export type CheckedRequest<Id extends OperationId> = Omit<Request, 'params' | 'q
   readonly body: Body<Id>;
 };
 export type Handler<Id extends OperationId> = (req: CheckedRequest<Id>, res: Response) => void | Promise<void>;
-/** Requires one handler per operation that this service serves; a missing one is a compile error. */
-export type Handlers = { [Id in Exclude<OperationId, `cpo${string}`>]: Handler<Id> };
+/**
+ * Requires one handler per operation that this service serves; a missing one is a compile error. `cpo…` are served by CPOs,
+ * `on…` (webhooks) by apps.
+ */
+export type Handlers = { [Id in Exclude<OperationId, `cpo${string}` | `on${string}`>]: Handler<Id> };
 
 export type OpenApiDocument = {
   openapi: string;

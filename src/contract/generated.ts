@@ -409,6 +409,261 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Follow the events
+         * @description Returns events in the order of `position`. Send the `next_after` of each response as the `after` of the next
+         *     request: you miss nothing and see nothing twice. Only an empty page is the end; with `wait` the request then waits
+         *     for the next event.
+         *
+         *     Without `after` the feed begins with the oldest event that is kept (`EVENTS_KEEP_DAYS`, 30 by default); with
+         *     `after=latest` the response is an empty page with the present end. An `after` before the oldest event that is kept,
+         *     or beyond the end, is a 410: start again from a snapshot (`GET /v1/links`).
+         *
+         *     The role `ingest` sees `station.paired`, `station.unpaired`, `pairing.erased` and `feed.restarted`.
+         *     `webhook_endpoint.*` is visible only to the app that the endpoint belongs to.
+         *
+         *     After a user was forgotten, their events keep `position`, `type` and the ids of pairing and code, and have
+         *     `"erased": true` in `data`.
+         */
+        get: operations["listEvents"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/events/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get an event
+         * @description Returns an event that is kept and that this role may see, as it is now.
+         */
+        get: operations["getEvent"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/links": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Find whose station it was, or list all current links
+         * @description **With `uid` and `cpo_id`** the response is the link of that station at the instant `at` (now by default), or a 404.
+         *     The begin of a pairing is included and its end excluded. `cpo_id` is required, because each CPO chooses its own uids.
+         *     Answers for instants older than 10 s are final, except that a forgotten user's links become 404. Ask again about a
+         *     404 for a younger instant.
+         *
+         *     **Without `uid`** the response is a page of all current links (of one CPO if `cpo_id` is sent). `as_of` is a position
+         *     in the events, the same on every page: follow `GET /v1/events?after=<as_of>` after the last page, and you miss
+         *     nothing.
+         */
+        get: operations["getLinks"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/links/resolve": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Find whose stations they were
+         * @description Answers up to 500 questions at once. `null` stands for a station that was not paired at that instant.
+         */
+        post: operations["resolveLinks"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/app/webhook-endpoints": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List your webhook endpoints
+         * @description Returns the endpoints of this app, oldest first.
+         */
+        get: operations["listWebhookEndpoints"];
+        put?: never;
+        /**
+         * Create a webhook endpoint
+         * @description Events that are published from now on are sent to `url` as in *Webhooks* (Standard Webhooks). Only this response
+         *     contains the `secret`; a new one can be created with `rotate-secret`. The URL must begin with `https://` and be at a
+         *     public address. An app has at most 10 endpoints.
+         */
+        post: operations["createWebhookEndpoint"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/app/webhook-endpoints/{id}": {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description Your id for this request, echoed in the response. An id that does not consist of 1 to 128 characters out of
+                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced by a generated one. `X-Correlation-ID` is handled in the same way. If
+                 *     you send a `traceparent` header (W3C Trace Context), the log lines and outgoing calls of the request belong to
+                 *     your trace.
+                 */
+                "X-Request-ID"?: components["parameters"]["RequestId"];
+            };
+            path: {
+                /**
+                 * @description The `id` of the endpoint.
+                 * @example 019370a4-9d4f-7a85-8c2d-6e7f8a9b0c1d
+                 */
+                id: components["parameters"]["WebhookEndpointId"];
+            };
+            cookie?: never;
+        };
+        /**
+         * Get a webhook endpoint
+         * @description Returns one of this app's endpoints.
+         */
+        get: operations["getWebhookEndpoint"];
+        put?: never;
+        post?: never;
+        /**
+         * Delete a webhook endpoint
+         * @description Deletes the endpoint, its secrets and its deliveries. The events stay in the feed.
+         */
+        delete: operations["deleteWebhookEndpoint"];
+        options?: never;
+        head?: never;
+        /**
+         * Change, enable or disable a webhook endpoint
+         * @description Changes the members that are sent; an empty `types` list stands for every type. Events that are published while the
+         *     endpoint is disabled are not delivered when it is enabled again: redeliver them with `redeliver` and `since`.
+         *     Enabling an endpoint also ends its count of failures.
+         */
+        patch: operations["changeWebhookEndpoint"];
+        trace?: never;
+    };
+    "/v1/app/webhook-endpoints/{id}/rotate-secret": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Create a new secret for a webhook endpoint
+         * @description Returns the new secret, once. Until the overlap ends, each delivery has one signature for each secret, so that you
+         *     can replace it without losing an event. Every older secret ends at the end of this overlap at the latest; at most
+         *     three secrets sign. `overlap_hours: 0` ends the older secrets at once, for a secret that has leaked.
+         */
+        post: operations["rotateWebhookSecret"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/app/webhook-endpoints/{id}/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Send a test event to a webhook endpoint
+         * @description Sends a signed `webhook.test` event once, also to a disabled endpoint, and returns what came of it. It does not
+         *     change the status or the failures of the endpoint. At most 10 a minute. No request body is needed.
+         */
+        post: operations["testWebhookEndpoint"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/app/webhook-endpoints/{id}/deliveries": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the deliveries of a webhook endpoint
+         * @description Returns each event for this endpoint and what came of its delivery, newest first. `skipped` are the events that were
+         *     published while the endpoint was disabled.
+         */
+        get: operations["listWebhookDeliveries"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/app/webhook-endpoints/{id}/redeliver": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Deliver events again
+         * @description Delivers one event, or all events since an instant, again under the same event ids. Events of types that the endpoint
+         *     does not receive are left out. The events are delivered in batches; until all of them are queued, another
+         *     redelivery of this endpoint is a 409.
+         */
+        post: operations["redeliverWebhookEvents"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/cpo/{payload-protocol}/pair": {
         parameters: {
             query?: never;
@@ -727,7 +982,248 @@ export interface paths {
         trace?: never;
     };
 }
-export type webhooks = Record<string, never>;
+export interface webhooks {
+    "station-paired": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * A pairing begins
+         * @description A station is linked to a customer, by either kind of code.
+         */
+        post: operations["onStationPaired"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "station-unpaired": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * A pairing ends
+         * @description A station is no longer linked to its customer.
+         */
+        post: operations["onStationUnpaired"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "pairing-erased": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * A pairing was erased
+         * @description The user was forgotten. Whoever keeps a copy of the pairing deletes it; there is one event for each pairing, ended ones included.
+         */
+        post: operations["onPairingErased"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "pairing-refused": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * A correct code met a station that is already paired
+         * @description The customer entered a correct code for a station that is already paired (409). Sent once for a code and `uid`, and at most 10 times for a code. It does not say whose the station is.
+         */
+        post: operations["onPairingRefused"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "pairing-code-expired": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * A code expired
+         * @description A code expired without a pairing.
+         */
+        post: operations["onPairingCodeExpired"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "pairing-code-cancelled": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * A code was cancelled
+         * @description A code was cancelled, or replaced by a newer code (`replaced_by`).
+         */
+        post: operations["onPairingCodeCancelled"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "cpo-notified": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * A CPO was notified
+         * @description A CPO confirmed that it knows of an unpair.
+         */
+        post: operations["onCpoNotified"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "cpo-notification-failed": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * A CPO could not be notified
+         * @description A CPO could not be notified of an unpair within 7 days.
+         */
+        post: operations["onCpoNotificationFailed"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "webhook-endpoint-failing": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * An endpoint will be disabled
+         * @description An endpoint has failed for 96 h. It will be disabled in 24 h unless a delivery succeeds. Only for the app that it belongs to.
+         */
+        post: operations["onWebhookEndpointFailing"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "webhook-endpoint-disabled": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * An endpoint was disabled
+         * @description An endpoint was disabled. Only for the app that it belongs to.
+         */
+        post: operations["onWebhookEndpointDisabled"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "feed-restarted": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * The database was restored
+         * @description The database was restored or failed over, so that events may be lost. Whoever follows starts again from a snapshot (`GET /v1/links`).
+         */
+        post: operations["onFeedRestarted"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "webhook-test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * A test
+         * @description Sent by `POST …/test` only; not in the feed, and without a position.
+         */
+        post: operations["onWebhookTest"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+}
 export interface components {
     schemas: {
         PairOcppRequest: {
@@ -972,6 +1468,403 @@ export interface components {
                 pointer: string;
                 message: string;
             }[];
+        };
+        /**
+         * @description The type of an event. There may be new types; ignore those that you do not know.
+         * @example station.paired
+         */
+        EventType: string;
+        /** @description Something that happened. The `data` depends on the `type`. */
+        Event: components["schemas"]["StationPairedEvent"] | components["schemas"]["StationUnpairedEvent"] | components["schemas"]["PairingErasedEvent"] | components["schemas"]["PairingRefusedEvent"] | components["schemas"]["PairingCodeExpiredEvent"] | components["schemas"]["PairingCodeCancelledEvent"] | components["schemas"]["CpoNotifiedEvent"] | components["schemas"]["CpoNotificationFailedEvent"] | components["schemas"]["WebhookEndpointFailingEvent"] | components["schemas"]["WebhookEndpointDisabledEvent"] | components["schemas"]["FeedRestartedEvent"];
+        /**
+         * Format: uuid
+         * @description The same at every delivery and endpoint, so that you can ignore an event that you have seen.
+         */
+        EventId: string;
+        /**
+         * @description The place of the event in the feed. Compare positions as numbers.
+         * @example 18231
+         */
+        Position: string;
+        /**
+         * @description The user was forgotten; members that identify them are absent.
+         * @enum {boolean}
+         */
+        Erased: true;
+        /** @description A pairing begins. */
+        StationPairedEvent: {
+            id: components["schemas"]["EventId"];
+            /** @enum {string} */
+            type: "station.paired";
+            timestamp: components["schemas"]["Timestamp"];
+            position: components["schemas"]["Position"];
+            data: components["schemas"]["StationPairedData"];
+        };
+        StationPairedData: {
+            /** Format: uuid */
+            pairing_id: string;
+            /**
+             * Format: uuid
+             * @description The `id` of the Jedlix-issued code.
+             */
+            code_id?: string;
+            /**
+             * @description Who issued the code.
+             * @enum {string}
+             */
+            method?: "scsp_code" | "cpo_code";
+            uid?: components["schemas"]["StationUid"];
+            user_id?: components["schemas"]["OpaqueId"];
+            charging_location_id?: components["schemas"]["OpaqueId"];
+            /** Format: uuid */
+            cpo_id?: string;
+            payload_protocol?: string;
+            paired_at?: components["schemas"]["Timestamp"];
+            erased?: components["schemas"]["Erased"];
+        };
+        /** @description A pairing ends. */
+        StationUnpairedEvent: {
+            id: components["schemas"]["EventId"];
+            /** @enum {string} */
+            type: "station.unpaired";
+            timestamp: components["schemas"]["Timestamp"];
+            position: components["schemas"]["Position"];
+            data: components["schemas"]["StationUnpairedData"];
+        };
+        StationUnpairedData: {
+            /** Format: uuid */
+            pairing_id: string;
+            /** Format: uuid */
+            cpo_id: string;
+            unpaired_at: components["schemas"]["Timestamp"];
+            /**
+             * @description Who ended the pairing.
+             * @enum {string}
+             */
+            reason: "cpo" | "app" | "operator" | "user_forgotten";
+            uid?: components["schemas"]["StationUid"];
+            user_id?: components["schemas"]["OpaqueId"];
+            charging_location_id?: components["schemas"]["OpaqueId"];
+            erased?: components["schemas"]["Erased"];
+        };
+        /** @description A user was forgotten. Delete your copy of the pairing. */
+        PairingErasedEvent: {
+            id: components["schemas"]["EventId"];
+            /** @enum {string} */
+            type: "pairing.erased";
+            timestamp: components["schemas"]["Timestamp"];
+            position: components["schemas"]["Position"];
+            data: components["schemas"]["PairingErasedData"];
+        };
+        PairingErasedData: {
+            /** Format: uuid */
+            pairing_id: string;
+        };
+        /** @description A correct code met a station that is already paired. */
+        PairingRefusedEvent: {
+            id: components["schemas"]["EventId"];
+            /** @enum {string} */
+            type: "pairing.refused";
+            timestamp: components["schemas"]["Timestamp"];
+            position: components["schemas"]["Position"];
+            data: components["schemas"]["PairingRefusedData"];
+        };
+        PairingRefusedData: {
+            /** Format: uuid */
+            code_id: string;
+            user_id?: components["schemas"]["OpaqueId"];
+            charging_location_id?: components["schemas"]["OpaqueId"];
+            /** Format: uuid */
+            cpo_id: string;
+            uid?: components["schemas"]["StationUid"];
+            /** @enum {string} */
+            reason: "station-already-paired";
+            erased?: components["schemas"]["Erased"];
+        };
+        /** @description A code expired without a pairing. */
+        PairingCodeExpiredEvent: {
+            id: components["schemas"]["EventId"];
+            /** @enum {string} */
+            type: "pairing_code.expired";
+            timestamp: components["schemas"]["Timestamp"];
+            position: components["schemas"]["Position"];
+            data: components["schemas"]["PairingCodeExpiredData"];
+        };
+        PairingCodeExpiredData: {
+            /** Format: uuid */
+            code_id: string;
+            user_id?: components["schemas"]["OpaqueId"];
+            charging_location_id?: components["schemas"]["OpaqueId"];
+            erased?: components["schemas"]["Erased"];
+        };
+        /** @description A code was cancelled. */
+        PairingCodeCancelledEvent: {
+            id: components["schemas"]["EventId"];
+            /** @enum {string} */
+            type: "pairing_code.cancelled";
+            timestamp: components["schemas"]["Timestamp"];
+            position: components["schemas"]["Position"];
+            data: components["schemas"]["PairingCodeCancelledData"];
+        };
+        PairingCodeCancelledData: {
+            /** Format: uuid */
+            code_id: string;
+            user_id?: components["schemas"]["OpaqueId"];
+            charging_location_id?: components["schemas"]["OpaqueId"];
+            /**
+             * Format: uuid
+             * @description The `id` of the newer code that cancelled this one.
+             */
+            replaced_by?: string;
+            erased?: components["schemas"]["Erased"];
+        };
+        /** @description A CPO confirmed that it knows of an unpair. */
+        CpoNotifiedEvent: {
+            id: components["schemas"]["EventId"];
+            /** @enum {string} */
+            type: "cpo.notified";
+            timestamp: components["schemas"]["Timestamp"];
+            position: components["schemas"]["Position"];
+            data: components["schemas"]["CpoNotifiedData"];
+        };
+        CpoNotifiedData: {
+            /** Format: uuid */
+            pairing_id: string;
+            /** Format: uuid */
+            cpo_id: string;
+            attempts: number;
+            uid?: components["schemas"]["StationUid"];
+            erased?: components["schemas"]["Erased"];
+        };
+        /** @description A CPO could not be notified of an unpair within 7 days. */
+        CpoNotificationFailedEvent: {
+            id: components["schemas"]["EventId"];
+            /** @enum {string} */
+            type: "cpo.notification_failed";
+            timestamp: components["schemas"]["Timestamp"];
+            position: components["schemas"]["Position"];
+            data: components["schemas"]["CpoNotificationFailedData"];
+        };
+        CpoNotificationFailedData: {
+            /** Format: uuid */
+            pairing_id: string;
+            /** Format: uuid */
+            cpo_id: string;
+            attempts: number;
+            uid?: components["schemas"]["StationUid"];
+            erased?: components["schemas"]["Erased"];
+        };
+        /** @description An endpoint will be disabled in 24 h. */
+        WebhookEndpointFailingEvent: {
+            id: components["schemas"]["EventId"];
+            /** @enum {string} */
+            type: "webhook_endpoint.failing";
+            timestamp: components["schemas"]["Timestamp"];
+            position: components["schemas"]["Position"];
+            data: components["schemas"]["WebhookEndpointFailingData"];
+        };
+        WebhookEndpointFailingData: {
+            /** Format: uuid */
+            endpoint_id: string;
+            failing_since: components["schemas"]["Timestamp"];
+        };
+        /** @description An endpoint was disabled. */
+        WebhookEndpointDisabledEvent: {
+            id: components["schemas"]["EventId"];
+            /** @enum {string} */
+            type: "webhook_endpoint.disabled";
+            timestamp: components["schemas"]["Timestamp"];
+            position: components["schemas"]["Position"];
+            data: components["schemas"]["WebhookEndpointDisabledData"];
+        };
+        WebhookEndpointDisabledData: {
+            /** Format: uuid */
+            endpoint_id: string;
+            reason: components["schemas"]["WebhookDisabledReason"];
+            failing_since?: components["schemas"]["Timestamp"];
+        };
+        /** @description The database was restored or failed over. Start again from a snapshot. */
+        FeedRestartedEvent: {
+            id: components["schemas"]["EventId"];
+            /** @enum {string} */
+            type: "feed.restarted";
+            timestamp: components["schemas"]["Timestamp"];
+            position: components["schemas"]["Position"];
+            /** @description Empty. */
+            data: Record<string, never>;
+        };
+        /** @description A test delivery. */
+        WebhookTestEvent: {
+            id: components["schemas"]["EventId"];
+            /** @enum {string} */
+            type: "webhook.test";
+            timestamp: components["schemas"]["Timestamp"];
+            data: components["schemas"]["WebhookTestData"];
+        };
+        WebhookTestData: {
+            /** Format: uuid */
+            endpoint_id: string;
+        };
+        EventPage: {
+            items: components["schemas"]["Event"][];
+            /** @description The position to send as `after` next; also present after an empty page. */
+            next_after: string;
+        };
+        /** @description A station was linked to a user from `paired_at` (included) to `unpaired_at` (excluded; absent while it lasts). */
+        Link: {
+            /** Format: uuid */
+            pairing_id: string;
+            uid: components["schemas"]["StationUid"];
+            /** Format: uuid */
+            cpo_id: string;
+            payload_protocol: string;
+            user_id: components["schemas"]["OpaqueId"];
+            charging_location_id: components["schemas"]["OpaqueId"];
+            paired_at: components["schemas"]["Timestamp"];
+            unpaired_at?: components["schemas"]["Timestamp"];
+        };
+        LinkPage: {
+            items: components["schemas"]["Link"][];
+            next_cursor: components["schemas"]["NextCursor"];
+            /**
+             * @description The position from which to follow the events after the last page; the same on every page.
+             * @example 18231
+             */
+            as_of: string;
+        };
+        ResolveLinksRequest: {
+            links: components["schemas"]["LinkQuestion"][];
+        };
+        LinkQuestion: {
+            uid: components["schemas"]["StationUid"];
+            /** Format: uuid */
+            cpo_id: string;
+            /**
+             * Format: date-time
+             * @description The instant (RFC 3339); now by default.
+             */
+            at?: string;
+        };
+        ResolvedLinks: {
+            links: (components["schemas"]["Link"] | null)[];
+        };
+        /**
+         * @description Begins with `https://` and is at a public address; kept as sent. A query is allowed, user, password and fragment are not.
+         * @example https://app.example/scsp-events?env=production
+         */
+        WebhookUrl: string;
+        /** @description The types of events to deliver. Absent or empty stands for every type. */
+        WebhookTypes: components["schemas"]["EventType"][];
+        /** @description Your own words. */
+        WebhookDescription: string;
+        CreateWebhookEndpointRequest: {
+            url: components["schemas"]["WebhookUrl"];
+            types?: components["schemas"]["WebhookTypes"];
+            description?: components["schemas"]["WebhookDescription"];
+        };
+        ChangeWebhookEndpointRequest: {
+            url?: components["schemas"]["WebhookUrl"];
+            types?: components["schemas"]["WebhookTypes"];
+            description?: components["schemas"]["WebhookDescription"];
+            status?: components["schemas"]["WebhookEndpointStatus"];
+        };
+        /** @enum {string} */
+        WebhookEndpointStatus: "enabled" | "disabled";
+        /**
+         * @description Who or what disabled the endpoint: the app, an operator, a 410 response of the endpoint, 120 h without a success, or the
+         *     app has no valid token any more.
+         * @enum {string}
+         */
+        WebhookDisabledReason: "app" | "operator" | "gone" | "failing" | "no-live-token";
+        WebhookEndpoint: {
+            /** Format: uuid */
+            id: string;
+            url: components["schemas"]["WebhookUrl"];
+            types?: components["schemas"]["WebhookTypes"];
+            description?: components["schemas"]["WebhookDescription"];
+            status: components["schemas"]["WebhookEndpointStatus"];
+            disabled_reason?: components["schemas"]["WebhookDisabledReason"];
+            created_at: components["schemas"]["Timestamp"];
+            /**
+             * Format: date-time
+             * @description The first failure since the last success.
+             */
+            failing_since?: string;
+            last_success_at?: components["schemas"]["Timestamp"];
+        };
+        CreatedWebhookEndpoint: {
+            /** Format: uuid */
+            id: string;
+            url: components["schemas"]["WebhookUrl"];
+            types?: components["schemas"]["WebhookTypes"];
+            description?: components["schemas"]["WebhookDescription"];
+            status: components["schemas"]["WebhookEndpointStatus"];
+            disabled_reason?: components["schemas"]["WebhookDisabledReason"];
+            created_at: components["schemas"]["Timestamp"];
+            /**
+             * Format: date-time
+             * @description The first failure since the last success.
+             */
+            failing_since?: string;
+            last_success_at?: components["schemas"]["Timestamp"];
+            secret: components["schemas"]["WebhookSecret"];
+        };
+        /** @description Verifies the signatures (Standard Webhooks). Pass it to the library as it is, with `whsec_`. */
+        WebhookSecret: string;
+        WebhookEndpointPage: {
+            items: components["schemas"]["WebhookEndpoint"][];
+            next_cursor: components["schemas"]["NextCursor"];
+        };
+        RotateWebhookSecretRequest: {
+            /**
+             * @description How long the older secrets still sign, in hours.
+             * @default 24
+             */
+            overlap_hours: number;
+        };
+        RotatedWebhookSecret: {
+            secret: components["schemas"]["WebhookSecret"];
+            older_secrets_expire_at: components["schemas"]["Timestamp"];
+        };
+        WebhookTestOutcome: {
+            /** @description Whether the endpoint answered with a 2xx. */
+            delivered: boolean;
+            /** @description The HTTP status of the answer. */
+            status?: number;
+            duration_ms: number;
+            /** @description Why it was not delivered. */
+            error?: string;
+        };
+        /** @enum {string} */
+        WebhookDeliveryStatus: "pending" | "delivered" | "failed" | "skipped";
+        WebhookDelivery: {
+            event_id: components["schemas"]["EventId"];
+            type: components["schemas"]["EventType"];
+            position: components["schemas"]["Position"];
+            status: components["schemas"]["WebhookDeliveryStatus"];
+            attempts: number;
+            next_attempt_at?: components["schemas"]["Timestamp"];
+            /** @description The HTTP status of the last answer. */
+            last_status?: number;
+            last_duration_ms?: number;
+            last_error?: string;
+        };
+        WebhookDeliveryPage: {
+            items: components["schemas"]["WebhookDelivery"][];
+            next_cursor: components["schemas"]["NextCursor"];
+        };
+        /** @description Send exactly one of the members. */
+        RedeliverRequest: {
+            /**
+             * Format: uuid
+             * @description Delivers this event again.
+             */
+            event_id?: string;
+            /**
+             * Format: date-time
+             * @description Delivers the events since this instant again.
+             */
+            since?: string;
         };
     };
     responses: {
@@ -1654,6 +2547,122 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
+        /** @description The events after this position are not kept any more, or the position is beyond the end. Start again from a snapshot. */
+        EventsExpired: {
+            headers: {
+                "X-Request-ID": components["headers"]["X-Request-ID"];
+                [name: string]: unknown;
+            };
+            content: {
+                /**
+                 * @example {
+                 *       "message": "The events after this position are not kept any more. Start again from a snapshot: GET /v1/links.",
+                 *       "type": "/problems/events-expired",
+                 *       "title": "Events expired",
+                 *       "status": 410,
+                 *       "request_id": "019370a4-7b2d-7e63-a1b2-c3d4e5f60718"
+                 *     }
+                 */
+                "application/json": components["schemas"]["Problem"];
+                /**
+                 * @example {
+                 *       "message": "The events after this position are not kept any more. Start again from a snapshot: GET /v1/links.",
+                 *       "type": "/problems/events-expired",
+                 *       "title": "Events expired",
+                 *       "status": 410,
+                 *       "request_id": "019370a4-7b2d-7e63-a1b2-c3d4e5f60718"
+                 *     }
+                 */
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description The station was not paired at that instant. */
+        NotLinked: {
+            headers: {
+                "X-Request-ID": components["headers"]["X-Request-ID"];
+                [name: string]: unknown;
+            };
+            content: {
+                /**
+                 * @example {
+                 *       "message": "The station was not paired with this CPO at that instant.",
+                 *       "type": "/problems/not-linked",
+                 *       "title": "Not linked",
+                 *       "status": 404,
+                 *       "request_id": "019370a4-7b2d-7e63-a1b2-c3d4e5f60718"
+                 *     }
+                 */
+                "application/json": components["schemas"]["Problem"];
+                /**
+                 * @example {
+                 *       "message": "The station was not paired with this CPO at that instant.",
+                 *       "type": "/problems/not-linked",
+                 *       "title": "Not linked",
+                 *       "status": 404,
+                 *       "request_id": "019370a4-7b2d-7e63-a1b2-c3d4e5f60718"
+                 *     }
+                 */
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description The app already has 10 endpoints. */
+        TooManyEndpoints: {
+            headers: {
+                "X-Request-ID": components["headers"]["X-Request-ID"];
+                [name: string]: unknown;
+            };
+            content: {
+                /**
+                 * @example {
+                 *       "message": "This app already has 10 webhook endpoints.",
+                 *       "type": "/problems/too-many-endpoints",
+                 *       "title": "Too many endpoints",
+                 *       "status": 409,
+                 *       "request_id": "019370a4-7b2d-7e63-a1b2-c3d4e5f60718"
+                 *     }
+                 */
+                "application/json": components["schemas"]["Problem"];
+                /**
+                 * @example {
+                 *       "message": "This app already has 10 webhook endpoints.",
+                 *       "type": "/problems/too-many-endpoints",
+                 *       "title": "Too many endpoints",
+                 *       "status": 409,
+                 *       "request_id": "019370a4-7b2d-7e63-a1b2-c3d4e5f60718"
+                 *     }
+                 */
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description Another redelivery of this endpoint is in progress, or the endpoint is disabled. */
+        RedeliveryConflict: {
+            headers: {
+                "X-Request-ID": components["headers"]["X-Request-ID"];
+                [name: string]: unknown;
+            };
+            content: {
+                /**
+                 * @example {
+                 *       "message": "A redelivery of this endpoint is still in progress.",
+                 *       "type": "/problems/redelivery-in-progress",
+                 *       "title": "Redelivery in progress",
+                 *       "status": 409,
+                 *       "request_id": "019370a4-7b2d-7e63-a1b2-c3d4e5f60718"
+                 *     }
+                 */
+                "application/json": components["schemas"]["Problem"];
+                /**
+                 * @example {
+                 *       "message": "A redelivery of this endpoint is still in progress.",
+                 *       "type": "/problems/redelivery-in-progress",
+                 *       "title": "Redelivery in progress",
+                 *       "status": 409,
+                 *       "request_id": "019370a4-7b2d-7e63-a1b2-c3d4e5f60718"
+                 *     }
+                 */
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
     };
     parameters: {
         /**
@@ -1710,6 +2719,27 @@ export interface components {
          * @example 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00
          */
         OurTraceparent: string;
+        /**
+         * @description The `id` of the endpoint.
+         * @example 019370a4-9d4f-7a85-8c2d-6e7f8a9b0c1d
+         */
+        WebhookEndpointId: string;
+        /**
+         * @description The `id` of the event, the same at every attempt.
+         * @example 019370a4-8c3e-7f74-9b1c-5d6e7f8a9b01
+         */
+        WebhookId: string;
+        /**
+         * @description When this attempt was made, in seconds since the epoch. Reject attempts that are older than 5 minutes.
+         * @example 1764000000
+         */
+        WebhookTimestamp: string;
+        /**
+         * @description `v1,` and the HMAC-SHA-256 (base64) of `<webhook-id>.<webhook-timestamp>.<raw body>`; one signature for each valid
+         *     secret, separated by spaces.
+         * @example v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4=
+         */
+        WebhookSignature: string;
     };
     requestBodies: never;
     headers: {
@@ -3183,6 +4213,829 @@ export interface operations {
             503: components["responses"]["Unavailable"];
         };
     };
+    listEvents: {
+        parameters: {
+            query?: {
+                /**
+                 * @description The `next_after` of the previous response, or `latest`. Positions are decimal strings; compare them as numbers.
+                 * @example 18230
+                 */
+                after?: string;
+                /**
+                 * @description Returns only events of these types, separated by commas.
+                 * @example [
+                 *       "station.paired",
+                 *       "station.unpaired"
+                 *     ]
+                 */
+                types?: components["schemas"]["EventType"][];
+                /** @description The maximum number of items per page. */
+                limit?: number;
+                /** @description The maximum time to wait for an event when there is none, in seconds. 0 returns immediately. */
+                wait?: number;
+            };
+            header?: {
+                /**
+                 * @description Your id for this request, echoed in the response. An id that does not consist of 1 to 128 characters out of
+                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced by a generated one. `X-Correlation-ID` is handled in the same way. If
+                 *     you send a `traceparent` header (W3C Trace Context), the log lines and outgoing calls of the request belong to
+                 *     your trace.
+                 */
+                "X-Request-ID"?: components["parameters"]["RequestId"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page of events, and the position after which to continue. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "items": [
+                     *         {
+                     *           "id": "019370a4-8c3e-7f74-9b1c-5d6e7f8a9b01",
+                     *           "type": "station.paired",
+                     *           "timestamp": "2026-11-24T12:01:23.456Z",
+                     *           "position": "18231",
+                     *           "data": {
+                     *             "pairing_id": "019370a4-8c3e-7f74-9b1c-5d6e7f8a9b0d",
+                     *             "code_id": "019370a4-6a1c-7b52-8f3d-2a4b6c8d0e1f",
+                     *             "method": "scsp_code",
+                     *             "uid": "5f69ad2c0ed5ca86d449cc93",
+                     *             "user_id": "user-1",
+                     *             "charging_location_id": "home",
+                     *             "cpo_id": "019370a4-5e3b-7c31-9d2e-6f0b1c2d3e4f",
+                     *             "payload_protocol": "ocpp2.0.1",
+                     *             "paired_at": "2026-11-24T12:01:23.456Z"
+                     *           }
+                     *         }
+                     *       ],
+                     *       "next_after": "18231"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["EventPage"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            405: components["responses"]["MethodNotAllowed"];
+            410: components["responses"]["EventsExpired"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    getEvent: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description Your id for this request, echoed in the response. An id that does not consist of 1 to 128 characters out of
+                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced by a generated one. `X-Correlation-ID` is handled in the same way. If
+                 *     you send a `traceparent` header (W3C Trace Context), the log lines and outgoing calls of the request belong to
+                 *     your trace.
+                 */
+                "X-Request-ID"?: components["parameters"]["RequestId"];
+            };
+            path: {
+                /**
+                 * @description The `id` of the event.
+                 * @example 019370a4-8c3e-7f74-9b1c-5d6e7f8a9b0c
+                 */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The event. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": "019370a4-8c3e-7f74-9b1c-5d6e7f8a9b01",
+                     *       "type": "station.paired",
+                     *       "timestamp": "2026-11-24T12:01:23.456Z",
+                     *       "position": "18231",
+                     *       "data": {
+                     *         "pairing_id": "019370a4-8c3e-7f74-9b1c-5d6e7f8a9b0d",
+                     *         "code_id": "019370a4-6a1c-7b52-8f3d-2a4b6c8d0e1f",
+                     *         "method": "scsp_code",
+                     *         "uid": "5f69ad2c0ed5ca86d449cc93",
+                     *         "user_id": "user-1",
+                     *         "charging_location_id": "home",
+                     *         "cpo_id": "019370a4-5e3b-7c31-9d2e-6f0b1c2d3e4f",
+                     *         "payload_protocol": "ocpp2.0.1",
+                     *         "paired_at": "2026-11-24T12:01:23.456Z"
+                     *       }
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Event"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            405: components["responses"]["MethodNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    getLinks: {
+        parameters: {
+            query?: {
+                /**
+                 * @description The `uid` of the station, compared case-insensitively.
+                 * @example 5f69ad2c0ed5ca86d449cc93
+                 */
+                uid?: components["schemas"]["StationUid"];
+                /**
+                 * @description The CPO that the station belongs to. Required with `uid`.
+                 * @example 019370a4-5e3b-7c31-9d2e-6f0b1c2d3e4f
+                 */
+                cpo_id?: string;
+                /**
+                 * @description The instant (RFC 3339). Only with `uid`.
+                 * @example 2026-11-24T12:30:00.000Z
+                 */
+                at?: string;
+                /** @description The `next_cursor` of the previous page. */
+                cursor?: components["parameters"]["Cursor"];
+                /** @description The maximum number of items per page. */
+                limit?: number;
+            };
+            header?: {
+                /**
+                 * @description Your id for this request, echoed in the response. An id that does not consist of 1 to 128 characters out of
+                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced by a generated one. `X-Correlation-ID` is handled in the same way. If
+                 *     you send a `traceparent` header (W3C Trace Context), the log lines and outgoing calls of the request belong to
+                 *     your trace.
+                 */
+                "X-Request-ID"?: components["parameters"]["RequestId"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The link, or a page of links. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "pairing_id": "019370a4-8c3e-7f74-9b1c-5d6e7f8a9b0d",
+                     *       "uid": "5f69ad2c0ed5ca86d449cc93",
+                     *       "cpo_id": "019370a4-5e3b-7c31-9d2e-6f0b1c2d3e4f",
+                     *       "payload_protocol": "ocpp2.0.1",
+                     *       "user_id": "user-1",
+                     *       "charging_location_id": "home",
+                     *       "paired_at": "2026-11-24T12:01:23.456Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Link"] | components["schemas"]["LinkPage"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotLinked"];
+            405: components["responses"]["MethodNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    resolveLinks: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description Your id for this request, echoed in the response. An id that does not consist of 1 to 128 characters out of
+                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced by a generated one. `X-Correlation-ID` is handled in the same way. If
+                 *     you send a `traceparent` header (W3C Trace Context), the log lines and outgoing calls of the request belong to
+                 *     your trace.
+                 */
+                "X-Request-ID"?: components["parameters"]["RequestId"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "links": [
+                 *         {
+                 *           "uid": "5f69ad2c0ed5ca86d449cc93",
+                 *           "cpo_id": "019370a4-5e3b-7c31-9d2e-6f0b1c2d3e4f",
+                 *           "at": "2026-11-24T12:30:00.000Z"
+                 *         },
+                 *         {
+                 *           "uid": "unknown",
+                 *           "cpo_id": "019370a4-5e3b-7c31-9d2e-6f0b1c2d3e4f"
+                 *         }
+                 *       ]
+                 *     }
+                 */
+                "application/json": components["schemas"]["ResolveLinksRequest"];
+            };
+        };
+        responses: {
+            /** @description One answer for each question, in the same order. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "links": [
+                     *         {
+                     *           "pairing_id": "019370a4-8c3e-7f74-9b1c-5d6e7f8a9b0d",
+                     *           "uid": "5f69ad2c0ed5ca86d449cc93",
+                     *           "cpo_id": "019370a4-5e3b-7c31-9d2e-6f0b1c2d3e4f",
+                     *           "payload_protocol": "ocpp2.0.1",
+                     *           "user_id": "user-1",
+                     *           "charging_location_id": "home",
+                     *           "paired_at": "2026-11-24T12:01:23.456Z"
+                     *         },
+                     *         null
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["ResolvedLinks"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            405: components["responses"]["MethodNotAllowed"];
+            413: components["responses"]["BodyTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    listWebhookEndpoints: {
+        parameters: {
+            query?: {
+                /** @description The `next_cursor` of the previous page. */
+                cursor?: components["parameters"]["Cursor"];
+                /**
+                 * @description The maximum number of items per page.
+                 * @example 50
+                 */
+                limit?: components["parameters"]["Limit"];
+            };
+            header?: {
+                /**
+                 * @description Your id for this request, echoed in the response. An id that does not consist of 1 to 128 characters out of
+                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced by a generated one. `X-Correlation-ID` is handled in the same way. If
+                 *     you send a `traceparent` header (W3C Trace Context), the log lines and outgoing calls of the request belong to
+                 *     your trace.
+                 */
+                "X-Request-ID"?: components["parameters"]["RequestId"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page of endpoints. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "items": [
+                     *         {
+                     *           "id": "019370a4-9d4f-7a85-8c2d-6e7f8a9b0c1d",
+                     *           "url": "https://app.example/scsp-events?env=production",
+                     *           "types": [
+                     *             "station.paired",
+                     *             "station.unpaired"
+                     *           ],
+                     *           "description": "Production",
+                     *           "status": "enabled",
+                     *           "created_at": "2026-11-24T11:00:00.000Z",
+                     *           "last_success_at": "2026-11-24T12:01:23.789Z"
+                     *         }
+                     *       ],
+                     *       "next_cursor": null
+                     *     }
+                     */
+                    "application/json": components["schemas"]["WebhookEndpointPage"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            405: components["responses"]["MethodNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    createWebhookEndpoint: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description Your id for this request, echoed in the response. An id that does not consist of 1 to 128 characters out of
+                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced by a generated one. `X-Correlation-ID` is handled in the same way. If
+                 *     you send a `traceparent` header (W3C Trace Context), the log lines and outgoing calls of the request belong to
+                 *     your trace.
+                 */
+                "X-Request-ID"?: components["parameters"]["RequestId"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "url": "https://app.example/scsp-events?env=production",
+                 *       "types": [
+                 *         "station.paired",
+                 *         "station.unpaired"
+                 *       ]
+                 *     }
+                 */
+                "application/json": components["schemas"]["CreateWebhookEndpointRequest"];
+            };
+        };
+        responses: {
+            /** @description The endpoint has been created. */
+            201: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    /**
+                     * @description The path of the endpoint.
+                     * @example /v1/app/webhook-endpoints/019370a4-9d4f-7a85-8c2d-6e7f8a9b0c1d
+                     */
+                    Location: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": "019370a4-9d4f-7a85-8c2d-6e7f8a9b0c1d",
+                     *       "secret": "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oDazfRZaNhxqs=",
+                     *       "url": "https://app.example/scsp-events?env=production",
+                     *       "types": [
+                     *         "station.paired",
+                     *         "station.unpaired"
+                     *       ],
+                     *       "status": "enabled",
+                     *       "created_at": "2026-11-24T11:00:00.000Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["CreatedWebhookEndpoint"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            405: components["responses"]["MethodNotAllowed"];
+            409: components["responses"]["TooManyEndpoints"];
+            413: components["responses"]["BodyTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    getWebhookEndpoint: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description Your id for this request, echoed in the response. An id that does not consist of 1 to 128 characters out of
+                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced by a generated one. `X-Correlation-ID` is handled in the same way. If
+                 *     you send a `traceparent` header (W3C Trace Context), the log lines and outgoing calls of the request belong to
+                 *     your trace.
+                 */
+                "X-Request-ID"?: components["parameters"]["RequestId"];
+            };
+            path: {
+                /**
+                 * @description The `id` of the endpoint.
+                 * @example 019370a4-9d4f-7a85-8c2d-6e7f8a9b0c1d
+                 */
+                id: components["parameters"]["WebhookEndpointId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The endpoint. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": "019370a4-9d4f-7a85-8c2d-6e7f8a9b0c1d",
+                     *       "url": "https://app.example/scsp-events?env=production",
+                     *       "types": [
+                     *         "station.paired",
+                     *         "station.unpaired"
+                     *       ],
+                     *       "description": "Production",
+                     *       "status": "enabled",
+                     *       "created_at": "2026-11-24T11:00:00.000Z",
+                     *       "last_success_at": "2026-11-24T12:01:23.789Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["WebhookEndpoint"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            405: components["responses"]["MethodNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    deleteWebhookEndpoint: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description Your id for this request, echoed in the response. An id that does not consist of 1 to 128 characters out of
+                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced by a generated one. `X-Correlation-ID` is handled in the same way. If
+                 *     you send a `traceparent` header (W3C Trace Context), the log lines and outgoing calls of the request belong to
+                 *     your trace.
+                 */
+                "X-Request-ID"?: components["parameters"]["RequestId"];
+            };
+            path: {
+                /**
+                 * @description The `id` of the endpoint.
+                 * @example 019370a4-9d4f-7a85-8c2d-6e7f8a9b0c1d
+                 */
+                id: components["parameters"]["WebhookEndpointId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The endpoint is deleted. */
+            204: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            405: components["responses"]["MethodNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    changeWebhookEndpoint: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description Your id for this request, echoed in the response. An id that does not consist of 1 to 128 characters out of
+                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced by a generated one. `X-Correlation-ID` is handled in the same way. If
+                 *     you send a `traceparent` header (W3C Trace Context), the log lines and outgoing calls of the request belong to
+                 *     your trace.
+                 */
+                "X-Request-ID"?: components["parameters"]["RequestId"];
+            };
+            path: {
+                /**
+                 * @description The `id` of the endpoint.
+                 * @example 019370a4-9d4f-7a85-8c2d-6e7f8a9b0c1d
+                 */
+                id: components["parameters"]["WebhookEndpointId"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "status": "enabled"
+                 *     }
+                 */
+                "application/json": components["schemas"]["ChangeWebhookEndpointRequest"];
+            };
+        };
+        responses: {
+            /** @description The endpoint after the change. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": "019370a4-9d4f-7a85-8c2d-6e7f8a9b0c1d",
+                     *       "url": "https://app.example/scsp-events?env=production",
+                     *       "types": [
+                     *         "station.paired",
+                     *         "station.unpaired"
+                     *       ],
+                     *       "description": "Production",
+                     *       "status": "enabled",
+                     *       "created_at": "2026-11-24T11:00:00.000Z",
+                     *       "last_success_at": "2026-11-24T12:01:23.789Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["WebhookEndpoint"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            405: components["responses"]["MethodNotAllowed"];
+            413: components["responses"]["BodyTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    rotateWebhookSecret: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description Your id for this request, echoed in the response. An id that does not consist of 1 to 128 characters out of
+                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced by a generated one. `X-Correlation-ID` is handled in the same way. If
+                 *     you send a `traceparent` header (W3C Trace Context), the log lines and outgoing calls of the request belong to
+                 *     your trace.
+                 */
+                "X-Request-ID"?: components["parameters"]["RequestId"];
+            };
+            path: {
+                /**
+                 * @description The `id` of the endpoint.
+                 * @example 019370a4-9d4f-7a85-8c2d-6e7f8a9b0c1d
+                 */
+                id: components["parameters"]["WebhookEndpointId"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "overlap_hours": 24
+                 *     }
+                 */
+                "application/json": components["schemas"]["RotateWebhookSecretRequest"];
+            };
+        };
+        responses: {
+            /** @description The new secret. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw0bLDpPBfHhk=",
+                     *       "older_secrets_expire_at": "2026-11-25T12:00:00.000Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["RotatedWebhookSecret"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            405: components["responses"]["MethodNotAllowed"];
+            413: components["responses"]["BodyTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    testWebhookEndpoint: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description Your id for this request, echoed in the response. An id that does not consist of 1 to 128 characters out of
+                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced by a generated one. `X-Correlation-ID` is handled in the same way. If
+                 *     you send a `traceparent` header (W3C Trace Context), the log lines and outgoing calls of the request belong to
+                 *     your trace.
+                 */
+                "X-Request-ID"?: components["parameters"]["RequestId"];
+            };
+            path: {
+                /**
+                 * @description The `id` of the endpoint.
+                 * @example 019370a4-9d4f-7a85-8c2d-6e7f8a9b0c1d
+                 */
+                id: components["parameters"]["WebhookEndpointId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The outcome. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "delivered": false,
+                     *       "status": 401,
+                     *       "duration_ms": 87,
+                     *       "error": "The endpoint answered 401."
+                     *     }
+                     */
+                    "application/json": components["schemas"]["WebhookTestOutcome"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            405: components["responses"]["MethodNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    listWebhookDeliveries: {
+        parameters: {
+            query?: {
+                /** @description Returns only deliveries with this status. */
+                status?: components["schemas"]["WebhookDeliveryStatus"];
+                /** @description The `next_cursor` of the previous page. */
+                cursor?: components["parameters"]["Cursor"];
+                /**
+                 * @description The maximum number of items per page.
+                 * @example 50
+                 */
+                limit?: components["parameters"]["Limit"];
+            };
+            header?: {
+                /**
+                 * @description Your id for this request, echoed in the response. An id that does not consist of 1 to 128 characters out of
+                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced by a generated one. `X-Correlation-ID` is handled in the same way. If
+                 *     you send a `traceparent` header (W3C Trace Context), the log lines and outgoing calls of the request belong to
+                 *     your trace.
+                 */
+                "X-Request-ID"?: components["parameters"]["RequestId"];
+            };
+            path: {
+                /**
+                 * @description The `id` of the endpoint.
+                 * @example 019370a4-9d4f-7a85-8c2d-6e7f8a9b0c1d
+                 */
+                id: components["parameters"]["WebhookEndpointId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page of deliveries. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "items": [
+                     *         {
+                     *           "event_id": "019370a4-8c3e-7f74-9b1c-5d6e7f8a9b0c",
+                     *           "type": "station.paired",
+                     *           "position": "18231",
+                     *           "status": "pending",
+                     *           "attempts": 2,
+                     *           "next_attempt_at": "2026-11-24T12:02:00.000Z",
+                     *           "last_status": 500,
+                     *           "last_duration_ms": 112,
+                     *           "last_error": "The endpoint answered 500."
+                     *         }
+                     *       ],
+                     *       "next_cursor": null
+                     *     }
+                     */
+                    "application/json": components["schemas"]["WebhookDeliveryPage"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            405: components["responses"]["MethodNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    redeliverWebhookEvents: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description Your id for this request, echoed in the response. An id that does not consist of 1 to 128 characters out of
+                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced by a generated one. `X-Correlation-ID` is handled in the same way. If
+                 *     you send a `traceparent` header (W3C Trace Context), the log lines and outgoing calls of the request belong to
+                 *     your trace.
+                 */
+                "X-Request-ID"?: components["parameters"]["RequestId"];
+            };
+            path: {
+                /**
+                 * @description The `id` of the endpoint.
+                 * @example 019370a4-9d4f-7a85-8c2d-6e7f8a9b0c1d
+                 */
+                id: components["parameters"]["WebhookEndpointId"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "since": "2026-11-24T12:00:00Z"
+                 *     }
+                 */
+                "application/json": components["schemas"]["RedeliverRequest"];
+            };
+        };
+        responses: {
+            /** @description The events will be delivered again. */
+            202: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "message": "The events will be delivered again."
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Message"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            405: components["responses"]["MethodNotAllowed"];
+            409: components["responses"]["RedeliveryConflict"];
+            413: components["responses"]["BodyTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
     cpoPairOcpp: {
         parameters: {
             query?: never;
@@ -3844,6 +5697,804 @@ export interface operations {
             405: components["responses"]["MethodNotAllowed"];
             500: components["responses"]["InternalError"];
             503: components["responses"]["Unavailable"];
+        };
+    };
+    onStationPaired: {
+        parameters: {
+            query?: never;
+            header: {
+                /**
+                 * @description The `id` of the event, the same at every attempt.
+                 * @example 019370a4-8c3e-7f74-9b1c-5d6e7f8a9b01
+                 */
+                "webhook-id": components["parameters"]["WebhookId"];
+                /**
+                 * @description When this attempt was made, in seconds since the epoch. Reject attempts that are older than 5 minutes.
+                 * @example 1764000000
+                 */
+                "webhook-timestamp": components["parameters"]["WebhookTimestamp"];
+                /**
+                 * @description `v1,` and the HMAC-SHA-256 (base64) of `<webhook-id>.<webhook-timestamp>.<raw body>`; one signature for each valid
+                 *     secret, separated by spaces.
+                 * @example v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4=
+                 */
+                "webhook-signature": components["parameters"]["WebhookSignature"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "id": "019370a4-8c3e-7f74-9b1c-5d6e7f8a9b01",
+                 *       "type": "station.paired",
+                 *       "timestamp": "2026-11-24T12:01:23.456Z",
+                 *       "position": "18231",
+                 *       "data": {
+                 *         "pairing_id": "019370a4-8c3e-7f74-9b1c-5d6e7f8a9b0d",
+                 *         "code_id": "019370a4-6a1c-7b52-8f3d-2a4b6c8d0e1f",
+                 *         "method": "scsp_code",
+                 *         "uid": "5f69ad2c0ed5ca86d449cc93",
+                 *         "user_id": "user-1",
+                 *         "charging_location_id": "home",
+                 *         "cpo_id": "019370a4-5e3b-7c31-9d2e-6f0b1c2d3e4f",
+                 *         "payload_protocol": "ocpp2.0.1",
+                 *         "paired_at": "2026-11-24T12:01:23.456Z"
+                 *       }
+                 *     }
+                 */
+                "application/json": components["schemas"]["StationPairedEvent"];
+            };
+        };
+        responses: {
+            /** @description The endpoint is disabled at once. */
+            410: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The event is delivered. Answer within 15 s; the body is ignored. */
+            "2XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The delivery has failed and is repeated, as is one that is redirected or not answered. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    onStationUnpaired: {
+        parameters: {
+            query?: never;
+            header: {
+                /**
+                 * @description The `id` of the event, the same at every attempt.
+                 * @example 019370a4-8c3e-7f74-9b1c-5d6e7f8a9b01
+                 */
+                "webhook-id": components["parameters"]["WebhookId"];
+                /**
+                 * @description When this attempt was made, in seconds since the epoch. Reject attempts that are older than 5 minutes.
+                 * @example 1764000000
+                 */
+                "webhook-timestamp": components["parameters"]["WebhookTimestamp"];
+                /**
+                 * @description `v1,` and the HMAC-SHA-256 (base64) of `<webhook-id>.<webhook-timestamp>.<raw body>`; one signature for each valid
+                 *     secret, separated by spaces.
+                 * @example v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4=
+                 */
+                "webhook-signature": components["parameters"]["WebhookSignature"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "id": "019370a4-8c3e-7f74-9b1c-5d6e7f8a9b02",
+                 *       "type": "station.unpaired",
+                 *       "timestamp": "2026-11-24T12:01:23.456Z",
+                 *       "position": "18232",
+                 *       "data": {
+                 *         "pairing_id": "019370a4-8c3e-7f74-9b1c-5d6e7f8a9b0d",
+                 *         "cpo_id": "019370a4-5e3b-7c31-9d2e-6f0b1c2d3e4f",
+                 *         "unpaired_at": "2026-11-24T12:01:23.456Z",
+                 *         "reason": "app",
+                 *         "uid": "5f69ad2c0ed5ca86d449cc93",
+                 *         "user_id": "user-1",
+                 *         "charging_location_id": "home"
+                 *       }
+                 *     }
+                 */
+                "application/json": components["schemas"]["StationUnpairedEvent"];
+            };
+        };
+        responses: {
+            /** @description The endpoint is disabled at once. */
+            410: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The event is delivered. Answer within 15 s; the body is ignored. */
+            "2XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The delivery has failed and is repeated, as is one that is redirected or not answered. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    onPairingErased: {
+        parameters: {
+            query?: never;
+            header: {
+                /**
+                 * @description The `id` of the event, the same at every attempt.
+                 * @example 019370a4-8c3e-7f74-9b1c-5d6e7f8a9b01
+                 */
+                "webhook-id": components["parameters"]["WebhookId"];
+                /**
+                 * @description When this attempt was made, in seconds since the epoch. Reject attempts that are older than 5 minutes.
+                 * @example 1764000000
+                 */
+                "webhook-timestamp": components["parameters"]["WebhookTimestamp"];
+                /**
+                 * @description `v1,` and the HMAC-SHA-256 (base64) of `<webhook-id>.<webhook-timestamp>.<raw body>`; one signature for each valid
+                 *     secret, separated by spaces.
+                 * @example v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4=
+                 */
+                "webhook-signature": components["parameters"]["WebhookSignature"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "id": "019370a4-8c3e-7f74-9b1c-5d6e7f8a9b03",
+                 *       "type": "pairing.erased",
+                 *       "timestamp": "2026-11-24T12:01:23.456Z",
+                 *       "position": "18233",
+                 *       "data": {
+                 *         "pairing_id": "019370a4-8c3e-7f74-9b1c-5d6e7f8a9b0d"
+                 *       }
+                 *     }
+                 */
+                "application/json": components["schemas"]["PairingErasedEvent"];
+            };
+        };
+        responses: {
+            /** @description The endpoint is disabled at once. */
+            410: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The event is delivered. Answer within 15 s; the body is ignored. */
+            "2XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The delivery has failed and is repeated, as is one that is redirected or not answered. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    onPairingRefused: {
+        parameters: {
+            query?: never;
+            header: {
+                /**
+                 * @description The `id` of the event, the same at every attempt.
+                 * @example 019370a4-8c3e-7f74-9b1c-5d6e7f8a9b01
+                 */
+                "webhook-id": components["parameters"]["WebhookId"];
+                /**
+                 * @description When this attempt was made, in seconds since the epoch. Reject attempts that are older than 5 minutes.
+                 * @example 1764000000
+                 */
+                "webhook-timestamp": components["parameters"]["WebhookTimestamp"];
+                /**
+                 * @description `v1,` and the HMAC-SHA-256 (base64) of `<webhook-id>.<webhook-timestamp>.<raw body>`; one signature for each valid
+                 *     secret, separated by spaces.
+                 * @example v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4=
+                 */
+                "webhook-signature": components["parameters"]["WebhookSignature"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "id": "019370a4-8c3e-7f74-9b1c-5d6e7f8a9b04",
+                 *       "type": "pairing.refused",
+                 *       "timestamp": "2026-11-24T12:01:23.456Z",
+                 *       "position": "18234",
+                 *       "data": {
+                 *         "code_id": "019370a4-6a1c-7b52-8f3d-2a4b6c8d0e1f",
+                 *         "user_id": "user-1",
+                 *         "charging_location_id": "home",
+                 *         "cpo_id": "019370a4-5e3b-7c31-9d2e-6f0b1c2d3e4f",
+                 *         "uid": "5f69ad2c0ed5ca86d449cc93",
+                 *         "reason": "station-already-paired"
+                 *       }
+                 *     }
+                 */
+                "application/json": components["schemas"]["PairingRefusedEvent"];
+            };
+        };
+        responses: {
+            /** @description The endpoint is disabled at once. */
+            410: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The event is delivered. Answer within 15 s; the body is ignored. */
+            "2XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The delivery has failed and is repeated, as is one that is redirected or not answered. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    onPairingCodeExpired: {
+        parameters: {
+            query?: never;
+            header: {
+                /**
+                 * @description The `id` of the event, the same at every attempt.
+                 * @example 019370a4-8c3e-7f74-9b1c-5d6e7f8a9b01
+                 */
+                "webhook-id": components["parameters"]["WebhookId"];
+                /**
+                 * @description When this attempt was made, in seconds since the epoch. Reject attempts that are older than 5 minutes.
+                 * @example 1764000000
+                 */
+                "webhook-timestamp": components["parameters"]["WebhookTimestamp"];
+                /**
+                 * @description `v1,` and the HMAC-SHA-256 (base64) of `<webhook-id>.<webhook-timestamp>.<raw body>`; one signature for each valid
+                 *     secret, separated by spaces.
+                 * @example v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4=
+                 */
+                "webhook-signature": components["parameters"]["WebhookSignature"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "id": "019370a4-8c3e-7f74-9b1c-5d6e7f8a9b05",
+                 *       "type": "pairing_code.expired",
+                 *       "timestamp": "2026-11-24T12:01:23.456Z",
+                 *       "position": "18235",
+                 *       "data": {
+                 *         "code_id": "019370a4-6a1c-7b52-8f3d-2a4b6c8d0e1f",
+                 *         "user_id": "user-1",
+                 *         "charging_location_id": "home"
+                 *       }
+                 *     }
+                 */
+                "application/json": components["schemas"]["PairingCodeExpiredEvent"];
+            };
+        };
+        responses: {
+            /** @description The endpoint is disabled at once. */
+            410: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The event is delivered. Answer within 15 s; the body is ignored. */
+            "2XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The delivery has failed and is repeated, as is one that is redirected or not answered. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    onPairingCodeCancelled: {
+        parameters: {
+            query?: never;
+            header: {
+                /**
+                 * @description The `id` of the event, the same at every attempt.
+                 * @example 019370a4-8c3e-7f74-9b1c-5d6e7f8a9b01
+                 */
+                "webhook-id": components["parameters"]["WebhookId"];
+                /**
+                 * @description When this attempt was made, in seconds since the epoch. Reject attempts that are older than 5 minutes.
+                 * @example 1764000000
+                 */
+                "webhook-timestamp": components["parameters"]["WebhookTimestamp"];
+                /**
+                 * @description `v1,` and the HMAC-SHA-256 (base64) of `<webhook-id>.<webhook-timestamp>.<raw body>`; one signature for each valid
+                 *     secret, separated by spaces.
+                 * @example v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4=
+                 */
+                "webhook-signature": components["parameters"]["WebhookSignature"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "id": "019370a4-8c3e-7f74-9b1c-5d6e7f8a9b06",
+                 *       "type": "pairing_code.cancelled",
+                 *       "timestamp": "2026-11-24T12:01:23.456Z",
+                 *       "position": "18236",
+                 *       "data": {
+                 *         "code_id": "019370a4-6a1c-7b52-8f3d-2a4b6c8d0e1f",
+                 *         "user_id": "user-1",
+                 *         "charging_location_id": "home",
+                 *         "replaced_by": "019370a4-6a1c-7b52-8f3d-2a4b6c8d0e20"
+                 *       }
+                 *     }
+                 */
+                "application/json": components["schemas"]["PairingCodeCancelledEvent"];
+            };
+        };
+        responses: {
+            /** @description The endpoint is disabled at once. */
+            410: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The event is delivered. Answer within 15 s; the body is ignored. */
+            "2XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The delivery has failed and is repeated, as is one that is redirected or not answered. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    onCpoNotified: {
+        parameters: {
+            query?: never;
+            header: {
+                /**
+                 * @description The `id` of the event, the same at every attempt.
+                 * @example 019370a4-8c3e-7f74-9b1c-5d6e7f8a9b01
+                 */
+                "webhook-id": components["parameters"]["WebhookId"];
+                /**
+                 * @description When this attempt was made, in seconds since the epoch. Reject attempts that are older than 5 minutes.
+                 * @example 1764000000
+                 */
+                "webhook-timestamp": components["parameters"]["WebhookTimestamp"];
+                /**
+                 * @description `v1,` and the HMAC-SHA-256 (base64) of `<webhook-id>.<webhook-timestamp>.<raw body>`; one signature for each valid
+                 *     secret, separated by spaces.
+                 * @example v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4=
+                 */
+                "webhook-signature": components["parameters"]["WebhookSignature"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "id": "019370a4-8c3e-7f74-9b1c-5d6e7f8a9b07",
+                 *       "type": "cpo.notified",
+                 *       "timestamp": "2026-11-24T12:01:23.456Z",
+                 *       "position": "18237",
+                 *       "data": {
+                 *         "pairing_id": "019370a4-8c3e-7f74-9b1c-5d6e7f8a9b0d",
+                 *         "cpo_id": "019370a4-5e3b-7c31-9d2e-6f0b1c2d3e4f",
+                 *         "attempts": 1,
+                 *         "uid": "5f69ad2c0ed5ca86d449cc93"
+                 *       }
+                 *     }
+                 */
+                "application/json": components["schemas"]["CpoNotifiedEvent"];
+            };
+        };
+        responses: {
+            /** @description The endpoint is disabled at once. */
+            410: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The event is delivered. Answer within 15 s; the body is ignored. */
+            "2XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The delivery has failed and is repeated, as is one that is redirected or not answered. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    onCpoNotificationFailed: {
+        parameters: {
+            query?: never;
+            header: {
+                /**
+                 * @description The `id` of the event, the same at every attempt.
+                 * @example 019370a4-8c3e-7f74-9b1c-5d6e7f8a9b01
+                 */
+                "webhook-id": components["parameters"]["WebhookId"];
+                /**
+                 * @description When this attempt was made, in seconds since the epoch. Reject attempts that are older than 5 minutes.
+                 * @example 1764000000
+                 */
+                "webhook-timestamp": components["parameters"]["WebhookTimestamp"];
+                /**
+                 * @description `v1,` and the HMAC-SHA-256 (base64) of `<webhook-id>.<webhook-timestamp>.<raw body>`; one signature for each valid
+                 *     secret, separated by spaces.
+                 * @example v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4=
+                 */
+                "webhook-signature": components["parameters"]["WebhookSignature"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "id": "019370a4-8c3e-7f74-9b1c-5d6e7f8a9b08",
+                 *       "type": "cpo.notification_failed",
+                 *       "timestamp": "2026-11-24T12:01:23.456Z",
+                 *       "position": "18238",
+                 *       "data": {
+                 *         "pairing_id": "019370a4-8c3e-7f74-9b1c-5d6e7f8a9b0d",
+                 *         "cpo_id": "019370a4-5e3b-7c31-9d2e-6f0b1c2d3e4f",
+                 *         "attempts": 180,
+                 *         "uid": "5f69ad2c0ed5ca86d449cc93"
+                 *       }
+                 *     }
+                 */
+                "application/json": components["schemas"]["CpoNotificationFailedEvent"];
+            };
+        };
+        responses: {
+            /** @description The endpoint is disabled at once. */
+            410: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The event is delivered. Answer within 15 s; the body is ignored. */
+            "2XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The delivery has failed and is repeated, as is one that is redirected or not answered. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    onWebhookEndpointFailing: {
+        parameters: {
+            query?: never;
+            header: {
+                /**
+                 * @description The `id` of the event, the same at every attempt.
+                 * @example 019370a4-8c3e-7f74-9b1c-5d6e7f8a9b01
+                 */
+                "webhook-id": components["parameters"]["WebhookId"];
+                /**
+                 * @description When this attempt was made, in seconds since the epoch. Reject attempts that are older than 5 minutes.
+                 * @example 1764000000
+                 */
+                "webhook-timestamp": components["parameters"]["WebhookTimestamp"];
+                /**
+                 * @description `v1,` and the HMAC-SHA-256 (base64) of `<webhook-id>.<webhook-timestamp>.<raw body>`; one signature for each valid
+                 *     secret, separated by spaces.
+                 * @example v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4=
+                 */
+                "webhook-signature": components["parameters"]["WebhookSignature"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "id": "019370a4-8c3e-7f74-9b1c-5d6e7f8a9b09",
+                 *       "type": "webhook_endpoint.failing",
+                 *       "timestamp": "2026-11-24T12:01:23.456Z",
+                 *       "position": "18239",
+                 *       "data": {
+                 *         "endpoint_id": "019370a4-9d4f-7a85-8c2d-6e7f8a9b0c1d",
+                 *         "failing_since": "2026-11-20T12:00:00.000Z"
+                 *       }
+                 *     }
+                 */
+                "application/json": components["schemas"]["WebhookEndpointFailingEvent"];
+            };
+        };
+        responses: {
+            /** @description The endpoint is disabled at once. */
+            410: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The event is delivered. Answer within 15 s; the body is ignored. */
+            "2XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The delivery has failed and is repeated, as is one that is redirected or not answered. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    onWebhookEndpointDisabled: {
+        parameters: {
+            query?: never;
+            header: {
+                /**
+                 * @description The `id` of the event, the same at every attempt.
+                 * @example 019370a4-8c3e-7f74-9b1c-5d6e7f8a9b01
+                 */
+                "webhook-id": components["parameters"]["WebhookId"];
+                /**
+                 * @description When this attempt was made, in seconds since the epoch. Reject attempts that are older than 5 minutes.
+                 * @example 1764000000
+                 */
+                "webhook-timestamp": components["parameters"]["WebhookTimestamp"];
+                /**
+                 * @description `v1,` and the HMAC-SHA-256 (base64) of `<webhook-id>.<webhook-timestamp>.<raw body>`; one signature for each valid
+                 *     secret, separated by spaces.
+                 * @example v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4=
+                 */
+                "webhook-signature": components["parameters"]["WebhookSignature"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "id": "019370a4-8c3e-7f74-9b1c-5d6e7f8a9b0a",
+                 *       "type": "webhook_endpoint.disabled",
+                 *       "timestamp": "2026-11-24T12:01:23.456Z",
+                 *       "position": "18240",
+                 *       "data": {
+                 *         "endpoint_id": "019370a4-9d4f-7a85-8c2d-6e7f8a9b0c1d",
+                 *         "reason": "failing",
+                 *         "failing_since": "2026-11-20T12:00:00.000Z"
+                 *       }
+                 *     }
+                 */
+                "application/json": components["schemas"]["WebhookEndpointDisabledEvent"];
+            };
+        };
+        responses: {
+            /** @description The endpoint is disabled at once. */
+            410: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The event is delivered. Answer within 15 s; the body is ignored. */
+            "2XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The delivery has failed and is repeated, as is one that is redirected or not answered. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    onFeedRestarted: {
+        parameters: {
+            query?: never;
+            header: {
+                /**
+                 * @description The `id` of the event, the same at every attempt.
+                 * @example 019370a4-8c3e-7f74-9b1c-5d6e7f8a9b01
+                 */
+                "webhook-id": components["parameters"]["WebhookId"];
+                /**
+                 * @description When this attempt was made, in seconds since the epoch. Reject attempts that are older than 5 minutes.
+                 * @example 1764000000
+                 */
+                "webhook-timestamp": components["parameters"]["WebhookTimestamp"];
+                /**
+                 * @description `v1,` and the HMAC-SHA-256 (base64) of `<webhook-id>.<webhook-timestamp>.<raw body>`; one signature for each valid
+                 *     secret, separated by spaces.
+                 * @example v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4=
+                 */
+                "webhook-signature": components["parameters"]["WebhookSignature"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "id": "019370a4-8c3e-7f74-9b1c-5d6e7f8a9b0b",
+                 *       "type": "feed.restarted",
+                 *       "timestamp": "2026-11-24T12:01:23.456Z",
+                 *       "position": "18241",
+                 *       "data": {}
+                 *     }
+                 */
+                "application/json": components["schemas"]["FeedRestartedEvent"];
+            };
+        };
+        responses: {
+            /** @description The endpoint is disabled at once. */
+            410: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The event is delivered. Answer within 15 s; the body is ignored. */
+            "2XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The delivery has failed and is repeated, as is one that is redirected or not answered. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    onWebhookTest: {
+        parameters: {
+            query?: never;
+            header: {
+                /**
+                 * @description The `id` of the event, the same at every attempt.
+                 * @example 019370a4-8c3e-7f74-9b1c-5d6e7f8a9b01
+                 */
+                "webhook-id": components["parameters"]["WebhookId"];
+                /**
+                 * @description When this attempt was made, in seconds since the epoch. Reject attempts that are older than 5 minutes.
+                 * @example 1764000000
+                 */
+                "webhook-timestamp": components["parameters"]["WebhookTimestamp"];
+                /**
+                 * @description `v1,` and the HMAC-SHA-256 (base64) of `<webhook-id>.<webhook-timestamp>.<raw body>`; one signature for each valid
+                 *     secret, separated by spaces.
+                 * @example v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4=
+                 */
+                "webhook-signature": components["parameters"]["WebhookSignature"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "id": "019370a4-8c3e-7f74-9b1c-5d6e7f8a9b0c",
+                 *       "type": "webhook.test",
+                 *       "timestamp": "2026-11-24T12:01:23.456Z",
+                 *       "data": {
+                 *         "endpoint_id": "019370a4-9d4f-7a85-8c2d-6e7f8a9b0c1d"
+                 *       }
+                 *     }
+                 */
+                "application/json": components["schemas"]["WebhookTestEvent"];
+            };
+        };
+        responses: {
+            /** @description The endpoint is disabled at once. */
+            410: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The event is delivered. Answer within 15 s; the body is ignored. */
+            "2XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The delivery has failed and is repeated, as is one that is redirected or not answered. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
         };
     };
 }

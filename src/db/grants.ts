@@ -14,7 +14,8 @@ export const TABLE_RIGHTS: Readonly<Record<string, string>> = {
   cpos: 'select, insert, update',
   deployment: 'select',
   erasures: 'select, insert, delete',
-  events: 'select, insert',
+  event_feed: 'select, update',
+  events: 'select, insert, update, delete',
   evses: 'select, insert',
   failed_attempts: 'select, insert, update, delete',
   idempotency_keys: 'select, insert, update, delete',
@@ -28,6 +29,10 @@ export const TABLE_RIGHTS: Readonly<Record<string, string>> = {
   stations: 'select, insert, delete',
   tokens: 'select, insert, update',
   user_code_issues: 'select, insert, delete',
+  webhook_deliveries: 'select, insert, update, delete',
+  webhook_endpoints: 'select, insert, update, delete',
+  webhook_gaps: 'select, insert, delete',
+  webhook_secrets: 'select, insert, update, delete',
 };
 
 /** Returns the role that a URL connects as. */
@@ -73,6 +78,7 @@ async function grantsOf(owner: QueryRunner, role: string): Promise<string[]> {
     `grant usage on schema public to ${to}`,
     `revoke all on all tables in schema public from ${to}`,
     ...Object.entries(TABLE_RIGHTS).map(([table, rights]) => `grant ${rights} on public.${quoted(table)} to ${to}`),
+    `grant usage on all sequences in schema public to ${to}`,
     `grant execute on all functions in schema public to ${to}`,
   ];
 }

@@ -13,6 +13,8 @@ export const ADVISORY_LOCKS = {
   retention: 7_305_005,
   /** One replica at a time claims notifications. */
   outboxClaim: 7_305_007,
+  /** One replica at a time claims webhook deliveries. */
+  webhookClaim: 7_305_008,
   /** One process at a time runs migrations. */
   migration: 7_305_010,
   /** Taken by the SQL function `scsp_expire_codes_v1`: one replica at a time expires codes. */

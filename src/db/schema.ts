@@ -11,11 +11,11 @@ import {
 } from './schema/codes';
 import { cpos } from './schema/cpos';
 import { deployment } from './schema/deployment';
+import { eventFeed, events } from './schema/events';
 import { outbox } from './schema/outbox';
 import {
   attempts,
   cpoTries,
-  events,
   failedAttempts,
   idempotencyKeys,
   pairings,
@@ -25,6 +25,7 @@ import {
 import { connectors, evses, stations } from './schema/stations';
 import { tokens } from './schema/tokens';
 import { erasures } from './schema/users';
+import { webhookDeliveries, webhookEndpoints, webhookGaps, webhookSecrets } from './schema/webhooks';
 
 /** Lists every table and migration of the service. */
 export const schema: DatabaseSchema = {
@@ -42,6 +43,7 @@ export const schema: DatabaseSchema = {
     evses,
     connectors,
     events,
+    eventFeed,
     redemptions,
     redemptionAttempts,
     outbox,
@@ -52,6 +54,10 @@ export const schema: DatabaseSchema = {
     audit,
     deployment,
     erasures,
+    webhookEndpoints,
+    webhookSecrets,
+    webhookDeliveries,
+    webhookGaps,
   ],
   migrations,
 };

@@ -14,7 +14,24 @@ import { userHandlers } from '../users/http';
 export function operationHandlers(ctx: Context, contract: Contract, client: CpoClient): Handlers {
   /** Simultaneous probes share a statement, so that they never fill the pool. */
   let asking: Promise<unknown> | undefined;
+  const notBuilt = () => {
+    throw new Problem('unavailable');
+  };
   return {
+    // Replaced one after the other.
+    listEvents: notBuilt,
+    getEvent: notBuilt,
+    getLinks: notBuilt,
+    resolveLinks: notBuilt,
+    createWebhookEndpoint: notBuilt,
+    listWebhookEndpoints: notBuilt,
+    getWebhookEndpoint: notBuilt,
+    changeWebhookEndpoint: notBuilt,
+    deleteWebhookEndpoint: notBuilt,
+    rotateWebhookSecret: notBuilt,
+    testWebhookEndpoint: notBuilt,
+    listWebhookDeliveries: notBuilt,
+    redeliverWebhookEvents: notBuilt,
     ...pairingHandlers(ctx, client),
     ...codeHandlers(ctx),
     ...stationHandlers(ctx),

@@ -40,7 +40,7 @@ const PAIR = prepared(
      (remaining).limit_uid_24h as "limitUid24H", (remaining).left_uid_24h as "leftUid24H",
      (remaining).limit_cpo_10min as "limitCpo10Min", (remaining).left_cpo_10min as "leftCpo10Min",
      (remaining).limit_cpo_24h as "limitCpo24H", (remaining).left_cpo_24h as "leftCpo24H"
-   from scsp_pair_v1($1, $2, $3, $4, $5)`,
+   from scsp_pair_v2($1, $2, $3, $4, $5)`,
 );
 
 const MAX_BATCH_SIZE = 16;

@@ -67,7 +67,7 @@ with ended as (
 )
 select count(*) from ended`;
 
-const REDEEM = 'select outcome, paired_at as "pairedAt" from scsp_redeem_v1($1, $2, $3)';
+const REDEEM = 'select outcome, paired_at as "pairedAt" from scsp_redeem_v2($1, $2, $3)';
 
 type Stored =
   | { readonly outcome: 'paired'; readonly pairedAt: Date }
@@ -169,7 +169,7 @@ async function store(ctx: Context, attempt: string, request: RedeemRequest, body
     void compensate(ctx, request, station.uid, COMMIT_UNKNOWN_SECONDS);
     throw error;
   });
-  if (stored === undefined) throw new TypeError('scsp_redeem_v1 returned no row');
+  if (stored === undefined) throw new TypeError('scsp_redeem_v2 returned no row');
   if (stored.outcome !== 'paired') {
     await compensate(ctx, request, station.uid);
     throw stored.outcome === 'reservation-lost' ? inProgress(1) : new Problem(stored.outcome);

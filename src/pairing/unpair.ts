@@ -8,7 +8,7 @@ import { stationKey } from '../stations/station';
 
 const UNPAIR = `
 select pairing_id as "pairingId", cpo_id as "cpoId", uid, payload_protocol as "payloadProtocol"
-from scsp_unpair_v1($1, $2, $3, $4, $5)`;
+from scsp_unpair_v2($1, $2, $3, $4, $5)`;
 
 type PairingFilter = { readonly cpoId?: string; readonly userId?: string | undefined };
 

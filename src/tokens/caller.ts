@@ -9,7 +9,7 @@ export type Caller = {
   readonly role: Role;
   /** The CPO of a `cpo` token, otherwise null. */
   readonly cpo: { readonly id: string; readonly name: string; readonly suspended: boolean } | null;
-  /** The app name of an `app` token, otherwise null. */
+  /** The name of the app or of the pipeline (`ingest`), otherwise null. */
   readonly app: string | null;
   readonly expiresAt: Date;
 };

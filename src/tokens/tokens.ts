@@ -14,13 +14,13 @@ const LIFETIME_DAYS = 365;
 export type IssuedToken = { readonly id: string; readonly token: string; readonly expiresAt: Date };
 export type TokenOwner =
   | { readonly role: 'cpo'; readonly cpoId: string }
-  | { readonly role: 'app'; readonly appName: string };
+  | { readonly role: 'app' | 'ingest'; readonly appName: string };
 /** A token in the list for operators. */
 export type TokenSummary = {
   id: string;
   role: Role;
   cpoId: string | null;
-  /** The name of the CPO or app. */
+  /** The name of the CPO, app or pipeline. */
   owner: string;
   createdAt: Date;
   expiresAt: Date;
@@ -57,7 +57,7 @@ export async function issueToken(ctx: Audited, owner: TokenOwner): Promise<Issue
   const token = tokenOf(owner.role, ctx.random.bytes(32));
   const id = ctx.random.uuid();
   const cpoId = owner.role === 'cpo' ? owner.cpoId : null;
-  const appName = owner.role === 'app' ? owner.appName : null;
+  const appName = owner.role === 'cpo' ? null : owner.appName;
   if (cpoId !== null && !isUuid(cpoId)) throw new OperatorError(`no CPO has the id ${cpoId}`);
   const [stored] = await rows<{ expiresAt: Date }>(ctx.db, ISSUE, [
     ...auditParameters(ctx),
@@ -75,7 +75,7 @@ export async function issueToken(ctx: Audited, owner: TokenOwner): Promise<Issue
 }
 
 /**
- * The new token has the role of the old one, which only the row knows: `$6` and `$7` are the hashes for the two roles.
+ * The new token has the role of the old one, which only the row knows: `$6` to `$8` are the hashes for the roles.
  */
 const ROTATE = `
 with changed as (
@@ -84,7 +84,7 @@ with changed as (
   returning *
 ), issued as (
   insert into tokens (id, role, cpo_id, app_name, hash, expires_at, replaces)
-  select $5, role, cpo_id, app_name, case role when 'cpo' then $6::bytea else $7::bytea end,
+  select $5, role, cpo_id, app_name, case role when 'cpo' then $6::bytea when 'app' then $7::bytea else $8::bytea end,
     now() + make_interval(days => ${LIFETIME_DAYS}), id
   from changed
   returning role, expires_at, replaces
@@ -103,7 +103,7 @@ export async function rotateToken(ctx: Audited, replaces: string, overlapHours: 
   type Rotated = { role: Role | null; expiresAt: Date; oldExpiresAt: Date };
   const id = ctx.random.uuid();
   const secret = ctx.random.bytes(32);
-  const hashes = (['cpo', 'app'] as const).map((role) => hashToken(tokenOf(role, secret)));
+  const hashes = (['cpo', 'app', 'ingest'] as const).map((role) => hashToken(tokenOf(role, secret)));
   const [rotated] = isUuid(replaces)
     ? await rows<Rotated>(ctx.db, ROTATE, [...auditParameters(ctx), replaces, overlapHours, id, ...hashes])
     : [];

@@ -36,6 +36,7 @@ export const pairings = new EntitySchema<PairingRow>({
     { name: 'pairings_active_user_idx', columns: ['userId', 'id'], where: 'ended_at is null and user_id is not null' },
     { name: 'pairings_active_cpo_idx', columns: ['cpoId', 'id'], where: 'ended_at is null and user_id is not null' },
     { name: 'pairings_ended_user_idx', columns: ['userId'], where: 'ended_at is not null' },
+    { name: 'pairings_ended_station_idx', columns: ['stationUid', 'endedAt'], where: 'ended_at is not null' },
   ],
   checks: [{ name: 'pairings_ended_by_check', expression: `ended_by in ('app', 'cpo', 'operator')` }],
   foreignKeys: [
@@ -47,27 +48,6 @@ export const pairings = new EntitySchema<PairingRow>({
       onDelete: 'SET NULL',
     },
   ],
-});
-
-export type EventRow = {
-  id: string;
-  type: string;
-  occurredAt: Date;
-  codeId: string | null;
-  pairingId: string | null;
-  cpoId: string | null;
-};
-
-export const events = new EntitySchema<EventRow>({
-  name: 'events',
-  columns: {
-    id: { type: 'uuid', primary: true, primaryKeyConstraintName: 'events_pkey' },
-    type: { type: 'text' },
-    occurredAt: { name: 'occurred_at', type: 'timestamptz', precision: 3, default: () => 'now()' },
-    codeId: { name: 'code_id', type: 'uuid', nullable: true },
-    pairingId: { name: 'pairing_id', type: 'uuid', nullable: true },
-    cpoId: { name: 'cpo_id', type: 'uuid', nullable: true },
-  },
 });
 
 export type RedemptionRow = { id: string; userId: string; triedAt: Date };

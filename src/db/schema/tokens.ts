@@ -1,11 +1,12 @@
 import { EntitySchema } from 'typeorm';
 
-export type Role = 'cpo' | 'app';
+export type Role = 'cpo' | 'app' | 'ingest';
 
 export type TokenRow = {
   id: string;
   role: Role;
   cpoId: string | null;
+  /** The name of the app, or of the pipeline for the role `ingest`. */
   appName: string | null;
   hash: Buffer;
   createdAt: Date;
@@ -32,10 +33,10 @@ export const tokens = new EntitySchema<TokenRow>({
   },
   uniques: [{ name: 'tokens_hash_key', columns: ['hash'] }],
   checks: [
-    { name: 'tokens_role_check', expression: `role in ('cpo', 'app')` },
+    { name: 'tokens_role_check', expression: `role in ('cpo', 'app', 'ingest')` },
     {
       name: 'tokens_owner_check',
-      expression: `(role = 'cpo') = (cpo_id is not null) and (role = 'app') = (app_name is not null)`,
+      expression: `(role = 'cpo') = (cpo_id is not null) and (role <> 'cpo') = (app_name is not null)`,
     },
   ],
   foreignKeys: [{ name: 'tokens_cpo_id_fkey', target: 'cpos', columnNames: ['cpoId'], referencedColumnNames: ['id'] }],
