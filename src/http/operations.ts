@@ -4,6 +4,7 @@ import type { Contract, Handlers } from '../contract/document';
 import type { CpoClient } from '../cpos/client';
 import { cpoHandlers } from '../cpos/http';
 import { rows } from '../db/query';
+import { linkHandlers } from '../links/http';
 import { pairingHandlers } from '../pairing/http';
 import { Problem } from '../problems';
 import { pageHandlers } from '../site/pages';
@@ -21,8 +22,6 @@ export function operationHandlers(ctx: Context, contract: Contract, client: CpoC
     // Replaced one after the other.
     listEvents: notBuilt,
     getEvent: notBuilt,
-    getLinks: notBuilt,
-    resolveLinks: notBuilt,
     createWebhookEndpoint: notBuilt,
     listWebhookEndpoints: notBuilt,
     getWebhookEndpoint: notBuilt,
@@ -37,6 +36,7 @@ export function operationHandlers(ctx: Context, contract: Contract, client: CpoC
     ...stationHandlers(ctx),
     ...userHandlers(ctx),
     ...cpoHandlers(ctx),
+    ...linkHandlers(ctx),
     ...pageHandlers(ctx, contract),
 
     live(_req, res) {

@@ -250,6 +250,13 @@ export async function startHarness(
       return { id, name, token };
     },
 
+    /** A token of the role ingest. */
+    async ingestToken(appName = `pipeline ${randomUUID()}`): Promise<string> {
+      const { token } = await issueToken(operator, { role: 'ingest', appName });
+      secrets.add(token);
+      return token;
+    },
+
     /** Issues a code for a user and location of its own unless told whose. */
     async code(body: { user_id?: string; charging_location_id?: string; cpo_id?: string } = {}): Promise<any> {
       const issue = () =>
