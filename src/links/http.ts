@@ -1,25 +1,35 @@
-import { validate as isUuid, NIL } from 'uuid';
+import { NIL } from 'uuid';
 import type { Context } from '../context';
 import type { Handlers, Schemas } from '../contract/document';
 import { lastPosition } from '../events/events';
 import { invalidCursor, readCursor, readPage } from '../http/pagination';
 import { Problem } from '../problems';
-import { type Link, type LinkRange, linkAt, listLinks, resolveLinks } from './links';
+import {
+  type Link,
+  type LinkQuestion,
+  type LinkRange,
+  linkAt,
+  listLinks,
+  resolveLinks,
+  truncateInstant,
+} from './links';
 
 const DEFAULT_LIMIT = 100;
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 
 export function linkHandlers(ctx: Context): Pick<Handlers, 'getLinks' | 'resolveLinks'> {
   return {
     async getLinks(req, res) {
-      const { uid, cpo_id: cpoId, at, cursor, limit = DEFAULT_LIMIT } = req.query;
+      const { uid, cpo_id, at, cursor, limit = DEFAULT_LIMIT } = req.query;
       if (uid !== undefined) {
-        if (cpoId === undefined) throw missing('/cpo_id', 'must be sent with uid');
-        res.json(writeLink(await linkAt(ctx.db, { uid, cpoId, at })));
+        if (cpo_id === undefined) throw invalid('/cpo_id', 'must be sent with uid');
+        res.json(writeLink(await linkAt(ctx.db, readQuestion({ uid, cpo_id, at }))));
         return;
       }
-      if (at !== undefined) throw missing('/uid', 'must be sent with at');
+      if (at !== undefined) throw invalid('/uid', 'must be sent with at');
+      const cpoId = cpo_id && readCpoId(cpo_id);
       const begin = cursor === undefined ? await beginSnapshot(ctx, cpoId) : placeIn(readCursor(cursor));
-      if (begin.cpoId !== cpoId?.toLowerCase()) throw invalidCursor();
+      if (begin.cpoId !== cpoId) throw invalidCursor();
       const page = await readPage(
         { limit },
         keyOf(begin),
@@ -31,11 +41,30 @@ export function linkHandlers(ctx: Context): Pick<Handlers, 'getLinks' | 'resolve
     },
 
     async resolveLinks(req, res) {
-      const questions = req.body.links.map(({ uid, cpo_id, at }) => ({ uid, cpoId: cpo_id, at }));
+      const questions = req.body.links.map((question, n) => readQuestion(question, `/links/${n}`));
       const links = await resolveLinks(ctx.db, questions);
       res.json({ links: links.map((link) => link && writeLink(link)) });
     },
   };
+}
+
+/**
+ * Reads a question. The schema's formats allow more than instants and UUIDs.
+ * @throws Problem `invalid-request`
+ */
+function readQuestion({ uid, cpo_id, at }: Schemas['LinkQuestion'], pointer = ''): LinkQuestion {
+  const instant = at && truncateInstant(at);
+  if (at !== undefined && instant === undefined) throw invalid(`${pointer}/at`, 'must be a time as in RFC 3339');
+  return { uid, cpoId: readCpoId(cpo_id, pointer), at: instant };
+}
+
+function readCpoId(text: string, pointer = ''): string {
+  if (UUID.test(text)) return text.toLowerCase();
+  throw invalid(`${pointer}/cpo_id`, 'must be a UUID');
+}
+
+function invalid(pointer: string, message: string): Problem {
+  return new Problem('invalid-request', { errors: [{ pointer, message }] });
 }
 
 /** A place in a snapshot, which its cursor holds. */
@@ -46,7 +75,7 @@ type Place = LinkRange & {
 
 async function beginSnapshot(ctx: Context, cpoId: string | undefined): Promise<Place> {
   const asOf = await lastPosition(ctx.db);
-  return { asOf, cpoId: cpoId?.toLowerCase(), after: { cpoId: NIL, pairingId: NIL } };
+  return { asOf, cpoId, after: { cpoId: NIL, pairingId: NIL } };
 }
 
 const EVERY_CPO = '*';
@@ -56,13 +85,10 @@ const keyOf = ({ asOf, cpoId, after }: Place) => [asOf, cpoId ?? EVERY_CPO, afte
 /** @throws Problem `invalid-request` */
 function placeIn(key: string): Place {
   const [asOf = '', of = '', cpoId = '', pairingId = '', ...rest] = key.split(' ');
-  const isPlace = /^\d{1,18}$/.test(asOf) && (of === EVERY_CPO || isUuid(of)) && isUuid(cpoId) && isUuid(pairingId);
+  const isPlace =
+    /^\d{1,18}$/.test(asOf) && (of === EVERY_CPO || UUID.test(of)) && UUID.test(cpoId) && UUID.test(pairingId);
   if (!isPlace || rest.length > 0) throw invalidCursor();
   return { asOf, cpoId: of === EVERY_CPO ? undefined : of, after: { cpoId, pairingId } };
-}
-
-function missing(pointer: string, message: string): Problem {
-  return new Problem('invalid-request', { errors: [{ pointer, message }] });
 }
 
 function writeLink(link: Link): Schemas['Link'] {
