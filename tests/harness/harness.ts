@@ -197,6 +197,8 @@ export async function startHarness(
   const operator = { db, random, actor: 'a test' };
   const appToken = (await issueToken(operator, { role: 'app', appName: 'test app' })).token;
   secrets.add(appToken);
+  const ingestToken = (await issueToken(operator, { role: 'ingest', appName: 'test pipeline' })).token;
+  secrets.add(ingestToken);
 
   const request = async (
     method: string,
@@ -237,6 +239,7 @@ export async function startHarness(
     sql,
     log: recorded,
     appToken,
+    ingestToken,
     /** What must not be in the log when the service stops: tokens, and codes that were issued. */
     secrets,
     /** For verbs of an operator's. */
@@ -248,13 +251,6 @@ export async function startHarness(
       const { token } = await issueToken(operator, { role: 'cpo', cpoId: id });
       secrets.add(token);
       return { id, name, token };
-    },
-
-    /** A token of the role ingest. */
-    async ingestToken(appName = `pipeline ${randomUUID()}`): Promise<string> {
-      const { token } = await issueToken(operator, { role: 'ingest', appName });
-      secrets.add(token);
-      return token;
     },
 
     /** Issues a code for a user and location of its own unless told whose. */

@@ -5,17 +5,15 @@ import { aStation, type Harness, NO_LIMITS, startHarness, type TestCpo } from '.
 
 let service: Harness;
 let cpo: TestCpo;
-let ingest: string;
 beforeAll(async () => {
   service = await startHarness({ ...NO_LIMITS, SANDBOX: 'true' });
   cpo = await service.cpo();
-  ingest = await service.ingestToken();
 });
 afterAll(() => service.stop());
 
-const get = (query: Record<string, string>, token = ingest) =>
+const get = (query: Record<string, string>, token = service.ingestToken) =>
   service.request('GET', `/v1/links?${new URLSearchParams(query)}`, { token });
-const resolve = (links: object[], token = ingest) =>
+const resolve = (links: object[], token = service.ingestToken) =>
   service.request('POST', '/v1/links/resolve', { token, body: { links } });
 
 /** Pairs a station for a user and location of its own. */
@@ -295,7 +293,7 @@ test.each([
 
 test('the app and the ingest may ask, a CPO and nobody may not', async () => {
   const question = { uid: 'x', cpo_id: cpo.id };
-  for (const token of [ingest, service.appToken]) {
+  for (const token of [service.ingestToken, service.appToken]) {
     expect(await get(question, token)).toMatchObject(NOT_LINKED);
     expect((await get({}, token)).status).toBe(200);
     expect((await resolve([question], token)).body).toEqual({ links: [null] });
@@ -315,5 +313,7 @@ test('the ingest may do nothing else', async () => {
     ['GET', '/v1/app/webhook-endpoints'],
   ] as const;
   for (const [method, path, body] of refused)
-    expect((await service.request(method, path, { token: ingest, body })).body.type).toBe('/problems/wrong-role');
+    expect((await service.request(method, path, { token: service.ingestToken, body })).body.type).toBe(
+      '/problems/wrong-role',
+    );
 });
