@@ -4,6 +4,7 @@ import type { Contract, Handlers } from '../contract/document';
 import type { CpoClient } from '../cpos/client';
 import { cpoHandlers } from '../cpos/http';
 import { rows } from '../db/query';
+import { eventHandlers } from '../events/http';
 import { linkHandlers } from '../links/http';
 import { pairingHandlers } from '../pairing/http';
 import { Problem } from '../problems';
@@ -20,8 +21,6 @@ export function operationHandlers(ctx: Context, contract: Contract, client: CpoC
   };
   return {
     // Replaced one after the other.
-    listEvents: notBuilt,
-    getEvent: notBuilt,
     createWebhookEndpoint: notBuilt,
     listWebhookEndpoints: notBuilt,
     getWebhookEndpoint: notBuilt,
@@ -36,6 +35,7 @@ export function operationHandlers(ctx: Context, contract: Contract, client: CpoC
     ...stationHandlers(ctx),
     ...userHandlers(ctx),
     ...cpoHandlers(ctx),
+    ...eventHandlers(ctx),
     ...linkHandlers(ctx),
     ...pageHandlers(ctx, contract),
 
