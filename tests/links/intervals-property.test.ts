@@ -46,23 +46,30 @@ class NaiveStation {
 }
 
 async function openPlace(url: string, isolation: string): Promise<Place> {
-  const settings = { default_transaction_isolation: isolation.replace(' ', '\\ ') };
-  const open = async () => {
-    const client = new Client(withSession(url, settings));
+  const strict = withSession(url, {
+    synchronous_commit: 'off',
+    default_transaction_isolation: isolation.replace(' ', '\\ '),
+  });
+  const open = async (connectionString: string) => {
+    const client = new Client(connectionString);
     await client.connect();
     endLater(() => client.end());
     return client;
   };
-  const [holder, other, observer] = [await open(), await open(), await open()];
-  const db = await createDataSource(withSession(url, settings), schema, { max: 2 }).initialize();
+  const [holder, other, observer] = [await open(strict), await open(strict), await open(url)];
+  const db = await createDataSource(strict, schema, { max: 2 }).initialize();
   endLater(() => db.destroy());
-  // Without the trigger that counts codes, which all histories would wait for.
-  await observer.query('set session_replication_role = replica');
   const { rows } = await holder.query('select pg_backend_pid() as pid');
   const cpos = [randomUUID(), randomUUID()];
-  for (const id of cpos) await holder.query('insert into cpos (id, name) values ($1::uuid, $1::text)', [id]);
+  for (const id of cpos) await observer.query('insert into cpos (id, name) values ($1::uuid, $1::text)', [id]);
+  // Without the trigger that counts codes, which all histories would wait for.
+  await observer.query('set session_replication_role = replica');
   return { db, holder, other, observer, holderPid: rows[0].pid, cpos };
 }
+
+let lastId = 0;
+/** Ids in the order of the calls. */
+const nextId = () => `00000000-0000-4000-8000-${String(++lastId).padStart(12, '0')}`;
 
 const log = recordedLog();
 const forgetting = {
@@ -159,7 +166,7 @@ class History {
 
   private async pair(client: Client, { uid, pair }: NaiveStation, cpo: string, user: string): Promise<Effect> {
     const code = `8${String(this.random.below(1e9)).padStart(9, '0')}${String(this.random.below(1e9)).padStart(9, '0')}`;
-    const pairingId = randomUUID();
+    const pairingId = nextId();
     await this.place.observer.query(
       `insert into pairing_codes (id, hash, length, user_id, charging_location_id, expires_at)
        values (gen_random_uuid(), decode(substr($1, 3), 'hex'), $2, $3, gen_random_uuid()::text, now() + interval '1 hour')`,
@@ -173,7 +180,7 @@ class History {
   }
 
   private async redeem(client: Client, { uid, pair }: NaiveStation, cpo: string, user: string): Promise<Effect> {
-    const [pairing_id, attempt_id] = [randomUUID(), randomUUID()];
+    const [pairing_id, attempt_id] = [nextId(), randomUUID()];
     await client.query(`insert into redemption_attempts (id, user_hash) values ($1, '')`, [attempt_id]);
     const request = {
       ...{ pairing_id, attempt_id, cpo_id: cpo, user_id: user, uid, station_uid: uid, event_id: randomUUID() },
@@ -205,7 +212,7 @@ class History {
         `update pairings p set
            paired_at = p.paired_at + case when p.ended_at is null then d else '0' end, ended_at = p.ended_at + d
          from make_interval(secs => $2::float / 1000) d
-         where p.id = (select id from pairings where station_uid = $1 order by ended_at desc nulls first limit 1)`,
+         where p.id = (select id from pairings where station_uid = $1 order by id desc limit 1)`,
         [uid, this.random.of(AHEAD)],
       )
       .catch((error) => {
