@@ -18,6 +18,8 @@ import { requireNotifications, requireSession, requireTimeouts, throwIfPooler } 
 import { requireServer } from './db/require-server';
 import { schema } from './db/schema';
 import { startEmbedded } from './embedded-postgres/launcher';
+import { EVENTS_CHANNEL } from './events/events';
+import { startPublisher } from './events/publish';
 import { createApp } from './http/app';
 import { LOAD_LIMITS, type LoadLimits } from './http/load-shedding';
 import { operationHandlers } from './http/operations';
@@ -53,6 +55,8 @@ export type Service = {
   readonly sandbox: OpenSandbox | undefined;
   /** Stops the notification of CPOs in this process; other replicas go on. */
   stopDelivery(): Promise<void>;
+  /** Stops publishing events in this process; other replicas go on. */
+  stopPublishing(): Promise<void>;
   /** Stops everything that `startService` has started, in the reverse order. */
   stop(): Promise<void>;
 };
@@ -116,6 +120,8 @@ export async function startService(config: Config, overrides: Overrides = {}): P
       () => client.openCircuits(),
     );
     stops.push(() => delivery.stop());
+    const publisher = startPublisher(ctx, [CODES_CHANNEL]);
+    stops.push(() => publisher.stop());
     const erasing = startErasureJob(ctx);
     stops.push(() => erasing.stop());
     const retention = startRetention(ctx, overrides.retention);
@@ -134,6 +140,7 @@ export async function startService(config: Config, overrides: Overrides = {}): P
       metricsUrl: metricsPort === undefined ? undefined : `http://localhost:${metricsPort}`,
       sandbox,
       stopDelivery: delivery.stop,
+      stopPublishing: publisher.stop,
       stop,
     };
   } catch (error) {
@@ -156,7 +163,11 @@ async function connect(config: Config, log: Log, stops: Stops): Promise<{ db: Da
   stops.push(() => db.destroy());
   await requireServer(db);
   await requireSession(db);
-  const listener = new Listener(directUrl, [CODES_CHANNEL, TOKENS_CHANNEL, OUTBOX_CHANNEL, ERASURES_CHANNEL], log);
+  const listener = new Listener(
+    directUrl,
+    [CODES_CHANNEL, TOKENS_CHANNEL, OUTBOX_CHANNEL, ERASURES_CHANNEL, EVENTS_CHANNEL],
+    log,
+  );
   await listener.start().catch(throwUnreachable(settingOf(config, directUrl), directUrl));
   stops.push(() => listener.stop());
   await requireTimeouts(db);

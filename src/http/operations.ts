@@ -4,6 +4,7 @@ import type { Contract, Handlers } from '../contract/document';
 import type { CpoClient } from '../cpos/client';
 import { cpoHandlers } from '../cpos/http';
 import { rows } from '../db/query';
+import { eventHandlers } from '../events/http';
 import { pairingHandlers } from '../pairing/http';
 import { Problem } from '../problems';
 import { pageHandlers } from '../site/pages';
@@ -19,8 +20,6 @@ export function operationHandlers(ctx: Context, contract: Contract, client: CpoC
   };
   return {
     // Replaced one after the other.
-    listEvents: notBuilt,
-    getEvent: notBuilt,
     getLinks: notBuilt,
     resolveLinks: notBuilt,
     createWebhookEndpoint: notBuilt,
@@ -37,6 +36,7 @@ export function operationHandlers(ctx: Context, contract: Contract, client: CpoC
     ...stationHandlers(ctx),
     ...userHandlers(ctx),
     ...cpoHandlers(ctx),
+    ...eventHandlers(ctx),
     ...pageHandlers(ctx, contract),
 
     live(_req, res) {
