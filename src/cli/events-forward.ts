@@ -20,6 +20,8 @@ const DEADLINE_MS = 15_000;
 const LARGEST_RESPONSE = 65_536;
 /** How long the service may wait for an event before it answers, in seconds. */
 const WAIT_S = 25;
+/** The pause after an empty page that came without a wait: a service that stops answers long polls at once. */
+const EMPTY_PAUSE_MS = 500;
 /** Pauses before the service is asked again, in ms. The last one repeats. */
 const SERVICE_PAUSES_MS = [500, 1_000, 2_000, 5_000, 10_000];
 /** Pauses before the receiver is tried again, in ms. The last one repeats. */
@@ -65,6 +67,7 @@ export async function forwardEvents(
   let started = false;
   while (!stop.aborted) {
     // The first page tells the position to begin with, so it must not wait.
+    const asked = performance.now();
     const answer = await readFeed(feed, after, started && after !== 'latest' ? WAIT_S : 0, stop);
     if ('unavailable' in answer) {
       if (service.first) given.warn(`${feed.url} is not available (${answer.unavailable}), reconnecting`);
@@ -83,6 +86,8 @@ export async function forwardEvents(
     started = true;
     after = await deliverPage(items);
     if (deliveries.first) after = next_after;
+    if (items.length === 0 && performance.now() - asked < EMPTY_PAUSE_MS)
+      await sleep(EMPTY_PAUSE_MS, undefined, { signal: stop });
   }
 
   /** Delivers events until the receiver cannot be connected. Returns the position of the last one that was delivered. */

@@ -1,60 +1,28 @@
 import { randomUUID } from 'node:crypto';
-import { getEventListeners, once } from 'node:events';
+import { getEventListeners } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer, type IncomingHttpHeaders, type Server, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { createServer, type IncomingHttpHeaders, type ServerResponse } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Readable, Writable } from 'node:stream';
 import { Webhook } from 'standardwebhooks';
-import { run } from '../../src/cli';
 import { random } from '../../src/crypto/random';
 import { newWebhookSecret } from '../../src/webhooks/signature';
 import { command } from '../harness/a-command';
+import {
+  close,
+  type Event,
+  listenOn,
+  recorder,
+  type Settings,
+  startListening,
+  startReceiver,
+} from '../harness/a-listener';
 import { endLater } from '../harness/clean-up';
 
-// The command against a feed that behaves as a test says; events-process.test.ts runs it against the service.
+// The command against a feed that behaves as a test says; events-service.test.ts runs it against the service.
 
 const TOKEN = 'scsp_app_of-a-test';
 
-/** Values that a test waits for. */
-function recorder<T>() {
-  const values: T[] = [];
-  const waiting = new Set<() => void>();
-  return {
-    values,
-    add(value: T) {
-      values.push(value);
-      for (const check of waiting) check();
-    },
-    /** Resolves with the values when so many are there. */
-    count: (count: number) =>
-      new Promise<T[]>((resolve) => {
-        const check = () => {
-          if (values.length < count) return;
-          waiting.delete(check);
-          resolve(values);
-        };
-        waiting.add(check);
-        check();
-      }),
-  };
-}
-
-async function listen(server: Server, port = 0): Promise<number> {
-  server.listen(port, '127.0.0.1');
-  await once(server, 'listening');
-  return (server.address() as AddressInfo).port;
-}
-
-async function close(server: Server): Promise<void> {
-  if (!server.listening) return;
-  server.close();
-  server.closeAllConnections();
-  await once(server, 'close');
-}
-
-type Event = { id: string; type: string; timestamp: string; position: string; data: object };
 const anEvent = (position: number, type = 'station.paired'): Event => ({
   id: randomUUID(),
   type,
@@ -87,7 +55,7 @@ async function startFeed() {
     added.add(look);
     look();
   };
-  const port = await listen(server);
+  const port = await listenOn(server);
   endLater(() => close(server));
   const feed = {
     url: `http://127.0.0.1:${port}`,
@@ -101,66 +69,15 @@ async function startFeed() {
       for (const look of added) look();
     },
     down: () => close(server),
-    up: () => listen(server, port),
+    up: () => listenOn(server, port),
   };
   return feed;
-}
-
-type Received = { headers: IncomingHttpHeaders; body: string };
-
-/** A receiver of webhooks that answers 204 unless told otherwise. */
-async function startReceiver() {
-  const received = recorder<Received>();
-  const server = createServer(async (req, res) => {
-    let body = '';
-    for await (const chunk of req) body += chunk;
-    receiver.answer(res, JSON.parse(body));
-    received.add({ headers: req.headers, body });
-  });
-  const port = await listen(server);
-  endLater(() => close(server));
-  const receiver = {
-    url: `http://127.0.0.1:${port}/hook?of=mine`,
-    received,
-    positions: () => received.values.map(({ body }) => Number(JSON.parse(body).position)),
-    answer: (res: ServerResponse, _event: Event): unknown => res.writeHead(204).end(),
-    down: () => close(server),
-    up: () => listen(server, port),
-  };
-  return receiver;
-}
-
-type Settings = Record<string, string>;
-
-/** Starts `scsp events listen`; `lines` are those of standard output, `warnings` those of standard error. */
-function start(settings: Settings, args: readonly string[], input: string[] = []) {
-  const stop = new AbortController();
-  const into = () => {
-    const lines = recorder<string>();
-    const stream = new Writable({
-      write(chunk, _encoding, done) {
-        for (const text of String(chunk).split('\n').filter(Boolean)) lines.add(text);
-        done();
-      },
-    });
-    return { lines, stream };
-  };
-  const [stdout, stderr] = [into(), into()];
-  const env = { DATA_DIR: join(tmpdir(), 'scsp-of-no-use'), ...settings };
-  const shell = { env, stdin: Readable.from(input), stdout: stdout.stream, stderr: stderr.stream, stop: stop.signal };
-  const ended = run(['events', 'listen', ...args], shell);
-  const end = async () => {
-    stop.abort();
-    return ended;
-  };
-  endLater(end);
-  return { lines: stdout.lines, warnings: stderr.lines, ended, end, stop: stop.signal };
 }
 
 async function startAll(args: readonly string[] = [], input: string[] = []) {
   const [feed, receiver] = [await startFeed(), await startReceiver()];
   const follow = (...more: string[]) =>
-    start({ SCSP_URL: feed.url, SCSP_TOKEN: TOKEN }, ['--forward-to', receiver.url, ...more], input);
+    startListening({ SCSP_URL: feed.url, SCSP_TOKEN: TOKEN }, ['--forward-to', receiver.url, ...more], input);
   return { feed, receiver, follow, listener: follow(...args) };
 }
 
@@ -189,7 +106,7 @@ test('under --json each line is an object, and the secret is the one on standard
   const secret = newWebhookSecret(random);
   const { feed, receiver, listener } = await startAll(['--json'], [`${secret}\n`]);
   await listener.end();
-  const given = start(
+  const given = startListening(
     { SCSP_URL: feed.url, SCSP_TOKEN: TOKEN },
     ['--forward-to', receiver.url, '--json', '--secret-stdin'],
     [`${secret}\n`],
@@ -444,7 +361,7 @@ describe('where it connects to', () => {
     expect(await refuse({})).toEqual(refusal(`${join(home, 'sandbox.json')} cannot be read`));
     const [feed, receiver] = [await startFeed(), await startReceiver()];
     writeFileSync(join(home, 'sandbox.json'), JSON.stringify({ url: feed.url, app: { token: TOKEN } }));
-    const listener = start({ DATA_DIR: home }, ['--forward-to', receiver.url]);
+    const listener = startListening({ DATA_DIR: home }, ['--forward-to', receiver.url]);
     await listener.lines.count(2);
     expect(feed.requests.values[0]?.headers.authorization).toBe(`Bearer ${TOKEN}`);
   });
