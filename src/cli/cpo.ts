@@ -1,5 +1,5 @@
 import { type Command, Option } from 'commander';
-import { readBaseUrl } from '../cpos/address';
+import { readBaseUrl } from '../outbound/address';
 import {
   addCpo,
   type Cpo,
