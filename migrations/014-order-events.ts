@@ -23,7 +23,8 @@ alter table events
   add column if not exists failing_since timestamptz(3),
   -- Only this app sees the event; null: everyone.
   add column if not exists app_name text;
-alter table events alter column seq set default nextval('events_seq');
+-- No earlier than the change, whose times are read from the clock too.
+alter table events alter column seq set default nextval('events_seq'), alter column occurred_at set default clock_timestamp();
 alter sequence events_seq owned by events.seq;
 
 -- One row, which the publisher locks: the last position assigned, the last one deleted by retention, and the database that
@@ -71,7 +72,7 @@ alter table tokens drop constraint tokens_role_check, drop constraint tokens_own
   add constraint tokens_role_check check (role in ('cpo', 'app')),
   add constraint tokens_owner_check check ((role = 'cpo') = (cpo_id is not null) and (role = 'app') = (app_name is not null));
 drop table event_feed;
-alter table events drop column seq, drop column position, drop column published_at, drop column reason,
+alter table events alter column occurred_at set default now(), drop column seq, drop column position, drop column published_at, drop column reason,
   drop column attempts, drop column replaced_by, drop column endpoint_id, drop column failing_since, drop column app_name;
 `;
 

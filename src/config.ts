@@ -112,6 +112,7 @@ export const settings = {
   LIMIT_USER_CODES_10MIN: whole(1, 1_000_000)({ default: 10 }),
   LIMIT_IN_FLIGHT: whole(1, 512)({ default: 256 }),
   ATTEMPTS_KEEP_DAYS: whole(1, 3_650)({ default: 30 }),
+  EVENTS_KEEP_DAYS: whole(7, 3_650)({ default: 30 }),
   PUBLIC_URL: url('http:', 'https:')({ default: undefined }),
   // The security mailbox (RFC 2142) of the party that runs the service.
   SECURITY_CONTACT: contact({ default: 'mailto:security@jedlix.com' }),
@@ -156,6 +157,8 @@ export type Config = Readonly<{
   /** The maximum number of requests in flight of one CPO or app in a process. */
   limitInFlight: number;
   attemptsKeepDays: number;
+  /** Also for codes that ended without a pairing, because events refer to them. */
+  eventsKeepDays: number;
   publicUrl: string | undefined;
   securityContact: string;
   /** The addresses that CPOs are called from, for their allow-lists. */
@@ -227,6 +230,7 @@ export function readConfig(env: NodeJS.ProcessEnv = process.env): Config {
     }),
     limitInFlight: read.LIMIT_IN_FLIGHT,
     attemptsKeepDays: read.ATTEMPTS_KEEP_DAYS,
+    eventsKeepDays: read.EVENTS_KEEP_DAYS,
     publicUrl: read.PUBLIC_URL,
     securityContact: read.SECURITY_CONTACT,
     egressAddresses: Object.freeze(read.EGRESS_ADDRESSES),

@@ -19,6 +19,7 @@ import { requireServer } from './db/require-server';
 import { schema } from './db/schema';
 import { startEmbedded } from './embedded-postgres/launcher';
 import { EVENTS_CHANNEL } from './events/events';
+import { startPublisher } from './events/publish';
 import { createApp } from './http/app';
 import { LOAD_LIMITS, type LoadLimits } from './http/load-shedding';
 import { operationHandlers } from './http/operations';
@@ -61,6 +62,8 @@ export type Service = {
   readonly sandbox: OpenSandbox | undefined;
   /** Stops the notification of CPOs and webhook endpoints in this process; other replicas continue. */
   stopDelivery(): Promise<void>;
+  /** Stops publishing events in this process; other replicas go on. */
+  stopPublishing(): Promise<void>;
   /** Stops everything that `startService` has started, in the reverse order. */
   stop(): Promise<void>;
 };
@@ -132,6 +135,8 @@ export async function startService(config: Config, overrides: Overrides = {}): P
       () => client.openCircuits(),
     );
     stops.push(() => delivery.stop());
+    const publisher = startPublisher(ctx, [CODES_CHANNEL]);
+    stops.push(() => publisher.stop());
     const webhooks = startWebhookDelivery(ctx, webhookClient);
     stops.push(() => webhooks.stop());
     const redeliveries = startRedeliveries(ctx);
@@ -158,6 +163,7 @@ export async function startService(config: Config, overrides: Overrides = {}): P
       stopDelivery: async () => {
         await Promise.all([delivery.stop(), webhooks.stop()]);
       },
+      stopPublishing: publisher.stop,
       stop,
     };
   } catch (error) {

@@ -20,7 +20,7 @@ const PAIR_OPERATIONS: Readonly<Record<Extract<OperationId, `pair${string}`>, tr
 };
 
 /**
- * Lists the problems raised before `scsp_pair_v1`, which stores all other attempts itself. Load shedding is not
+ * Lists the problems raised before `scsp_pair_v2`, which stores all other attempts itself. Load shedding is not
  * recorded: it says nothing about the request, and storing it would add load.
  */
 const STORED_PROBLEMS: ReadonlySet<unknown> = new Set<ProblemType>([

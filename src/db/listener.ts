@@ -7,6 +7,9 @@ const PING_EVERY_MS = 250;
 const PING_DEADLINE_MS = 500;
 const RETRY_MS = 250;
 
+/** Subscribes to every notification of a channel, whatever its payload. */
+export const ANY_PAYLOAD = '*';
+
 /**
  * Receives notifications (LISTEN) on a dedicated connection.
  *
@@ -36,7 +39,7 @@ export class Listener {
     return this.#offset === undefined ? Date.now() : performance.now() + this.#offset;
   }
 
-  /** Subscribes to notifications with a payload, and to reconnections. Returns the function that unsubscribes. */
+  /** Subscribes to notifications with a payload (or `ANY_PAYLOAD`), and to reconnections. Returns the function that unsubscribes. */
   on(channel: string, listener: () => void, payload = ''): () => void {
     const event = `${channel} ${payload}`;
     this.#emitter.on(event, listener);
@@ -65,7 +68,10 @@ export class Listener {
     });
     client.on('error', () => this.#disconnected(client));
     client.on('end', () => this.#disconnected(client));
-    client.on('notification', ({ channel, payload = '' }) => this.#emitter.emit(`${channel} ${payload}`));
+    client.on('notification', ({ channel, payload = '' }) => {
+      this.#emitter.emit(`${channel} ${payload}`);
+      this.#emitter.emit(`${channel} ${ANY_PAYLOAD}`);
+    });
     try {
       await client.connect();
       for (const channel of this.channels) await client.query(`listen ${channel}`);

@@ -5,7 +5,7 @@
 export const ADVISORY_LOCKS = {
   /** Versions up to 0.1 run migrations under this one, and wait for it in a statement. */
   formerMigration: 7_305_001,
-  /** Taken by the SQL function `scsp_issue_codes_v1`: codes are issued one transaction at a time. */
+  /** Taken by the SQL function `scsp_issue_codes_v2`: codes are issued one transaction at a time. */
   issueCodes: 7_305_002,
   /** With a second key, the hash of the user: one redemption of a user at a time passes the limits. */
   redemption: 7_305_004,
@@ -19,6 +19,6 @@ export const ADVISORY_LOCKS = {
   webhookCreate: 7_305_009,
   /** One process at a time runs migrations. */
   migration: 7_305_010,
-  /** Taken by the SQL function `scsp_expire_codes_v1`: one replica at a time expires codes. */
+  /** Taken by the SQL function `scsp_expire_codes_v2`: one replica at a time expires codes. */
   expireCodes: 7_305_011,
 } as const;

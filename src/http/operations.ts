@@ -4,6 +4,7 @@ import type { Contract, Handlers } from '../contract/document';
 import type { CpoClient } from '../cpos/client';
 import { cpoHandlers } from '../cpos/http';
 import { rows } from '../db/query';
+import { eventHandlers } from '../events/http';
 import { pairingHandlers } from '../pairing/http';
 import { Problem } from '../problems';
 import { pageHandlers } from '../site/pages';
@@ -26,8 +27,6 @@ export function operationHandlers(
   };
   return {
     // Replaced one after the other.
-    listEvents: notBuilt,
-    getEvent: notBuilt,
     getLinks: notBuilt,
     resolveLinks: notBuilt,
     ...pairingHandlers(ctx, client),
@@ -35,6 +34,7 @@ export function operationHandlers(
     ...stationHandlers(ctx),
     ...userHandlers(ctx),
     ...cpoHandlers(ctx),
+    ...eventHandlers(ctx),
     ...webhookHandlers(ctx, webhooks),
     ...pageHandlers(ctx, contract),
 

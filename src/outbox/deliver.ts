@@ -4,6 +4,7 @@ import { hashSubject } from '../crypto/keys';
 import { ADVISORY_LOCKS } from '../db/locks';
 import { rows, transaction } from '../db/query';
 import { DeliveryEngine } from '../delivery/engine';
+import { EVENTS_CHANNEL, UNPUBLISHED } from '../events/events';
 import { Problem } from '../problems';
 import { OUTBOX_CHANNEL, type Unpaired } from './outbox';
 
@@ -85,9 +86,14 @@ with known as (
     next_attempt_at = now() + make_interval(secs => least(${MAX_DELAY_SECONDS}, 2 ^ least(o.attempts - 1, 20)))
   from (select id, now() > created_at + ${GIVE_UP_AFTER} as is_late from outbox where id = $1) late
   where o.id = late.id and o.attempts = $2
-  returning o.gave_up_at
+  returning o.gave_up_at, o.pairing_id, o.cpo_id, o.attempts
+), event as (
+  insert into events (id, type, pairing_id, cpo_id, attempts)
+  select $4, 'cpo.notification_failed', pairing_id, cpo_id, attempts
+  from postponed where gave_up_at is not null and pairing_id is not null
+  returning pg_notify('${EVENTS_CHANNEL}', '${UNPUBLISHED}')
 )
-select gave_up_at as "gaveUpAt" from postponed`;
+select gave_up_at as "gaveUpAt", (select count(*) from event) from postponed`;
 
 /** Releases the lease of a notification whose CPO was not called, without counting an attempt. */
 const PUT_BACK = `
@@ -97,13 +103,16 @@ with put_back as (
 )
 select id from put_back`;
 
+/** Deletes a notification. `$3`: whether the CPO was notified, or the station was paired again before. */
 const SETTLE = `
 with settled as (
-  delete from outbox where id = $1 returning pairing_id, cpo_id
+  delete from outbox where id = $1 returning pairing_id, cpo_id, attempts
 ), event as (
-  insert into events (id, type, pairing_id, cpo_id) select $2, $3, pairing_id, cpo_id from settled
+  insert into events (id, type, pairing_id, cpo_id, attempts)
+  select $2, 'cpo.notified', pairing_id, cpo_id, attempts from settled where $3 and pairing_id is not null
+  returning pg_notify('${EVENTS_CHANNEL}', '${UNPUBLISHED}')
 )
-select from settled`;
+select (select count(*) from event) from settled`;
 
 type Claimed = Unpaired & {
   readonly id: string;
@@ -177,11 +186,16 @@ async function postpone(
     return;
   }
   const reason = error instanceof Error ? error.message : String(error);
-  const [postponed] = await rows<{ gaveUpAt: Date | null }>(ctx.db, POSTPONE, [id, attempts, reason]);
+  const [postponed] = await rows<{ gaveUpAt: Date | null }>(ctx.db, POSTPONE, [
+    id,
+    attempts,
+    reason,
+    ctx.random.uuid(),
+  ]);
   ctx.metrics.cpoNotNotified(delivery, reason, postponed?.gaveUpAt != null);
 }
 
 async function settle(ctx: Context, { id, pairedAgain, ...delivery }: Delivery & Claimed): Promise<void> {
-  await rows(ctx.db, SETTLE, [id, ctx.random.uuid(), pairedAgain ? 'cpo.not-told' : 'cpo.told']);
+  await rows(ctx.db, SETTLE, [id, ctx.random.uuid(), !pairedAgain]);
   ctx.metrics.cpoNotified(delivery, pairedAgain ? 'skipped' : 'delivered');
 }

@@ -71,6 +71,37 @@ const DEAD_LETTERED = `
 select o.ctid from outbox o
 where o.gave_up_at is not null and exists (select from pairings p where p.id = o.pairing_id and p.user_id is null)`;
 
+/**
+ * Deletes the oldest published events, and records the last position deleted, in the same commit: a follower who is behind it has
+ * missed events and gets a 410.
+ */
+const DELETE_EVENTS = `
+with lock as materialized (
+  select pg_try_advisory_xact_lock(${ADVISORY_LOCKS.retention}) as locked
+), expired as (
+  select o.ctid from (
+    select ctid, published_at from events where position is not null order by position limit ${BATCH}
+  ) o where o.published_at < now() - make_interval(days => $1)
+), removed as (
+  delete from events where ctid = any (array(select ctid from expired where (select locked from lock))) returning position
+), moved as (
+  update event_feed set deleted_position = greatest(deleted_position, (select max(position) from removed))
+  where exists (select from removed)
+)
+select locked, (select count(*)::int from removed) as count from lock`;
+
+/** Selects events of 0.1 and 0.2.0, which were never published. */
+const FORMER_EVENTS = `
+select o.ctid from (
+  select ctid, occurred_at from events where seq is null order by id limit ${BATCH}
+) o where o.occurred_at < now() - make_interval(days => $1)`;
+
+/** Selects deliveries of deleted events. */
+const DELIVERIES = `
+select d.ctid from webhook_endpoints w cross join lateral (
+  select ctid, position from webhook_deliveries where endpoint_id = w.id order by position limit ${BATCH}
+) d where d.position <= (select deleted_position from event_feed)`;
+
 type RetentionRule = {
   readonly name: string;
   readonly sql: string;
@@ -78,6 +109,8 @@ type RetentionRule = {
   /** Defaults to `rows`. */
   readonly run?: typeof rowsInIndexOrder;
 };
+
+const keepEvents = ({ config }: RetentionContext) => [config.eventsKeepDays];
 
 const RULES: readonly RetentionRule[] = [
   {
@@ -87,6 +120,14 @@ const RULES: readonly RetentionRule[] = [
     run: rowsInIndexOrder,
   },
   { name: 'repeated attempts', sql: deleteBatch('attempts', REPEATED), run: rowsInIndexOrder },
+  { name: 'events', sql: DELETE_EVENTS, parameters: keepEvents, run: rowsInIndexOrder },
+  {
+    name: 'events of former versions',
+    sql: deleteBatch('events', FORMER_EVENTS),
+    parameters: keepEvents,
+    run: rowsInIndexOrder,
+  },
+  { name: 'webhook deliveries', sql: deleteBatch('webhook_deliveries', DELIVERIES), run: rowsInIndexOrder },
   { name: 'notifications of forgotten users', sql: deleteBatch('outbox', DEAD_LETTERED) },
   {
     name: 'failed attempts',
@@ -117,9 +158,11 @@ const RULES: readonly RetentionRule[] = [
       'pairing_codes',
       // Used codes are kept. An expired code that is not yet marked as such is still `active`.
       `select ctid from pairing_codes
-       where (status in ('expired', 'cancelled') and ended_at < now() - interval '7 days'
-         or status = 'active' and ended_at is null and expires_at < now() - interval '7 days')`,
+       where (status in ('expired', 'cancelled') and ended_at < now() - make_interval(days => $1)
+         or status = 'active' and ended_at is null and expires_at < now() - make_interval(days => $1))`,
     ),
+    // Events refer to them.
+    parameters: keepEvents,
   },
 ];
 

@@ -4,6 +4,7 @@ import type { Context } from '../context';
 import type { Origin } from '../contract/trace-context';
 import { hashSubject, subjectHashes } from '../crypto/keys';
 import { rows, transaction } from '../db/query';
+import { EVENTS_CHANNEL, UNPUBLISHED } from '../events/events';
 import { enqueue, eraseDeadLettered, type Notification } from '../outbox/outbox';
 import { Problem } from '../problems';
 
@@ -54,7 +55,9 @@ with theirs as materialized (
     status = case when c.status = 'active' then 'cancelled' else c.status end, ended_at = coalesce(c.ended_at, now())
   where c.user_id = $3 and c.id = any (array(select id from theirs))
   returning c.id, case when c.id = any (array(select id from theirs where active))
-    then pg_notify('${CODES_CHANNEL}', c.id::text) end
+    then pg_notify('${CODES_CHANNEL}', c.id::text) end, c.id = any (array(select id from theirs where active)) as was_active
+), event as (
+  insert into events (id, type, code_id) select gen_random_uuid(), 'pairing_code.cancelled', id from forgotten where was_active
 ), changed as (
   select $5::uuid as id from forgotten where $5::uuid is not null limit 1
 ), ${audited('user.forget', '$6::jsonb')}
@@ -93,19 +96,23 @@ with theirs as (
 ), forgotten as (
   update pairings p
   set user_id = null, charging_location_id = null, station_uid = null,
-    ended_at = coalesce(p.ended_at, now()), ended_by = coalesce(p.ended_by, 'app')
+    ended_at = coalesce(p.ended_at, greatest(clock_timestamp(), p.paired_at)), ended_by = coalesce(p.ended_by, 'app')
   from theirs where theirs.id = p.id
 ), code as (
   update pairing_codes set user_id = null, charging_location_id = null where id = any (array(select code_id from theirs))
 ), left_over as (
   insert into erasures (pairing_id, station_uid) select id, station_uid from theirs where station_uid is not null
 ), event as (
-  insert into events (id, type, pairing_id, cpo_id)
-  select gen_random_uuid(), 'station.unpaired', id, cpo_id from theirs where active
+  insert into events (id, type, pairing_id, cpo_id, reason)
+  select gen_random_uuid(), e.type, id, cpo_id, e.reason
+  from theirs cross join (values (1, 'station.unpaired', 'user_forgotten'), (2, 'pairing.erased', null)) e (n, type, reason)
+  where active or e.type = 'pairing.erased'
+  order by id, e.n
 ), changed as (
   select $5::uuid as id from theirs where $5::uuid is not null limit 1
 ), ${audited('user.forget', '$6::jsonb')}
-select id as "pairingId", cpo_id as "cpoId", uid, payload_protocol as "payloadProtocol", active from theirs`;
+select id as "pairingId", cpo_id as "cpoId", uid, payload_protocol as "payloadProtocol", active,
+  pg_notify('${EVENTS_CHANNEL}', '${UNPUBLISHED}') from theirs`;
 
 /**
  * Erases the data that identifies a user, unpairs their stations and notifies the CPOs (contract, section 6). Afterwards no API

@@ -234,5 +234,5 @@ test('there is an event for every code issued and cancelled', async () => {
     'select type from events where code_id = $1 order by occurred_at, type desc',
     [code.id],
   );
-  expect(rows).toEqual([{ type: 'code.issued' }, { type: 'code.cancelled' }]);
+  expect(rows).toEqual([{ type: 'pairing_code.cancelled' }]);
 });

@@ -18,7 +18,7 @@ function expiring({ log } = recordedLog()) {
 const due = (ids: string[]) => sql('update pairing_codes set expires_at = now() where id = any($1)', [ids]);
 const statusOf = async (id: string) => (await sql('select status from pairing_codes where id = $1', [id]))[0].status;
 const eventsOf = (ids: string[]) =>
-  sql(`select code_id from events where type = 'code.expired' and code_id = any($1)`, [ids]);
+  sql(`select code_id from events where type = 'pairing_code.expired' and code_id = any($1)`, [ids]);
 const issued = async (n: number): Promise<string[]> =>
   (await Promise.all(Array.from({ length: n }, () => service.code()))).map(({ id }) => id);
 
@@ -29,7 +29,7 @@ test('a service expires codes by itself within 5 s, with one event, though nobod
   await untilSo(async () => (await statusOf(id)) === 'expired');
   const [{ now, occurred_at, ended_at }] = await sql(
     `select now(), e.occurred_at, c.ended_at from events e join pairing_codes c on c.id = e.code_id
-     where c.id = $1 and e.type = 'code.expired'`,
+     where c.id = $1 and e.type = 'pairing_code.expired'`,
     [id],
   );
   expect(now - Date.parse(expires_at)).toBeLessThan(5_000);
@@ -69,7 +69,7 @@ test('codes that are due expire and no others, and are logged and counted', asyn
   expect((await eventsOf([one, two, young, cancelled])).map(({ code_id }) => code_id).sort()).toEqual(
     [one, two].sort(),
   );
-  await log.waitFor(({ message, code_id }) => message === 'code expired' && code_id === two);
+  await log.waitFor(({ message, code_id }) => message === 'pairing_code.expired' && code_id === two);
   expect(await ctx.metrics.registry.getSingleMetricAsString('scsp_codes_total')).toContain('{event="expired"} 2');
 });
 
@@ -127,14 +127,14 @@ test('a code that somebody holds is not waited for, and expires the next time', 
 
 test('it goes on after a failure, which is logged once, and ends with the service', async () => {
   const log = recordedLog();
-  await sql('alter function scsp_expire_codes_v1 rename to away');
+  await sql('alter function scsp_expire_codes_v2 rename to away');
   const job = startExpiry(expiring(log), { everyMs: 1 });
   const failed = ({ message }: { message: string }) => message === 'code expiry failed, retrying';
   await log.waitFor(failed);
   const [id = ''] = await issued(1);
   await due([id]);
-  await sql('alter function away rename to scsp_expire_codes_v1');
-  await log.waitFor(({ message, code_id }) => message === 'code expired' && code_id === id);
+  await sql('alter function away rename to scsp_expire_codes_v2');
+  await log.waitFor(({ message, code_id }) => message === 'pairing_code.expired' && code_id === id);
   expect(log.lines.filter(failed)).toHaveLength(1);
   await job.stop();
   const [later = ''] = await issued(1);
@@ -152,7 +152,7 @@ test('it finds codes that are due by an index, whatever else is stored', async (
      from generate_series(1, 20000) i`,
   );
   await other.query('begin');
-  await other.query('select * from scsp_expire_codes_v1(1000)');
+  await other.query('select * from scsp_expire_codes_v2(1000)');
   const { rows } = await other.query(
     `select relname, seq_tup_read::int as read, idx_tup_fetch::int < 200 as few from pg_stat_xact_user_tables
      where relname in ('pairing_codes', 'code_neighbours', 'user_code_issues') order by 1`,

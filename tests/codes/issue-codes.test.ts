@@ -242,8 +242,8 @@ describe('values that are kept back', () => {
       returns table (n int, outcome text, i int, length int, retry_after int, twins_needed boolean,
         created_at timestamptz, expires_at timestamptz, replaced_id uuid, replaced_status text)`;
     await service.sql.query(
-      `alter function scsp_issue_codes_v1 rename to unbounded;
-       create function scsp_issue_codes_v1 ${shape} language sql as 'select * from unbounded($1, $2, $3, $4 - 13, $5, $6, $7)'`,
+      `alter function scsp_issue_codes_v2 rename to unbounded;
+       create function scsp_issue_codes_v2 ${shape} language sql as 'select * from unbounded($1, $2, $3, $4 - 13, $5, $6, $7)'`,
     );
     const answers = await times(8, () => issue(service, randomUUID()));
     expect([count(answers, 201), count(answers, 503)]).toEqual([5, 3]);
@@ -353,7 +353,7 @@ describe('the old code of a user and location', () => {
     const user_id = randomUUID();
     const old = await service.code({ user_id });
     await service.code({ user_id });
-    expect([await statusOf(old.id), await eventsOf(old.id)]).toEqual(['cancelled', ['code.cancelled', 'code.issued']]);
+    expect([await statusOf(old.id), await eventsOf(old.id)]).toEqual(['cancelled', ['pairing_code.cancelled']]);
   });
 
   test('expires instead when its time is over and nobody has noted it', async () => {
@@ -361,7 +361,7 @@ describe('the old code of a user and location', () => {
     const old = await service.code({ user_id });
     await service.sql.query('update pairing_codes set expires_at = now() where id = $1', [old.id]);
     await service.code({ user_id });
-    expect([await statusOf(old.id), await eventsOf(old.id)]).toEqual(['expired', ['code.expired', 'code.issued']]);
+    expect([await statusOf(old.id), await eventsOf(old.id)]).toEqual(['expired', ['pairing_code.expired']]);
   });
 
   test.each(['used', 'active'])('is waited for while somebody holds it, and is then %s', async (status) => {
@@ -418,7 +418,7 @@ describe('the function', () => {
       former_keys: [],
     }));
     const { rows } = await client.query(
-      'select * from scsp_issue_codes_v1($1, $2, $3, 18, 20000, 600, 10) order by n',
+      'select * from scsp_issue_codes_v2($1, $2, $3, 18, 20000, 600, 10) order by n',
       [JSON.stringify(requests), JSON.stringify(values), shortest],
     );
     return rows.map(({ outcome }) => outcome);

@@ -318,7 +318,7 @@ test.each([
   [
     'the log of PostgreSQL, every statement with its parameters',
     () => databaseLog ?? 'out of reach',
-    databaseLogFile === undefined ? /out of reach/ : /scsp_pair_v1/,
+    databaseLogFile === undefined ? /out of reach/ : /scsp_pair_v2/,
   ],
   ['any table', () => rowsOfAllTables, /station\.paired/],
 ])('no token, code, key or password stands in %s', (_where, text, sign) => {

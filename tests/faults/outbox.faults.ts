@@ -42,7 +42,7 @@ test.each([
   // The leases of the calls whose outcome was not written are over.
   await direct.query('update outbox set leased_until = now(), next_attempt_at = now()');
   await secondsUntil(async () => (await left()) === 0, 10);
-  const told = await direct.query(`select from events where type = 'cpo.told'`);
+  const told = await direct.query(`select from events where type = 'cpo.notified'`);
   expect(told.rowCount).toBe(UIDS.length);
   expect(service.log.lines.filter(({ level }) => level === 'error')).toEqual([]);
   await backend.down();

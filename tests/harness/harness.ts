@@ -197,6 +197,8 @@ export async function startHarness(
   const operator = { db, random, actor: 'a test' };
   const appToken = (await issueToken(operator, { role: 'app', appName: 'test app' })).token;
   secrets.add(appToken);
+  const ingestToken = (await issueToken(operator, { role: 'ingest', appName: 'test pipeline' })).token;
+  secrets.add(ingestToken);
 
   const request = async (
     method: string,
@@ -237,6 +239,7 @@ export async function startHarness(
     sql,
     log: recorded,
     appToken,
+    ingestToken,
     /** What must not be in the log when the service stops: tokens, and codes that were issued. */
     secrets,
     /** For verbs of an operator's. */

@@ -1,7 +1,7 @@
 import { createHash, randomUUID } from 'node:crypto';
 import type { ClientBase, Pool } from 'pg';
 
-/** A request as `scsp_pair_v1` reads it: to a code by its text, for a uid of its own unless told which. */
+/** A request as `scsp_pair_v2` reads it: to a code by its text, for a uid of its own unless told which. */
 export type DirectRequest = { cpoId: string; code: string; uid?: string };
 
 const sha256 = (text: string) => `\\x${createHash('sha256').update(text).digest('hex')}`;
@@ -29,7 +29,7 @@ export async function pairDirectly(
     station_uid: uid.toLowerCase(),
     uid_hashes: [sha256(`${cpoId} ${uid.toLowerCase()}`)],
   }));
-  const answer = await sql.query(`select * from scsp_pair_v1($1, '[]', '[]', $2, $3) order by n`, [
+  const answer = await sql.query(`select * from scsp_pair_v2($1, '[]', '[]', $2, $3) order by n`, [
     JSON.stringify(rows),
     limits,
     wait,

@@ -5,7 +5,7 @@ import { type Harness, recordedLog, startHarness } from '../harness/harness';
 let service: Harness;
 let cpoId: string;
 beforeAll(async () => {
-  service = await startHarness({ ATTEMPTS_KEEP_DAYS: '10' });
+  service = await startHarness({ ATTEMPTS_KEEP_DAYS: '10', EVENTS_KEEP_DAYS: '7' });
   cpoId = (await service.cpo()).id;
 });
 afterAll(() => service.stop());

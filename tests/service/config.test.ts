@@ -98,6 +98,7 @@ test('every setting is read', () => {
     LIMIT_USER_CALLS_10MIN: '6',
     LIMIT_USER_CODES_10MIN: '7',
     ATTEMPTS_KEEP_DAYS: '7',
+    EVENTS_KEEP_DAYS: '8',
     PUBLIC_URL: 'https://pairing.example/',
     DATABASE_DIRECT_URL: DATABASE.replace('5432', '5433'),
     MIGRATION_DATABASE_URL: DATABASE.replace('user', 'owner'),
@@ -130,6 +131,7 @@ test('every setting is read', () => {
     },
     limitInFlight: 5,
     attemptsKeepDays: 7,
+    eventsKeepDays: 8,
     publicUrl: 'https://pairing.example',
     securityContact: 'https://pairing.example/report',
     egressAddresses: ['192.0.2.1'],
@@ -206,6 +208,7 @@ describe('bounds', () => {
     ['LIMIT_USER_10MIN', '1', '1000000'],
     ['LIMIT_IN_FLIGHT', '1', '512'],
     ['ATTEMPTS_KEEP_DAYS', '1', '3650'],
+    ['EVENTS_KEEP_DAYS', '7', '3650'],
   ])('%s is a whole number from %s to %s', (name, least, most) => {
     for (const value of [least, most]) expect(blamed({ [name]: value })).toEqual([]);
     const outside = [String(Number(least) - 1), String(Number(most) + 1), `${least}.5`, '1e1', '0x5', ' 5', 'five'];

@@ -47,7 +47,7 @@ test('kill -9 between the unpair and the answer of the CPO loses nothing: the CP
   await backend.asked(2);
   await second.said(/CPO notified of an unpairing/);
   expect((await observer.sql.query('select from outbox')).rowCount).toBe(0);
-  expect((await observer.sql.query(`select from events where type = 'cpo.told'`)).rowCount).toBe(1);
+  expect((await observer.sql.query(`select from events where type = 'cpo.notified'`)).rowCount).toBe(1);
   second.child.kill('SIGTERM');
   expect(await second.exited).toBe(0);
   await backend.down();

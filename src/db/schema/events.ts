@@ -26,7 +26,7 @@ export const events = new EntitySchema<EventRow>({
   columns: {
     id: { type: 'uuid', primary: true, primaryKeyConstraintName: 'events_pkey' },
     type: { type: 'text' },
-    occurredAt: { name: 'occurred_at', type: 'timestamptz', precision: 3, default: () => 'now()' },
+    occurredAt: { name: 'occurred_at', type: 'timestamptz', precision: 3, default: () => 'clock_timestamp()' },
     codeId: { name: 'code_id', type: 'uuid', nullable: true },
     pairingId: { name: 'pairing_id', type: 'uuid', nullable: true },
     cpoId: { name: 'cpo_id', type: 'uuid', nullable: true },
