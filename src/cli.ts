@@ -88,8 +88,16 @@ export async function run(args: readonly string[], shell: Shell): Promise<number
   }
 }
 
+/** The listeners stay until the process exits: a terminal and npm both deliver a Ctrl-C. */
+function stopSignal(): AbortSignal {
+  const controller = new AbortController();
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => controller.abort());
+  return controller.signal;
+}
+
 if (require.main === module) {
-  const shell = { stdin: process.stdin, stdout: process.stdout, stderr: process.stderr };
+  const { stdin, stdout, stderr } = process;
+  const shell = { stdin, stdout, stderr, stopSignal };
   const args = process.argv.slice(2);
   ignoreOutputErrors();
   // A program that parses standard error must not find Node.js warnings in it.

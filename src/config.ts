@@ -173,13 +173,18 @@ export type Config = Readonly<{
 
 const LOOPBACK = /^(localhost|127(\.\d{1,3}){3}|::1)$/;
 
+/** Returns the variables that are set. An empty one counts as unset. */
+export function readEnvironment(env: NodeJS.ProcessEnv = process.env): NodeJS.ProcessEnv {
+  return Object.fromEntries(Object.entries(env).filter(([, value]) => value !== ''));
+}
+
 /**
  * Reads the settings from the environment.
  * @throws ConfigError that lists every invalid setting, one a line
  */
-export function readConfig(env: NodeJS.ProcessEnv = process.env): Config {
+export function readConfig(env?: NodeJS.ProcessEnv): Config {
   const errors: string[] = [];
-  const given = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== ''));
+  const given = readEnvironment(env);
   const read = cleanEnv(given, settings, {
     reporter: ({ errors: invalid }) => {
       for (const [name, error] of Object.entries(invalid)) errors.push(`${name} ${error?.message}`);

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Command, InvalidArgumentError } from 'commander';
 import { Agent } from 'undici';
+import { readEnvironment } from '../config';
 import { random } from '../crypto/random';
 import { listEvents } from '../events/list-events';
 import { OperatorError } from '../problems';
@@ -9,7 +10,7 @@ import { newWebhookSecret } from '../webhooks/signature';
 import { secretMistake } from '../webhooks/verify';
 import { withContext } from './database';
 import { forwardEvents } from './events-forward';
-import { stopSignal, untilStopped } from './stop';
+import { untilStopped } from './stop';
 import { isBearerToken, position, readWebhookSecret, whole } from './values';
 import { answering, type Given, noun, type Shell, verb } from './verb';
 
@@ -50,7 +51,7 @@ export function eventCommands(program: Command, shell: Shell): void {
     .option('--secret-stdin', 'reads the secret to sign with from standard input instead of generating one')
     .action(
       answering(shell, async (given, options: ListenOptions) => {
-        const stop = stopSignal(given);
+        const stop = given.stopSignal();
         await untilStopped(stop, listen(given, options, stop));
         return undefined;
       }),
@@ -96,7 +97,7 @@ function httpUrl(text: string): URL | undefined {
  * @throws OperatorError
  */
 function readTarget(given: Given): { url: string; token: string } {
-  const { SCSP_URL, SCSP_TOKEN } = given.env ?? process.env;
+  const { SCSP_URL, SCSP_TOKEN } = readEnvironment(given.env);
   if (SCSP_URL && !SCSP_TOKEN)
     // The token of the sandbox must not reach another service.
     throw new OperatorError('SCSP_URL needs SCSP_TOKEN: set it to a token of scsp token issue --app NAME');

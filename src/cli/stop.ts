@@ -1,16 +1,4 @@
 import { once } from 'node:events';
-import type { Shell } from './verb';
-
-/**
- * Returns a signal that aborts when the command is to end. The handlers of SIGINT and SIGTERM stay until the process exits: a
- * terminal and npm both deliver a Ctrl-C.
- */
-export function stopSignal({ stop }: Shell): AbortSignal {
-  if (stop !== undefined) return stop;
-  const controller = new AbortController();
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => controller.abort());
-  return controller.signal;
-}
 
 /** Resolves when `work` ends or `stop` aborts, whichever is first. Work that ends because of `stop` has not failed. */
 export async function untilStopped(stop: AbortSignal, work: Promise<void>): Promise<void> {

@@ -11,8 +11,11 @@ export type Shell = {
   readonly stdin: NodeJS.ReadableStream;
   readonly stdout: Output;
   readonly stderr: Output;
-  /** Ends a command that runs until it is stopped. Defaults to SIGINT and SIGTERM. */
-  readonly stop?: AbortSignal;
+  /**
+   * Returns a signal that aborts at SIGINT or SIGTERM, which then no longer end the process by themselves. For commands that
+   * run until they are stopped.
+   */
+  stopSignal(): AbortSignal;
 };
 
 /** The first argument of the function that implements a verb. */

@@ -44,7 +44,8 @@ async function runWith(settings: Settings, args: readonly string[], input: Itera
       },
     });
   const env = { DATA_DIR: unused(), ...settings };
-  const shell = { env, stdin: Readable.from(input), stdout: into('stdout'), stderr: into('stderr') };
+  const stopSignal = () => new AbortController().signal;
+  const shell = { env, stdin: Readable.from(input), stdout: into('stdout'), stderr: into('stderr'), stopSignal };
   return { code: await run(args, shell), ...said };
 }
 

@@ -87,7 +87,13 @@ export function startListening(settings: Settings, args: readonly string[], inpu
   };
   const [stdout, stderr] = [into(), into()];
   const env = { DATA_DIR: join(tmpdir(), 'scsp-of-no-use'), ...settings };
-  const shell = { env, stdin: Readable.from(input), stdout: stdout.stream, stderr: stderr.stream, stop: stop.signal };
+  const shell = {
+    env,
+    stdin: Readable.from(input),
+    stdout: stdout.stream,
+    stderr: stderr.stream,
+    stopSignal: () => stop.signal,
+  };
   const ended = run(['events', 'listen', ...args], shell);
   const end = async () => {
     stop.abort();
