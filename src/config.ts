@@ -6,19 +6,14 @@ export class ConfigError extends Error {
   override readonly name = 'ConfigError';
 }
 
-const whole = (min: number, max: number) =>
+const range = (kind: string, pattern: RegExp) => (min: number, max: number) =>
   makeValidator((input: string) => {
-    if (!/^\d+$/.test(input) || Number(input) < min || Number(input) > max)
-      throw new Error(`must be a whole number from ${min} to ${max}`);
+    if (!pattern.test(input) || Number(input) < min || Number(input) > max)
+      throw new Error(`must be a ${kind} from ${min} to ${max}`);
     return Number(input);
   });
-
-const decimal = (min: number, max: number) =>
-  makeValidator((input: string) => {
-    if (!/^\d+(\.\d+)?$/.test(input) || Number(input) < min || Number(input) > max)
-      throw new Error(`must be a number from ${min} to ${max}`);
-    return Number(input);
-  });
+const whole = range('whole number', /^\d+$/);
+const decimal = range('number', /^\d+(\.\d+)?$/);
 
 const begins = (input: string, schemes: readonly string[]) => schemes.some((scheme) => input.startsWith(`${scheme}//`));
 const beginning = (schemes: readonly string[]) => schemes.map((scheme) => `${scheme}//`).join(' or ');

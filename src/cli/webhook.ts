@@ -1,70 +1,168 @@
-import { readFileSync } from 'node:fs';
-import type { Command } from 'commander';
-import { OperatorError } from '../problems';
-import { type ReceivedHeaders, verifyWebhook } from '../webhooks/verify';
-import { readWebhookSecret } from './values';
-import { answering, noun, type Shell, verb } from './verb';
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import { readContract } from '../contract/document';
+import { newSpan } from '../contract/trace-context';
+import { LAST_POSITION } from '../http/pagination';
+import { OperatorError, Problem } from '../problems';
+import { WebhookClient } from '../webhooks/client';
+import { type DeliveryStatus, type DeliverySummary, listDeliveries } from '../webhooks/deliveries';
+import { changeEndpoint, type Endpoint } from '../webhooks/endpoints';
+import { disableByOperator, findEndpoint, listAllEndpoints } from '../webhooks/operate';
+import type { Owned } from '../webhooks/owned';
+import { redeliverEvent, redeliverSince } from '../webhooks/redeliver';
+import { testEndpoint } from '../webhooks/test-call';
+import { type CommandContext, withContext } from './database';
+import type { Row } from './text';
+import { name, whole } from './values';
+import { type Answer, answering, noun, type Shell, verb } from './verb';
+import { verifyCommand } from './webhook-verify';
+
+const STATUSES: readonly DeliveryStatus[] = ['pending', 'delivered', 'failed', 'skipped'];
 
 export function webhookCommands(program: Command, shell: Shell): void {
-  const webhook = noun(program, 'webhook', 'manages webhook endpoints, and verifies what they receive');
+  const webhook = noun(program, 'webhook', 'manages webhook endpoints of apps, and verifies what they receive');
+
+  /** Creates the action of a verb on one endpoint, of any app. */
+  const onEndpoint = <Options>(work: (ctx: CommandContext, owned: Owned, options: Options) => Promise<Answer>) =>
+    answering(shell, (given, id: string, options: Options) =>
+      withContext(given, async (ctx) => work(ctx, await findEndpoint(ctx.db, id), options)),
+    );
+
+  verb(
+    webhook,
+    'list',
+    'lists the webhook endpoints of all apps, oldest first',
+    'scsp webhook list',
+    'scsp webhook list --app "Jedlix app" --json',
+  )
+    .option('--app <NAME>', 'only those of this app', name)
+    .action(
+      answering(shell, (given, { app }: { app?: string }) =>
+        withContext(given, async ({ db }) => ({
+          rows: (await listAllEndpoints(db, app)).map((endpoint) => writeEndpoint(endpoint.app, endpoint)),
+          columns: ['id', 'app', 'url', 'status', 'disabled_reason', 'failing_since', 'last_success_at'],
+        })),
+      ),
+    );
+
+  endpointVerb(
+    webhook,
+    'test',
+    'sends a test event to an endpoint once, from this machine; changes no counter',
+    'scsp webhook test ID',
+  ).action(
+    onEndpoint(async (ctx, owned) => {
+      const client = new WebhookClient(ctx.config.callsLoopback, readContract().document);
+      const stopping = new AbortController().signal;
+      const origin = { requestId: ctx.random.requestId(), trace: newSpan(ctx.random, undefined) };
+      const outcome = testEndpoint({ ...ctx, stopping }, client, owned, origin).finally(() => client.close());
+      const { delivered, status, durationMs, error } = await outcome;
+      return { row: { delivered, status, duration_ms: durationMs, error } };
+    }),
+  );
+
+  endpointVerb(
+    webhook,
+    'enable',
+    'enables an endpoint; events that were skipped can be redelivered',
+    'scsp webhook enable ID',
+  ).action(
+    // Without the keys: reading them would require SECRET_KEY.
+    onEndpoint(async ({ config, db, metrics, random, actor }, owned) => {
+      const enabled = await changeEndpoint({ config, db, metrics, random, actor }, owned, { status: 'enabled' });
+      return { row: writeEndpoint(owned.app, enabled) };
+    }),
+  );
+
+  endpointVerb(
+    webhook,
+    'disable',
+    'disables an endpoint; its events are skipped and stay in the feed',
+    'scsp webhook disable ID',
+  ).action(onEndpoint(async (ctx, owned) => ({ row: writeEndpoint(owned.app, await disableByOperator(ctx, owned)) })));
+
+  endpointVerb(
+    webhook,
+    'deliveries',
+    'lists the events for an endpoint and what came of each, newest first',
+    'scsp webhook deliveries ID',
+    'scsp webhook deliveries ID --status failed --json',
+  )
+    .addOption(new Option('--status <STATUS>', 'only deliveries with this status').choices(STATUSES))
+    .option('--limit <N>', 'the maximum number of rows', whole(1, 1_000_000), 100)
+    .action(
+      onEndpoint(async ({ db }, owned, { status, limit }: { status?: DeliveryStatus; limit: number }) => ({
+        rows: (await listDeliveries(db, owned, status, LAST_POSITION, limit)).map(writeDelivery),
+        columns: ['event_id', 'type', 'status', 'attempts', 'next_attempt_at', 'last_status', 'last_error'],
+      })),
+    );
+
+  const redeliver = endpointVerb(
+    webhook,
+    'redeliver',
+    'delivers an event, or all events since a time, again under the same event ids',
+    'scsp webhook redeliver ID --event EVENT',
+    'scsp webhook redeliver ID --since 2026-11-28T12:00:00Z',
+  )
+    .addOption(new Option('--event <EVENT>', 'the id of the event').conflicts('since'))
+    .option('--since <TIME>', 'the time of the first event (RFC 3339)', instant);
+  redeliver.action(
+    onEndpoint(async ({ db }, owned, { event, since }: { event?: string; since?: Date }) => {
+      if (event !== undefined) await redeliverEvent(db, owned, event).catch(refuseUnknown(event));
+      else if (since !== undefined) await redeliverSince(db, owned, since);
+      else return redeliver.error("error: one of '--event <EVENT>' and '--since <TIME>' is required");
+      return { row: { id: owned.id, event_id: event, since: since?.toISOString() } };
+    }),
+  );
+
   verifyCommand(webhook, shell);
 }
 
-type VerifyOptions = { secretStdin?: true; body: string; headers: string };
+/** Returns a function that throws an error that names the event instead of a Problem `not-found`. */
+const refuseUnknown = (event: string) => (error: unknown) => {
+  if (error instanceof Problem && error.type === 'not-found')
+    throw new OperatorError(`no event for this endpoint has the id ${event}`);
+  throw error;
+};
 
-function verifyCommand(webhook: Command, shell: Shell): void {
-  const verify = verb(
-    webhook,
-    'verify',
-    'says whether the signature of a received webhook is valid, and what is wrong if it is not',
-    'echo "$SECRET" | scsp webhook verify --secret-stdin --body body.json --headers headers.txt',
-  )
-    .requiredOption('--secret-stdin', 'reads the secret of the endpoint (whsec_…) from standard input')
-    .requiredOption('--body <FILE>', 'the raw body, byte for byte as it was received')
-    .requiredOption('--headers <FILE>', 'the headers: lines "name: value", or a JSON object');
-  verify.action(
-    answering(shell, async ({ stdin }, { body, headers }: VerifyOptions) => {
-      const read = (option: string, file: string) => {
-        try {
-          return readFileSync(file);
-        } catch (error) {
-          const { message }: { message?: unknown } = Object(error);
-          return verify.error(`error: option '${option} <FILE>' cannot be read: ${message}`);
-        }
-      };
-      const received = read('--body', body);
-      const parsed = parseHeaders(read('--headers', headers).toString());
-      if (parsed === undefined)
-        return verify.error('error: option \'--headers <FILE>\' must contain lines "name: value", or a JSON object');
-      const result = verifyWebhook(await readWebhookSecret(stdin), parsed, received, Date.now());
-      if (!result.valid) throw new OperatorError(`the webhook is not valid: ${result.mistakes.join('\n')}`);
-      return {
-        row: { valid: true, webhook_id: result.id, age_seconds: result.ageSeconds },
-        line: `the webhook ${result.id} is valid`,
-      };
-    }),
-  );
+/** Adds a verb with an endpoint as its argument. */
+function endpointVerb(webhook: Command, name: string, description: string, ...lines: string[]): Command {
+  return verb(webhook, name, description, ...lines).argument('<ID>', 'its id, as scsp webhook list shows it');
 }
 
-/** Parses lines `name: value`, with or without the request line, or a JSON object as Node and Python print headers. */
-function parseHeaders(text: string): ReceivedHeaders | undefined {
-  const entries = text.trimStart().startsWith('{') ? jsonEntries(text) : lineEntries(text);
-  return entries && new Map(entries.map(([name, value]) => [name.toLowerCase(), value.trim()]));
+const RFC_3339 = /^\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)$/;
+
+function instant(text: string): Date {
+  const time = new Date(text);
+  if (!RFC_3339.test(text) || Number.isNaN(time.getTime()))
+    throw new InvalidArgumentError('It must be a time such as 2026-11-28T12:00:00Z (RFC 3339).');
+  return time;
 }
 
-function jsonEntries(text: string): [string, string][] | undefined {
-  try {
-    return Object.entries(Object(JSON.parse(text))).map(([name, value]) => [name, String(value)]);
-  } catch {
-    return undefined;
-  }
+function writeEndpoint(app: string, endpoint: Endpoint): Row {
+  return {
+    id: endpoint.id,
+    app,
+    url: endpoint.url,
+    types: endpoint.types ?? undefined,
+    description: endpoint.description ?? undefined,
+    status: endpoint.status,
+    disabled_reason: endpoint.disabledReason ?? undefined,
+    created_at: endpoint.createdAt.toISOString(),
+    failing_since: endpoint.failingSince?.toISOString(),
+    last_success_at: endpoint.lastSuccessAt?.toISOString(),
+  };
 }
 
-function lineEntries(text: string): [string, string][] | undefined {
-  const lines = text.split(/\r?\n/).filter((line) => line.trim() !== '' && !/^[A-Z]+ \S+ HTTP\/[\d.]+$/.test(line));
-  const entries = lines.map((line) => /^\s*([\w-]+)\s*:(.*)$/.exec(line)?.slice(1));
-  const pairs = entries.flatMap((entry): [string, string][] =>
-    entry === undefined ? [] : [[entry[0] ?? '', entry[1] ?? '']],
-  );
-  return pairs.length === lines.length && lines.length > 0 ? pairs : undefined;
+function writeDelivery(delivery: DeliverySummary): Row {
+  return {
+    event_id: delivery.eventId,
+    type: delivery.type,
+    position: delivery.position,
+    status: delivery.status,
+    attempts: delivery.attempts,
+    next_attempt_at: delivery.nextAttemptAt?.toISOString(),
+    last_status: delivery.lastStatus ?? undefined,
+    last_duration_ms: delivery.lastDurationMs ?? undefined,
+    last_error: delivery.lastError ?? undefined,
+  };
 }
