@@ -1,5 +1,5 @@
 import type { Database } from '../db/pool';
-import { rows } from '../db/query';
+import { rowsInIndexOrder } from '../db/query';
 import { type EventType, typesFor } from '../events/events';
 import type { Owned } from './owned';
 
@@ -37,8 +37,9 @@ const STORED: Readonly<Record<DeliveryStatus, string>> = {
  */
 const selectDeliveries = (status: DeliveryStatus | undefined) => `
 with endpoint as (
-  select w.id, w.app_name, coalesce(w.types, $5::text[]) as types, w.status, w.disabled_after, f.last_position
-  from webhook_endpoints w cross join event_feed f
+  select w.id, w.app_name, coalesce(w.types, $5::text[]) as types, w.status, w.disabled_after,
+    (select last_position from event_feed) as last_position
+  from webhook_endpoints w
   where w.id = $1 and w.app_name = $2 and w.deleted_at is null
 ), stored as (
   select d.position, case when d.status = 'pending' and w.status = 'disabled' then 'skipped' else d.status end as status,
@@ -87,5 +88,5 @@ export function listDeliveries(
   before: string,
   limit: number,
 ): Promise<DeliverySummary[]> {
-  return rows(db, selectDeliveries(status), [id, app, before, limit, typesFor({ app })]);
+  return rowsInIndexOrder(db, selectDeliveries(status), [id, app, before, limit, typesFor({ app })]);
 }

@@ -1,6 +1,6 @@
 import type { Context } from '../context';
 import type { Database } from '../db/pool';
-import { rows, transaction } from '../db/query';
+import { rows, rowsInIndexOrder, transaction } from '../db/query';
 import { type PeriodicJob, startPeriodic } from '../delivery/periodic';
 import { typesFor } from '../events/events';
 import { Problem } from '../problems';
@@ -88,8 +88,8 @@ with endpoint as (
   from webhook_endpoints where id = $1 and app_name = $2 and deleted_at is null for no key update
 ), started as (
   update webhook_endpoints w
-  set redeliver_after = $3, redeliver_until = f.last_position, redeliver_since = $4
-  from endpoint e, event_feed f where w.id = e.id and e.status = 'enabled' and not e.busy
+  set redeliver_after = $3, redeliver_until = (select last_position from event_feed), redeliver_since = $4
+  from endpoint e where w.id = e.id and e.status = 'enabled' and not e.busy
   returning pg_notify('${WEBHOOKS_CHANNEL}', '${REDELIVER}')
 )
 select status, busy, (select count(*)::int from started) as started from endpoint`;
@@ -100,7 +100,7 @@ select status, busy, (select count(*)::int from started) as started from endpoin
  */
 export async function redeliverSince(db: Database, { id, app }: Owned, since: Date): Promise<void> {
   requireId(id);
-  const [start] = await rows<{ position: string }>(db, POSITION_BEFORE, [since]);
+  const [start] = await rowsInIndexOrder<{ position: string }>(db, POSITION_BEFORE, [since]);
   const values = [id, app, start?.position ?? '0', since];
   const work = (tx: Pick<Database, 'query'>) => rows<Omit<Redelivered, 'queued'>>(tx, START, values);
   const [found] = await transaction(db, work, 'READ COMMITTED');
@@ -156,8 +156,7 @@ export async function queueRedeliveries(ctx: Pick<Context, 'db' | 'stopping'>): 
   for (const { id, app } of found)
     for (let more = true; more && !ctx.stopping.aborted; ) {
       const values = [id, typesFor({ app })];
-      const work = (tx: Pick<Database, 'query'>) => rows<{ more: boolean }>(tx, QUEUE_BATCH, values);
-      const [moved] = await transaction(ctx.db, work, 'READ COMMITTED');
+      const [moved] = await rowsInIndexOrder<{ more: boolean }>(ctx.db, QUEUE_BATCH, values, 'READ COMMITTED');
       more = moved?.more ?? false;
     }
 }
