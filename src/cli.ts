@@ -96,8 +96,7 @@ function stopSignal(): AbortSignal {
 }
 
 if (require.main === module) {
-  const { stdin, stdout, stderr } = process;
-  const shell = { stdin, stdout, stderr, stopSignal };
+  const shell = { stdin: process.stdin, stdout: process.stdout, stderr: process.stderr, stopSignal };
   const args = process.argv.slice(2);
   ignoreOutputErrors();
   // A program that parses standard error must not find Node.js warnings in it.

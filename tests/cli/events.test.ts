@@ -218,6 +218,20 @@ test('while the receiver is away the same event is tried again, as it is by then
   ]);
 });
 
+test('a receiver that goes away between two events gets the second one when it is back, and the first one once', async () => {
+  const { feed, receiver, listener } = await startAll();
+  await listener.lines.count(2);
+  receiver.answer = (res) => res.writeHead(204).end(() => void receiver.down());
+  feed.add(anEvent(1), anEvent(2));
+  await listener.warnings.count(1);
+  receiver.answer = (res) => res.writeHead(204).end();
+  await receiver.up();
+  await receiver.received.count(2);
+  feed.add(anEvent(3));
+  await receiver.received.count(3);
+  expect(receiver.positions()).toEqual([1, 2, 3]);
+});
+
 test('while the service restarts it reconnects, says so once, and continues: nothing is lost or delivered twice', async () => {
   const { feed, receiver, listener } = await startAll();
   await listener.lines.count(2);
