@@ -200,8 +200,12 @@ const PROVOCATIONS: Record<ProblemType, Provocation> = {
     },
   },
   'not-found': {
-    by: is('followCode', 'cancelCode', 'problem'),
-    run: (operation) => send(operation, { params: { id: 'x', type: 'x' } }),
+    by: (operation) => is('followCode', 'cancelCode', 'problem')(operation) || ofOneEndpoint(operation),
+    run: (operation) =>
+      send(operation, {
+        params: { id: 'x', type: 'x' },
+        ...(is('redeliverWebhookEvents')(operation) && { body: { since: '2026-01-01T00:00:00Z' } }),
+      }),
   },
   'incorrect-code': {
     by: (operation) => pairsHere(operation) || redeems(operation),
