@@ -157,11 +157,9 @@ export type Config = Readonly<{
   /** The maximum number of requests in flight of one CPO or app in a process. */
   limitInFlight: number;
   attemptsKeepDays: number;
-  /** Also for codes that ended without a pairing, because events refer to them. */
   eventsKeepDays: number;
   publicUrl: string | undefined;
   securityContact: string;
-  /** The addresses that CPOs are called from, for their allow-lists. */
   egressAddresses: readonly string[];
   sandbox: boolean;
   /** The operator that the audit log names; undefined: the account of the operating system. */

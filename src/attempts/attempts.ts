@@ -1,6 +1,6 @@
+import { type ProblemType, problems } from '../contract/problem-types';
 import type { Database } from '../db/pool';
 import { rows } from '../db/query';
-import { type ProblemType, problems } from '../problems';
 
 /** Records a pairing request of an authenticated CPO and its outcome. */
 export type Attempt = {

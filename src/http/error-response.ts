@@ -2,9 +2,10 @@ import { STATUS_CODES } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { ErrorRequestHandler, Request, Response } from 'express';
 import type { Context } from '../context';
+import type { ProblemType } from '../contract/problem-types';
 import { type Origin, traceFields } from '../contract/trace-context';
 import { stackOf } from '../log';
-import { Problem, type ProblemType, shownTo } from '../problems';
+import { Problem, shownTo } from '../problems';
 import { sendErrorPage } from '../site/pages';
 import { unauthorized } from './auth';
 

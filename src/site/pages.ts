@@ -4,7 +4,8 @@ import { type Request, type RequestHandler, type Response, Router } from 'expres
 import helmet from 'helmet';
 import type { Context } from '../context';
 import { type Contract, type Handlers, projectFile } from '../contract/document';
-import { Problem, type ProblemType, problems } from '../problems';
+import { type ProblemType, problems } from '../contract/problem-types';
+import { Problem } from '../problems';
 import { type Html, html } from './html';
 
 const OWN = projectFile('src/site/assets');

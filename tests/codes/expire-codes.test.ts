@@ -69,7 +69,7 @@ test('codes that are due expire and no others, and are logged and counted', asyn
   expect((await eventsOf([one, two, young, cancelled])).map(({ code_id }) => code_id).sort()).toEqual(
     [one, two].sort(),
   );
-  await log.waitFor(({ message, code_id }) => message === 'pairing_code.expired' && code_id === two);
+  await log.waitFor(({ message, code_id }) => message === 'code expired' && code_id === two);
   expect(await ctx.metrics.registry.getSingleMetricAsString('scsp_codes_total')).toContain('{event="expired"} 2');
 });
 
@@ -134,7 +134,7 @@ test('it goes on after a failure, which is logged once, and ends with the servic
   const [id = ''] = await issued(1);
   await due([id]);
   await sql('alter function away rename to scsp_expire_codes_v2');
-  await log.waitFor(({ message, code_id }) => message === 'pairing_code.expired' && code_id === id);
+  await log.waitFor(({ message, code_id }) => message === 'code expired' && code_id === id);
   expect(log.lines.filter(failed)).toHaveLength(1);
   await job.stop();
   const [later = ''] = await issued(1);

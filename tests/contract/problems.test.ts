@@ -1,6 +1,7 @@
 import type { Request, RequestHandler } from 'express';
 import { operationsOf, readContract, servedBy } from '../../src/contract/document';
-import { Problem, type ProblemType, problems } from '../../src/problems';
+import { type ProblemType, problems } from '../../src/contract/problem-types';
+import { Problem } from '../../src/problems';
 import { sendJson, startCpo } from '../harness/a-cpo';
 import { bodyOfSchema } from '../harness/body-of-schema';
 import { jsonSchema, pairOperations, parametersOf, stationOf } from '../harness/contract-protocols';

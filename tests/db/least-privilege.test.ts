@@ -157,12 +157,12 @@ describe('the role of the service', () => {
     ['drop', 'drop function scsp_cpo_added() cascade'],
     ['drop', 'drop trigger audit_append_only on audit'],
     ...['audit', 'events', 'pairings', 'attempts'].map((table) => ['truncate', `truncate ${table} cascade`]),
-    ...['audit', 'events', 'pairings', 'tokens', 'cpos', 'migrations'].map((table) => [
+    ...['audit', 'event_feed', 'pairings', 'tokens', 'cpos', 'migrations'].map((table) => [
       'delete',
       `delete from ${table}`,
     ]),
     ['update', `update audit set actor = ''`],
-    ['update', `update events set type = ''`],
+    ['insert', 'insert into event_feed default values'],
     ['update', 'update stations set uid = uid'],
     ['insert', `insert into migrations (timestamp, name) values (1, 'x')`],
     ['run programs', `copy cpos to program 'true'`],

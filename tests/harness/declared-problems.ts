@@ -1,5 +1,5 @@
 import { type OpenApiDocument, operationsOf, servedBy } from '../../src/contract/document';
-import { problems } from '../../src/problems';
+import { problems } from '../../src/contract/problem-types';
 import { resolved, type Schema } from './widest-bodies';
 
 /** The types of problem that an operation declares, by status; none for a status that is no problem. */

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Browser, Page } from 'playwright-core';
 import { parse } from 'yaml';
-import { problems } from '../../src/problems';
+import { problems } from '../../src/contract/problem-types';
 import { html } from '../../src/site/html';
 import { startBrowser } from '../harness/browser';
 import { type Harness, startHarness } from '../harness/harness';
