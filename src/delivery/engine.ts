@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Log } from '../log';
+import { atMost } from './at-most';
 
 /** A queue in the database. */
 export type Queue<Item, Result = void> = {
@@ -22,6 +23,8 @@ export type Queue<Item, Result = void> = {
 export type EngineLimits = {
   /** The maximum number of calls in flight. */
   readonly calls: number;
+  /** The maximum number of outcomes recorded at the same time, each on a connection of the pool. */
+  readonly writes: number;
   /** The interval of polling, for items that become due later and for expired leases of other processes. */
   readonly pollMs: number;
   /** How long calls in flight may continue after a stop. */
@@ -41,13 +44,16 @@ export class DeliveryEngine<Item, Result = void> {
   #wakeUp: () => void = () => {};
   #loop: Promise<void> | undefined;
   #unavailable = false;
+  readonly #record: ReturnType<typeof atMost>;
 
   constructor(
     readonly name: string,
     readonly log: Log,
     readonly queue: Queue<Item, Result>,
     readonly limits: EngineLimits,
-  ) {}
+  ) {
+    this.#record = atMost(limits.writes);
+  }
 
   start(): void {
     this.#loop ??= this.#run();
@@ -127,9 +133,9 @@ export class DeliveryEngine<Item, Result = void> {
     try {
       result = await this.queue.call(item, signal);
     } catch (error) {
-      return this.queue.failed(item, error);
+      return this.#record(() => this.queue.failed(item, error));
     }
-    return this.queue.delivered(item, result);
+    return this.#record(() => this.queue.delivered(item, result));
   }
 }
 

@@ -1,13 +1,14 @@
 import type { EntityManager } from 'typeorm';
 import type { Context } from '../context';
 import { newSpan, type Origin } from '../contract/trace-context';
+import { Batcher } from '../db/batcher';
 import { ADVISORY_LOCKS } from '../db/locks';
 import { rows, transaction } from '../db/query';
 import { DeliveryEngine } from '../delivery/engine';
 import { EVENT_COLUMNS, EVENT_JOINS, type StoredEvent, writeEvent } from '../events/events';
 import { Circuits } from '../outbound/circuit';
 import { Problem } from '../problems';
-import type { WebhookClient, WebhookOutcome } from './client';
+import { DEADLINE_MS, type WebhookClient, type WebhookOutcome } from './client';
 import { disableByService } from './disable';
 import { pauseSeconds } from './pauses';
 import { openSecrets, type StoredSecret, validSecrets } from './secrets';
@@ -25,11 +26,12 @@ const LEASE_SECONDS = 30;
 const FRESH_MS = 200;
 /** How often an event is read again before its delivery is put back, because the database is slow. */
 const READS = 5;
+const READ_BATCH = 100;
 /** How long a delivery waits that cannot be signed. */
 const UNSIGNED_SECONDS = 60;
 const SUCCESS_SECONDS = 5;
 
-export const ENGINE_LIMITS = { calls: 512, pollMs: 1_000, finishMs: 2_000, stopMs: 5_000 };
+export const ENGINE_LIMITS = { calls: 512, writes: 4, pollMs: 1_000, finishMs: 2_000, stopMs: 5_000 };
 
 /**
  * Leases due deliveries: the oldest of each endpoint, up to its number of concurrent calls. Endpoints with fewer calls in flight
@@ -87,8 +89,10 @@ from claimed d join events e on e.position = d.position ${EVENT_JOINS}`;
 
 const READ_AGAIN = `
 select ${EVENT_COLUMNS}
-from webhook_endpoints w join events e on e.position = $2 ${EVENT_JOINS}
-where w.id = $1 and w.status = 'enabled' and w.deleted_at is null`;
+from unnest($1::uuid[], $2::bigint[]) with ordinality asked (endpoint_id, position, nth)
+left join webhook_endpoints w on w.id = asked.endpoint_id and w.status = 'enabled' and w.deleted_at is null
+left join events e on e.position = asked.position and w.id is not null ${EVENT_JOINS}
+order by asked.nth`;
 
 /**
  * The endpoint's row is changed first, in the same order as by a redelivery, and only when something changes: it would be a hot
@@ -147,6 +151,10 @@ type Claimed = StoredEvent & {
 /** A claimed delivery. `readAt` is the time by `performance.now()` before the event was read. */
 type Delivery = Claimed & { readonly origin: Origin; readonly readAt: number };
 
+/** An event that was read again; undefined if the endpoint was disabled or deleted meanwhile. */
+type ReadAgain = { readonly event: StoredEvent | undefined; readonly readAt: number };
+type Reader = Batcher<Delivery, ReadAgain>;
+
 /** Thrown when the endpoint did not accept an event. */
 class NotDelivered extends Error {
   constructor(readonly outcome: WebhookOutcome) {
@@ -160,6 +168,12 @@ export function startWebhookDelivery(ctx: Context, client: WebhookClient): { sto
     circuitOpened: (id) => ctx.metrics.webhookCircuitOpened(id),
     circuitClosed: (id) => ctx.metrics.webhookCircuitClosed(id),
   });
+  // One statement at a time: many deliveries that are claimed together would take every connection of the pool.
+  const reader: Reader = new Batcher({
+    work: (batch) => readAgain(ctx, batch),
+    maxBatchSize: READ_BATCH,
+    failsAll: (error) => error instanceof Problem && error.type === 'unavailable',
+  });
   const engine = new DeliveryEngine<Delivery, WebhookOutcome>(
     'webhooks',
     ctx.log,
@@ -172,7 +186,7 @@ export function startWebhookDelivery(ctx: Context, client: WebhookClient): { sto
         let result: WebhookOutcome | undefined;
         try {
           const { url, id, origin } = delivery;
-          result = await client.send({ url, id, secrets, origin, compose: () => compose(ctx, delivery) }, signal);
+          result = await client.send({ url, id, secrets, origin, compose: () => compose(reader, delivery) }, signal);
         } finally {
           leave(result?.call ?? 'unknown');
         }
@@ -211,17 +225,23 @@ const newOrigin = ({ random }: Context): Origin => ({
   trace: newSpan(random, undefined),
 });
 
+async function readAgain(ctx: Context, batch: readonly Delivery[]): Promise<ReadAgain[]> {
+  const readAt = performance.now();
+  const asked = [batch.map(({ targetId }) => targetId), batch.map(({ position }) => position)];
+  const found = await rows<StoredEvent | { id: null }>(ctx.db, READ_AGAIN, asked);
+  return found.map((event) => ({ event: event.id === null ? undefined : event, readAt }));
+}
+
 /**
  * Returns the body of a delivery from data that is at most 200 ms old.
  * @throws Problem `unavailable` if the endpoint was disabled or deleted meanwhile, or the database is slow
  */
-async function compose(ctx: Context, delivery: Delivery): Promise<string> {
-  if (performance.now() - delivery.readAt <= FRESH_MS) return JSON.stringify(writeEvent(delivery));
-  for (let reads = 0; reads < READS; reads++) {
-    const readAt = performance.now();
-    const [event] = await rows<StoredEvent>(ctx.db, READ_AGAIN, [delivery.targetId, delivery.position]);
-    if (event === undefined) break;
-    if (performance.now() - readAt <= FRESH_MS) return JSON.stringify(writeEvent(event));
+async function compose(reader: Reader, delivery: Delivery): Promise<string> {
+  let read: ReadAgain = { event: delivery, readAt: delivery.readAt };
+  for (let reads = 0; reads < READS && read.event !== undefined; reads++) {
+    if (performance.now() - read.readAt <= FRESH_MS) return JSON.stringify(writeEvent(read.event));
+    const by = performance.now() + DEADLINE_MS;
+    read = await reader.add(delivery.targetId, delivery, { startBy: by, answerBy: by });
   }
   throw new Problem('unavailable');
 }
