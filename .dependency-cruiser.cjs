@@ -13,7 +13,7 @@ const layers = [
   { name: 'protocols', path: '^src/protocols/' },
   { name: 'stations', path: '^src/stations/' },
   { name: 'context', path: '^src/context\\.ts$' },
-  { name: 'db', path: '^src/(db|delivery|embedded-postgres)/' },
+  { name: 'db', path: '^src/(db|delivery|outbound|embedded-postgres)/' },
   { name: 'crypto', path: '^src/crypto/' },
   { name: 'foundation', path: '^src/(config|log|metrics|problems)\\.ts$|^src/contract/' },
 ];

@@ -48,7 +48,8 @@ create table webhook_deliveries (
   -- The event's place in the feed.
   position bigint not null,
   status text not null default 'pending'
-    constraint webhook_deliveries_status_check check (status in ('pending', 'delivered', 'failed')),
+    -- skipped: it was pending when the endpoint was disabled.
+    constraint webhook_deliveries_status_check check (status in ('pending', 'delivered', 'failed', 'skipped')),
   attempts integer not null default 0,
   next_attempt_at timestamptz(3) not null default now(),
   leased_until timestamptz(3),
@@ -58,6 +59,7 @@ create table webhook_deliveries (
   constraint webhook_deliveries_pkey primary key (endpoint_id, position)
 );
 create index webhook_deliveries_due_idx on webhook_deliveries (endpoint_id, next_attempt_at) where status = 'pending';
+create index webhook_deliveries_undelivered_idx on webhook_deliveries (endpoint_id, position) where status in ('failed', 'skipped');
 create index webhook_deliveries_leased_idx on webhook_deliveries (endpoint_id) where leased_until is not null;
 
 -- The events that an endpoint missed while it was disabled: those after after_position up to until_position.

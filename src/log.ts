@@ -21,6 +21,8 @@ const FIELDS = [
   'code_id',
   'pairing_id',
   'token_id',
+  'endpoint_id',
+  'event_id',
   'user_hash',
   'expires_at',
   'payload_protocol',

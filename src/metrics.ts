@@ -11,6 +11,15 @@ const CPO_LABELS = 100;
 /** A notification of an unpairing in log fields; `origin` is the call to the CPO. */
 type Notified = { readonly pairingId: string | null; readonly cpoId: string; readonly origin: Origin };
 
+/** A call to a webhook endpoint in log fields. */
+type WebhookCall = {
+  readonly endpointId: string;
+  readonly eventId: string;
+  readonly origin: Origin;
+  readonly status: number | undefined;
+  readonly durationMs: number;
+};
+
 export function createMetrics(log: Log) {
   const registry = new Registry();
   const requests = new Histogram({
@@ -71,6 +80,28 @@ export function createMetrics(log: Log) {
     name: 'scsp_cpo_notifications_total',
     help: 'Attempts to notify a CPO of an unpairing, by outcome',
     labelNames: ['outcome'],
+    registers: [registry],
+  });
+  const webhookDeliveries = new Counter({
+    name: 'scsp_webhook_deliveries_total',
+    help: 'Attempts to deliver an event to a webhook endpoint, by outcome',
+    labelNames: ['outcome'],
+    registers: [registry],
+  });
+  const webhooksFailing = new Counter({
+    name: 'scsp_webhook_endpoints_failing_total',
+    help: 'Webhook endpoints announced to be disabled, because they have failed for days',
+    registers: [registry],
+  });
+  const webhooksDisabled = new Counter({
+    name: 'scsp_webhook_endpoints_disabled_total',
+    help: 'Webhook endpoints disabled, by reason',
+    labelNames: ['reason'],
+    registers: [registry],
+  });
+  const webhookCircuits = new Gauge({
+    name: 'scsp_webhook_circuits_open',
+    help: 'Webhook endpoints that this process does not call at present, because consecutive calls failed',
     registers: [registry],
   });
 
@@ -138,6 +169,39 @@ export function createMetrics(log: Log) {
         reason,
       });
     },
+    webhookDelivered(fields: WebhookCall) {
+      webhookDeliveries.inc({ outcome: 'delivered' });
+      log.debug('webhook event delivered', webhookFields(fields));
+    },
+    /** Logs the first failure since the last success, and giving up, rather than each of thousands. */
+    webhookNotDelivered(
+      fields: WebhookCall,
+      reason: string,
+      { failures, gaveUp }: { failures: number; gaveUp: boolean },
+    ) {
+      webhookDeliveries.inc({ outcome: gaveUp ? 'gave_up' : 'failed' });
+      const message = gaveUp ? 'gave up delivering a webhook event' : 'webhook event not delivered yet';
+      log[gaveUp || failures === 1 ? 'warn' : 'debug'](message, { ...webhookFields(fields), reason });
+    },
+    webhookFailing({ id, failingSince }: { id: string; failingSince: Date }) {
+      webhooksFailing.inc();
+      log.warn('a webhook endpoint has failed for four days and will be disabled', {
+        endpoint_id: id,
+        reason: `failing since ${failingSince.toISOString()}`,
+      });
+    },
+    webhookDisabled({ id, reason }: { id: string; reason: string }) {
+      webhooksDisabled.inc({ reason });
+      log.warn('webhook endpoint disabled', { endpoint_id: id, reason });
+    },
+    webhookCircuitOpened(endpointId: string) {
+      webhookCircuits.inc();
+      log.warn('circuit of a webhook endpoint opened: it is not called for 30 s', { endpoint_id: endpointId });
+    },
+    webhookCircuitClosed(endpointId: string) {
+      webhookCircuits.dec();
+      log.info('circuit of a webhook endpoint closed', { endpoint_id: endpointId });
+    },
     codeIssued(codeId: string) {
       codes.inc({ event: 'issued' });
       log.info('code issued', { code_id: codeId });
@@ -159,4 +223,12 @@ const notifiedFields = ({ pairingId, cpoId, origin }: Notified) => ({
   pairing_id: pairingId ?? undefined,
   cpo_id: cpoId,
   ...originFields(origin),
+});
+
+const webhookFields = ({ endpointId, eventId, origin, status, durationMs }: WebhookCall) => ({
+  endpoint_id: endpointId,
+  event_id: eventId,
+  ...originFields(origin),
+  status,
+  duration_ms: durationMs,
 });

@@ -33,9 +33,16 @@ import { type OpenSandbox, openSandbox } from './sandbox/start';
 import { TokenRegistry } from './tokens/registry';
 import { TOKENS_CHANNEL } from './tokens/tokens';
 import { ERASURES_CHANNEL, startErasureJob } from './users/pending-erasures';
+import { WebhookClient } from './webhooks/client';
+import { startWebhookDelivery, WEBHOOKS_CHANNEL } from './webhooks/deliver';
+import { startEndpointChecks } from './webhooks/disable';
+import { undecryptableEndpoints } from './webhooks/re-encrypt';
+import { startRedeliveries } from './webhooks/redeliver';
 
 /** Of the database, for requests; what needs a session of its own has a few more. */
 export const CONNECTIONS = 10;
+
+const CHANNELS = [CODES_CHANNEL, TOKENS_CHANNEL, OUTBOX_CHANNEL, ERASURES_CHANNEL, EVENTS_CHANNEL, WEBHOOKS_CHANNEL];
 
 /** What tests replace. */
 export type Overrides = {
@@ -53,7 +60,7 @@ export type Service = {
   readonly metricsUrl: string | undefined;
   /** Undefined outside the sandbox, and when the database is not the embedded one. */
   readonly sandbox: OpenSandbox | undefined;
-  /** Stops the notification of CPOs in this process; other replicas go on. */
+  /** Stops the notification of CPOs and webhook endpoints in this process; other replicas continue. */
   stopDelivery(): Promise<void>;
   /** Stops publishing events in this process; other replicas go on. */
   stopPublishing(): Promise<void>;
@@ -85,6 +92,8 @@ export async function startService(config: Config, overrides: Overrides = {}): P
     const random = overrides.random ?? systemRandom;
     const client = new CpoClient(config.callsLoopback, contract.document, metrics, random);
     stops.push(() => client.close());
+    const webhookClient = new WebhookClient(config.callsLoopback, contract.document);
+    stops.push(() => webhookClient.close());
     const ctx: Context = {
       config,
       db,
@@ -100,6 +109,11 @@ export async function startService(config: Config, overrides: Overrides = {}): P
       log.error('tokens of CPOs are encrypted with another SECRET_KEY, which must be set as SECRET_KEY_PREVIOUS', {
         count: locked.length,
       });
+    const unsigned = await undecryptableEndpoints(ctx);
+    if (unsigned.length > 0)
+      log.error('webhook secrets are encrypted with another SECRET_KEY, which must be set as SECRET_KEY_PREVIOUS', {
+        count: unsigned.length,
+      });
     const registry = new TokenRegistry(ctx);
     await registry.start();
     stops.push(() => registry.stop());
@@ -107,7 +121,8 @@ export async function startService(config: Config, overrides: Overrides = {}): P
     stops.push(() => refused.stop());
 
     const load = { ...LOAD_LIMITS, requestsPerCaller: config.limitInFlight, ...overrides.load };
-    const app = createApp(ctx, contract.document, registry, refused, operationHandlers(ctx, contract, client), load);
+    const handlers = operationHandlers(ctx, contract, client, webhookClient);
+    const app = createApp(ctx, contract.document, registry, refused, handlers, load);
     const server = createHttpServer(ctx, app, { ...HTTP_LIMITS, ...overrides.http });
     const port = await listen(server, config.port, config.host, 'PORT');
     closeServer = () => close(server);
@@ -122,6 +137,12 @@ export async function startService(config: Config, overrides: Overrides = {}): P
     stops.push(() => delivery.stop());
     const publisher = startPublisher(ctx, [CODES_CHANNEL]);
     stops.push(() => publisher.stop());
+    const webhooks = startWebhookDelivery(ctx, webhookClient);
+    stops.push(() => webhooks.stop());
+    const redeliveries = startRedeliveries(ctx);
+    stops.push(() => redeliveries.stop());
+    const endpointChecks = startEndpointChecks(ctx);
+    stops.push(() => endpointChecks.stop());
     const erasing = startErasureJob(ctx);
     stops.push(() => erasing.stop());
     const retention = startRetention(ctx, overrides.retention);
@@ -139,7 +160,9 @@ export async function startService(config: Config, overrides: Overrides = {}): P
       url,
       metricsUrl: metricsPort === undefined ? undefined : `http://localhost:${metricsPort}`,
       sandbox,
-      stopDelivery: delivery.stop,
+      stopDelivery: async () => {
+        await Promise.all([delivery.stop(), webhooks.stop()]);
+      },
       stopPublishing: publisher.stop,
       stop,
     };
@@ -163,11 +186,7 @@ async function connect(config: Config, log: Log, stops: Stops): Promise<{ db: Da
   stops.push(() => db.destroy());
   await requireServer(db);
   await requireSession(db);
-  const listener = new Listener(
-    directUrl,
-    [CODES_CHANNEL, TOKENS_CHANNEL, OUTBOX_CHANNEL, ERASURES_CHANNEL, EVENTS_CHANNEL],
-    log,
-  );
+  const listener = new Listener(directUrl, CHANNELS, log);
   await listener.start().catch(throwUnreachable(settingOf(config, directUrl), directUrl));
   stops.push(() => listener.stop());
   await requireTimeouts(db);

@@ -28,6 +28,7 @@ declare
   identity text;
   last bigint;
   found_events integer;
+  queued integer;
 begin
   restarted := false;
 
@@ -70,13 +71,18 @@ begin
     select w.id, e.position
     from event e join public.webhook_endpoints w on w.status = 'enabled' and w.deleted_at is null
       and (w.types is null or e.type = any (w.types)) and (e.app_name is null or e.app_name = w.app_name)
+    returning 1
   )
-  select (select count(*) from unpublished), (select count(*) from event) into found_events, published;
+  select (select count(*) from unpublished), (select count(*) from event), (select count(*) from delivery)
+  into found_events, published, queued;
 
   -- 4. Move the end of the feed, and wake those who follow it.
   if published > 0 or feed.database_identity is distinct from identity then
     update public.event_feed f set last_position = last + published, database_identity = identity;
     perform pg_notify('scsp_events', '');
+  end if;
+  if queued > 0 then
+    perform pg_notify('scsp_webhooks', '');
   end if;
   more := found_events >= largest;
   return next;

@@ -37,7 +37,13 @@ export type AuditAction =
   | 'station.unpair'
   | 'outbox.retry'
   | 'outbox.drop'
-  | 'user.forget';
+  | 'user.forget'
+  | 'webhook.create'
+  | 'webhook.change'
+  | 'webhook.delete'
+  | 'webhook.rotate-secret'
+  | 'webhook.disable'
+  | 'webhook.re-encrypt';
 
 /**
  * Returns the CTE `audited`, which writes an audit entry for each row of the CTE `changed (id, …)` in the same commit. The

@@ -1,5 +1,4 @@
 import { type Command, Option } from 'commander';
-import { readBaseUrl } from '../cpos/address';
 import {
   addCpo,
   type Cpo,
@@ -10,6 +9,7 @@ import {
   setOutbound,
   setSuspended,
 } from '../cpos/cpos';
+import { readBaseUrl } from '../outbound/address';
 import { listOutbox } from '../outbox/outbox';
 import { cpoLimitsCommand } from './cpo-limits';
 import { withContext } from './database';

@@ -4,12 +4,12 @@ import { newSpan, type Origin, writeTraceparent } from '../contract/trace-contex
 import { jsonValidator, type ValidateJson } from '../contract/validate-json';
 import type { Random } from '../crypto/random';
 import type { Metrics } from '../metrics';
+import { checkedLookup, ForbiddenAddress, literalHost, mayCall } from '../outbound/address';
+import { type CallOutcome, Circuits } from '../outbound/circuit';
 import { Problem } from '../problems';
 import { type PayloadProtocol, storedProtocolOf } from '../protocols';
 import type { StationBody } from '../protocols/protocol';
-import { checkedLookup, ForbiddenAddress, literalHost, mayCall } from './address';
 import { type Answer, answered, notFound, readAll, uidIn } from './answer';
-import { type CallOutcome, Circuits } from './circuit';
 import type { CallableCpo } from './cpos';
 import { containsSecret, readStation } from './station-answer';
 

@@ -2,7 +2,6 @@ import { type Audited, audited, auditParameters } from '../audit/audit';
 import type { Context } from '../context';
 import { seal, unseal } from '../crypto/sealed';
 import { rows } from '../db/query';
-import { OperatorError } from '../problems';
 
 type Keyed = Pick<Context, 'db' | 'keys'>;
 
@@ -14,9 +13,8 @@ with changed as (
 select id from changed`;
 
 /**
- * Re-encrypts every outbound token under the current key, so that SECRET_KEY_PREVIOUS can be removed. Idempotent.
+ * Re-encrypts every outbound token under the current key. Idempotent.
  * @returns the number of tokens that were re-encrypted
- * @throws OperatorError, after the others are done, that names the CPOs whose token cannot be decrypted with a known key
  */
 export async function reEncryptTokens(ctx: Audited & Keyed): Promise<number> {
   const current = ctx.keys.sealing[0]?.id;
@@ -29,7 +27,7 @@ export async function reEncryptTokens(ctx: Audited & Keyed): Promise<number> {
        where outbound_key_id = any($1) and outbound_key_id <> $2`,
       [known, current],
     );
-    if (old.length === 0) break;
+    if (old.length === 0) return count;
     for (const { id, ...sealed } of old) {
       const sealedAnew = seal(ctx.keys, unseal(ctx.keys, sealed, id), id);
       const changed = await rows(ctx.db, RE_ENCRYPT, [
@@ -42,12 +40,6 @@ export async function reEncryptTokens(ctx: Audited & Keyed): Promise<number> {
       count += changed.length;
     }
   }
-  const failed = await undecryptable(ctx);
-  if (failed.length === 0) return count;
-  const names = failed.map(({ name }) => name).join(', ');
-  throw new OperatorError(
-    `re-encrypted: ${count}; the tokens of these CPOs were encrypted with another SECRET_KEY, set it as SECRET_KEY_PREVIOUS: ${names}`,
-  );
 }
 
 /** Returns the CPOs whose outbound token cannot be decrypted with a known key, so that they cannot be called. */

@@ -31,7 +31,7 @@ export const TABLE_RIGHTS: Readonly<Record<string, string>> = {
   user_code_issues: 'select, insert, delete',
   webhook_deliveries: 'select, insert, update, delete',
   webhook_endpoints: 'select, insert, update, delete',
-  webhook_gaps: 'select, insert, delete',
+  webhook_gaps: 'select, insert, update, delete',
   webhook_secrets: 'select, insert, update, delete',
 };
 

@@ -15,6 +15,8 @@ export const ADVISORY_LOCKS = {
   outboxClaim: 7_305_007,
   /** One replica at a time claims webhook deliveries. */
   webhookClaim: 7_305_008,
+  /** With a second key, the hash of the app: one webhook endpoint of an app at a time is created. */
+  webhookCreate: 7_305_009,
   /** One process at a time runs migrations. */
   migration: 7_305_010,
   /** Taken by the SQL function `scsp_expire_codes_v2`: one replica at a time expires codes. */

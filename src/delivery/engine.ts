@@ -1,8 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Log } from '../log';
+import { atMost } from './at-most';
 
 /** A queue in the database. */
-export type Queue<Item> = {
+export type Queue<Item, Result = void> = {
   /**
    * Leases up to `count` due items for longer than a call can take, so that no other process delivers them meanwhile. Also
    * limits the number of concurrent calls to one target.
@@ -12,9 +13,9 @@ export type Queue<Item> = {
    * Delivers an item; throws when the target did not accept it. The signal is aborted when the engine stops, possibly
    * before the call.
    */
-  call(item: Item, signal: AbortSignal): Promise<void>;
+  call(item: Item, signal: AbortSignal): Promise<Result>;
   /** Records a delivery. */
-  delivered(item: Item): Promise<void>;
+  delivered(item: Item, result: Result): Promise<void>;
   /** Records a failed attempt. */
   failed(item: Item, error: unknown): Promise<void>;
 };
@@ -22,6 +23,8 @@ export type Queue<Item> = {
 export type EngineLimits = {
   /** The maximum number of calls in flight. */
   readonly calls: number;
+  /** The maximum number of outcomes recorded at the same time, each on a connection of the pool. */
+  readonly writes: number;
   /** The interval of polling, for items that become due later and for expired leases of other processes. */
   readonly pollMs: number;
   /** How long calls in flight may continue after a stop. */
@@ -34,20 +37,23 @@ export type EngineLimits = {
  * Delivers the due items of a queue at least once. All state is in the database: an item is leased before its call, and the
  * lease of a process that dies expires.
  */
-export class DeliveryEngine<Item> {
+export class DeliveryEngine<Item, Result = void> {
   readonly #inFlight = new Map<Promise<void>, AbortController>();
   #stopped = false;
   #woken = false;
   #wakeUp: () => void = () => {};
   #loop: Promise<void> | undefined;
   #unavailable = false;
+  readonly #record: ReturnType<typeof atMost>;
 
   constructor(
     readonly name: string,
     readonly log: Log,
-    readonly queue: Queue<Item>,
+    readonly queue: Queue<Item, Result>,
     readonly limits: EngineLimits,
-  ) {}
+  ) {
+    this.#record = atMost(limits.writes);
+  }
 
   start(): void {
     this.#loop ??= this.#run();
@@ -123,12 +129,13 @@ export class DeliveryEngine<Item> {
   }
 
   async #attempt(item: Item, signal: AbortSignal): Promise<void> {
+    let result: Result;
     try {
-      await this.queue.call(item, signal);
+      result = await this.queue.call(item, signal);
     } catch (error) {
-      return this.queue.failed(item, error);
+      return this.#record(() => this.queue.failed(item, error));
     }
-    return this.queue.delivered(item);
+    return this.#record(() => this.queue.delivered(item, result));
   }
 }
 

@@ -11,31 +11,26 @@ import { Problem } from '../problems';
 import { pageHandlers } from '../site/pages';
 import { stationHandlers } from '../stations/http';
 import { userHandlers } from '../users/http';
+import type { WebhookClient } from '../webhooks/client';
+import { webhookHandlers } from '../webhooks/http';
 
 /** A handler for every operation of openapi.yaml. */
-export function operationHandlers(ctx: Context, contract: Contract, client: CpoClient): Handlers {
+export function operationHandlers(
+  ctx: Context,
+  contract: Contract,
+  client: CpoClient,
+  webhooks: WebhookClient,
+): Handlers {
   /** Simultaneous probes share a statement, so that they never fill the pool. */
   let asking: Promise<unknown> | undefined;
-  const notBuilt = () => {
-    throw new Problem('unavailable');
-  };
   return {
-    // Replaced one after the other.
-    createWebhookEndpoint: notBuilt,
-    listWebhookEndpoints: notBuilt,
-    getWebhookEndpoint: notBuilt,
-    changeWebhookEndpoint: notBuilt,
-    deleteWebhookEndpoint: notBuilt,
-    rotateWebhookSecret: notBuilt,
-    testWebhookEndpoint: notBuilt,
-    listWebhookDeliveries: notBuilt,
-    redeliverWebhookEvents: notBuilt,
     ...pairingHandlers(ctx, client),
     ...codeHandlers(ctx),
     ...stationHandlers(ctx),
     ...userHandlers(ctx),
     ...cpoHandlers(ctx),
     ...eventHandlers(ctx),
+    ...webhookHandlers(ctx, webhooks),
     ...linkHandlers(ctx),
     ...pageHandlers(ctx, contract),
 

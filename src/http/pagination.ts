@@ -56,6 +56,18 @@ export function idIn(key: string): string {
   throw invalidCursor();
 }
 
+/** After every position, for lists of which the latest come first. */
+export const LAST_POSITION = String(2n ** 63n - 1n);
+
+/**
+ * Returns the key of a list that is paginated by position in the feed.
+ * @throws Problem `invalid-request`
+ */
+export function positionIn(key: string): string {
+  if (/^\d{1,19}$/.test(key) && BigInt(key) <= BigInt(LAST_POSITION)) return key;
+  throw invalidCursor();
+}
+
 /** A cursor that is not of this list. */
 export function invalidCursor(): Problem {
   const errors = [{ pointer: '/cursor', message: 'must be a next_cursor of this list' }];

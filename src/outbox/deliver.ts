@@ -17,7 +17,7 @@ const GIVE_UP_AFTER = `interval '7 days'`;
 
 /** The maximum duration of a stop; calls in flight may use the first part. */
 export const STOP_MS = 5_000;
-const LIMITS = { calls: 256, pollMs: 1_000, finishMs: 2_000, stopMs: STOP_MS };
+const LIMITS = { calls: 256, writes: 4, pollMs: 1_000, finishMs: 2_000, stopMs: STOP_MS };
 
 /**
  * Leases due notifications: the oldest of each CPO, at most two leases for each. CPOs without a call in flight come first, so

@@ -102,6 +102,19 @@ select d.ctid from webhook_endpoints w cross join lateral (
   select ctid, position from webhook_deliveries where endpoint_id = w.id order by position limit ${BATCH}
 ) d where d.position <= (select deleted_position from event_feed)`;
 
+/** Selects deliveries of deleted webhook endpoints. */
+const DELETED_ENDPOINTS_DELIVERIES = `
+select d.ctid from webhook_endpoints w join webhook_deliveries d on d.endpoint_id = w.id where w.deleted_at is not null`;
+
+/** Selects deleted webhook endpoints that have no deliveries any more. Their gaps are deleted with them. */
+const DELETED_ENDPOINTS = `
+select w.ctid from webhook_endpoints w
+where w.deleted_at < now() - interval '1 minute'
+  and not exists (select from webhook_deliveries d where d.endpoint_id = w.id)`;
+
+/** Selects gaps of which no event is kept. */
+const GAPS = 'select ctid from webhook_gaps where until_position <= (select deleted_position from event_feed)';
+
 type RetentionRule = {
   readonly name: string;
   readonly sql: string;
@@ -128,6 +141,17 @@ const RULES: readonly RetentionRule[] = [
     run: rowsInIndexOrder,
   },
   { name: 'webhook deliveries', sql: deleteBatch('webhook_deliveries', DELIVERIES), run: rowsInIndexOrder },
+  {
+    name: 'deliveries of deleted webhook endpoints',
+    sql: deleteBatch('webhook_deliveries', DELETED_ENDPOINTS_DELIVERIES),
+    run: rowsInIndexOrder,
+  },
+  { name: 'deleted webhook endpoints', sql: deleteBatch('webhook_endpoints', DELETED_ENDPOINTS) },
+  { name: 'webhook gaps', sql: deleteBatch('webhook_gaps', GAPS) },
+  {
+    name: 'webhook secrets',
+    sql: deleteBatch('webhook_secrets', 'select ctid from webhook_secrets where expires_at < now()'),
+  },
   { name: 'notifications of forgotten users', sql: deleteBatch('outbox', DEAD_LETTERED) },
   {
     name: 'failed attempts',

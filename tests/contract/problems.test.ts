@@ -3,6 +3,7 @@ import { operationsOf, readContract, servedBy } from '../../src/contract/documen
 import { type ProblemType, problems } from '../../src/contract/problem-types';
 import { Problem } from '../../src/problems';
 import { sendJson, startCpo } from '../harness/a-cpo';
+import { startApp } from '../harness/an-app';
 import { bodyOfSchema } from '../harness/body-of-schema';
 import { jsonSchema, pairOperations, parametersOf, stationOf } from '../harness/contract-protocols';
 import { declaredProblems } from '../harness/declared-problems';
@@ -74,6 +75,8 @@ const is =
     ids.includes(id);
 const pairsHere = ({ id }: Operation) => pairs.has(id);
 const redeems = is('redeemCode');
+const ofOneEndpoint = ({ path }: Operation) => path.startsWith('/v1/app/webhook-endpoints/{id}');
+const redelivers = is('redeliverWebhookEvents');
 const always = () => true;
 
 type Sent = {
@@ -177,7 +180,11 @@ const PROVOCATIONS: Record<ProblemType, Provocation> = {
   'malformed-request': { by: always, run: (operation) => sendRaw(operation, 'Host: a\r\nHost: b\r\n') },
   'invalid-request': {
     by: (operation) => invalidQuery(operation) !== undefined || takesBody(operation),
-    run: (operation) => send(operation, takesBody(operation) ? { body: {} } : { query: invalidQuery(operation) ?? '' }),
+    run: (operation) =>
+      send(
+        operation,
+        takesBody(operation) ? { body: invalidBody(operation) } : { query: invalidQuery(operation) ?? '' },
+      ),
   },
   'unsupported-protocol': {
     by: (operation) => has(operation, 'payload-protocol'),
@@ -201,8 +208,12 @@ const PROVOCATIONS: Record<ProblemType, Provocation> = {
     },
   },
   'not-found': {
-    by: is('followCode', 'cancelCode', 'problem'),
-    run: (operation) => send(operation, { params: { id: 'x', type: 'x' } }),
+    by: (operation) => is('followCode', 'cancelCode', 'problem')(operation) || ofOneEndpoint(operation),
+    run: (operation) =>
+      send(operation, {
+        params: { id: 'x', type: 'x' },
+        ...(redelivers(operation) && { body: { since: '2026-01-01T00:00:00Z' } }),
+      }),
   },
   'incorrect-code': {
     by: (operation) => pairsHere(operation) || redeems(operation),
@@ -225,7 +236,7 @@ const PROVOCATIONS: Record<ProblemType, Provocation> = {
   },
   'method-not-allowed': {
     by: always,
-    run: (operation) => service.request('PATCH', operation.path.replace(/[{}]/g, '')),
+    run: (operation) => service.request('PUT', operation.path.replace(/[{}]/g, '')),
   },
   'request-timeout': { by: () => false, run: none },
   'station-already-paired': {
@@ -262,6 +273,34 @@ const PROVOCATIONS: Record<ProblemType, Provocation> = {
       await ask();
       await service.sql.query('update idempotency_keys set outcome = null where key = $1', [key]);
       return ask();
+    },
+  },
+  'too-many-endpoints': {
+    by: is('createWebhookEndpoint'),
+    run: (operation) => untilRefused(409, () => send(operation, { body: { url: 'https://8.8.8.8/' } })),
+  },
+  'redelivery-in-progress': {
+    by: redelivers,
+    async run(operation) {
+      const app = await startApp(service);
+      const { id, set } = await app.endpoint({ url: 'https://8.8.8.8/' });
+      // So many pending deliveries let a redelivery wait.
+      await service.sql.query(
+        `insert into webhook_deliveries (endpoint_id, position, next_attempt_at)
+         select $1, -n, now() + interval '1 day' from generate_series(1, 1001) n`,
+        [id],
+      );
+      await set(`redeliver_after = 0, redeliver_until = 1, redeliver_since = now()`);
+      return send(operation, { token: app.token, params: { id }, body: { since: '2026-01-01T00:00:00Z' } });
+    },
+  },
+  'endpoint-disabled': {
+    by: redelivers,
+    async run(operation) {
+      const app = await startApp(service);
+      const { id, request } = await app.endpoint({ url: 'https://8.8.8.8/' });
+      await request('PATCH', '', { status: 'disabled' });
+      return send(operation, { token: app.token, params: { id }, body: { since: '2026-01-01T00:00:00Z' } });
     },
   },
   'body-too-large': { by: takesBody, run: (operation) => send(operation, { raw: `"${'x'.repeat(65_536)}"` }) },
@@ -317,6 +356,12 @@ const PROVOCATIONS: Record<ProblemType, Provocation> = {
   'cpo-timed-out': { by: redeems, run: () => timedOut },
   unavailable: { by: always, run: failAs('unavailable') },
 };
+
+/** A body in which a member breaks the contract: where all are optional, the empty body does not. */
+function invalidBody(operation: Operation): object {
+  if (is('changeWebhookEndpoint')(operation)) return { status: 'asleep' };
+  return is('rotateWebhookSecret')(operation) ? { overlap_hours: -1 } : {};
+}
 
 /** A query in which a parameter breaks the contract. */
 function invalidQuery(operation: Operation): string | undefined {

@@ -1,9 +1,12 @@
 import { randomUUID } from 'node:crypto';
+import { Webhook } from 'standardwebhooks';
 import { deriveKeys } from '../../src/crypto/keys';
 import { random } from '../../src/crypto/random';
 import { seal } from '../../src/crypto/sealed';
 import { command } from '../harness/a-command';
 import { answerStation, sendJson, startCpo } from '../harness/a-cpo';
+import { type ReceivedEvent, startReceiver } from '../harness/a-receiver';
+import { startApp } from '../harness/an-app';
 import { aStation, createTestDatabase, type Harness, SECRET_KEY as OLD, startHarness } from '../harness/harness';
 import { untilSo } from '../harness/until';
 
@@ -149,6 +152,37 @@ describe('scsp cpo reseal', () => {
     for (const { down } of [cpo, other]) await down();
   });
 
+  test('re-encrypts the secrets of webhook endpoints too', async () => {
+    const before = await start({});
+    const receiver = await startReceiver();
+    const app = await startApp(before);
+    const endpoint = await app.endpoint({ url: receiver.url });
+    const { secret } = (await endpoint.request('POST', '/rotate-secret', {})).body;
+    const ended = (await endpoint.request('POST', '/rotate-secret', {})).body.secret;
+    for (const one of [secret, ended]) before.secrets.add(one);
+    await before.sql.query(
+      `update webhook_secrets set expires_at = now() where endpoint_id = $1 and id = (
+         select id from webhook_secrets where endpoint_id = $1 order by created_at limit 1)`,
+      [endpoint.id],
+    );
+    const failed = await reseal(NEW_ALONE);
+    expect([failed.code, failed.stderr]).toEqual([
+      1,
+      `{"message":"re-encrypted: 0; the secrets of these webhook endpoints were encrypted with another SECRET_KEY, set it as SECRET_KEY_PREVIOUS: ${endpoint.id} (${app.name})"}\n`,
+    ]);
+    expect(await reseal(BOTH)).toEqual({ code: 0, stderr: '', row: { resealed: 2 } });
+    expect(await reseal(NEW_ALONE)).toEqual({ code: 0, stderr: '', row: { resealed: 0 } });
+    expect((await endpoint.audit()).map(({ action }) => action).slice(-2)).toEqual(Array(2).fill('webhook.re-encrypt'));
+
+    const after = await restart(NEW_ALONE);
+    after.secrets.add(secret);
+    const path = `/v1/app/webhook-endpoints/${endpoint.id}/test`;
+    expect((await after.request('POST', path, { token: app.token })).body.delivered).toBe(true);
+    const [{ headers, body }] = receiver.received as [ReceivedEvent];
+    for (const one of [secret, ended]) expect(new Webhook(one).verify(body, headers as any)).toBeDefined();
+    expect(after.log.lines.filter(({ level }) => level === 'error')).toEqual([]);
+  });
+
   test('keeps a token that is set in the same moment', async () => {
     const before = await start({});
     const cpo = await aCpo(before);
@@ -216,6 +250,31 @@ describe('without the previous key', () => {
     const again = await restart(BOTH);
     await again.log.waitFor(({ outcome }) => outcome === 'delivered');
     await cpo.down();
+  });
+
+  test('nothing is sent to a webhook endpoint unsigned, which the log says at the start', async () => {
+    const before = await start({});
+    const receiver = await startReceiver();
+    const app = await startApp(before);
+    const endpoint = await app.endpoint({ url: receiver.url });
+    const after = await restart(NEW_ALONE);
+    expect(after.log.lines).toContainEqual(
+      expect.objectContaining({ level: 'error', message: expect.stringContaining('webhook secrets'), count: 1 }),
+    );
+    const inserted = await after.sql.query(
+      `insert into events (id, type, app_name) values (gen_random_uuid(), 'feed.restarted', $1)
+       returning pg_notify('scsp_events', 'unpublished')`,
+      [app.name],
+    );
+    expect(inserted.rowCount).toBe(1);
+    await after.log.waitFor(
+      (line) => line.message === 'a webhook event cannot be sent' && line.endpoint_id === endpoint.id,
+    );
+    expect(receiver.received).toEqual([]);
+    await untilSo(async () => {
+      const { rows } = await after.sql.query('select attempts, leased_until from webhook_deliveries');
+      return rows.length === 1 && rows[0].attempts === 0 && rows[0].leased_until === null;
+    });
   });
 
   test('a code that was issued under it is incorrect', async () => {

@@ -5,7 +5,7 @@ import ipaddr from 'ipaddr.js';
 import { parse, parseAllDocuments } from 'yaml';
 import { settings } from '../../src/config';
 import { projectFile, readContract } from '../../src/contract/document';
-import { mayCall } from '../../src/cpos/address';
+import { mayCall } from '../../src/outbound/address';
 import { GRACE_MS } from '../../src/http/server';
 import { STOP_MS } from '../../src/outbox/deliver';
 import { CONNECTIONS } from '../../src/service';

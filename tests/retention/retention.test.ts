@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { type Pause, runRetention } from '../../src/retention/retention';
+import { startApp } from '../harness/an-app';
 import { type Harness, recordedLog, startHarness } from '../harness/harness';
 
 let service: Harness;
@@ -113,6 +114,46 @@ describe('retention', () => {
       [trying, known].sort(),
     );
     await sql('delete from outbox');
+  });
+
+  test('removes a deleted webhook endpoint with its deliveries and gaps, in batches, and no other', async () => {
+    const app = await startApp(service);
+    const make = async () => {
+      const endpoint = await app.endpoint({ url: 'https://8.8.8.8/' });
+      await sql(
+        `insert into webhook_deliveries (endpoint_id, position, next_attempt_at)
+         select $1, 1000000 + n, now() + interval '1 day' from generate_series(1, 2100) n`,
+        [endpoint.id],
+      );
+      await sql('insert into webhook_gaps values ($1, 1000000, 2000000)', [endpoint.id]);
+      return endpoint;
+    };
+    const [kept, deleted] = [await make(), await make()];
+    await deleted.request('DELETE');
+    await sql(`update webhook_endpoints set deleted_at = now() - interval '1 hour' where id = $1`, [deleted.id]);
+    await keep(undefined, recordedLog(), async () => {});
+    expect([await deleted.row(), await deleted.deliveries()]).toEqual([undefined, []]);
+    expect([(await kept.row()).id, (await kept.deliveries()).length]).toEqual([kept.id, 2_100]);
+    expect(await sql('select endpoint_id from webhook_gaps')).toEqual([{ endpoint_id: kept.id }]);
+    await sql('update event_feed set deleted_position = 2000000');
+    await keep(undefined, recordedLog(), async () => {});
+    expect([await kept.deliveries(), await sql('select from webhook_gaps')]).toEqual([[], []]);
+    await sql('update event_feed set deleted_position = 0');
+  });
+
+  test('removes webhook secrets that have expired', async () => {
+    const endpoint = await (await startApp(service)).endpoint({ url: 'https://8.8.8.8/' });
+    const { secret } = (await endpoint.request('POST', '/rotate-secret', { overlap_hours: 1 })).body;
+    service.secrets.add(secret);
+    const secrets = () => sql('select from webhook_secrets where endpoint_id = $1', [endpoint.id]);
+    await keep();
+    expect(await secrets()).toHaveLength(2);
+    await sql(
+      `update webhook_secrets set expires_at = now() - interval '1 second' where endpoint_id = $1 and expires_at is not null`,
+      [endpoint.id],
+    );
+    await keep();
+    expect(await secrets()).toHaveLength(1);
   });
 
   test('removes what was kept for an Idempotency-Key after 24 hours', async () => {

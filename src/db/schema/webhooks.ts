@@ -83,7 +83,7 @@ export const webhookSecrets = new EntitySchema<WebhookSecretRow>({
 export type WebhookDeliveryRow = {
   endpointId: string;
   position: string;
-  status: 'pending' | 'delivered' | 'failed';
+  status: 'pending' | 'delivered' | 'failed' | 'skipped';
   attempts: number;
   nextAttemptAt: Date;
   leasedUntil: Date | null;
@@ -109,9 +109,16 @@ export const webhookDeliveries = new EntitySchema<WebhookDeliveryRow>({
   },
   indices: [
     { name: 'webhook_deliveries_due_idx', columns: ['endpointId', 'nextAttemptAt'], where: `status = 'pending'` },
+    {
+      name: 'webhook_deliveries_undelivered_idx',
+      columns: ['endpointId', 'position'],
+      where: `status in ('failed', 'skipped')`,
+    },
     { name: 'webhook_deliveries_leased_idx', columns: ['endpointId'], where: 'leased_until is not null' },
   ],
-  checks: [{ name: 'webhook_deliveries_status_check', expression: `status in ('pending', 'delivered', 'failed')` }],
+  checks: [
+    { name: 'webhook_deliveries_status_check', expression: `status in ('pending', 'delivered', 'failed', 'skipped')` },
+  ],
 });
 
 export type WebhookGapRow = { endpointId: string; afterPosition: string; untilPosition: string };

@@ -1,4 +1,4 @@
-import { mayCall, readBaseUrl } from '../../src/cpos/address';
+import { mayCall, readBaseUrl } from '../../src/outbound/address';
 import { OperatorError } from '../../src/problems';
 
 test.each([

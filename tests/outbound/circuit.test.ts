@@ -1,4 +1,4 @@
-import { Circuits } from '../../src/cpos/circuit';
+import { Circuits } from '../../src/outbound/circuit';
 import { Problem } from '../../src/problems';
 
 const CPO = 'a CPO';

@@ -4,7 +4,7 @@ import { isIP, type LookupFunction } from 'node:net';
 import ipaddr from 'ipaddr.js';
 import { OperatorError } from '../problems';
 
-/** Thrown when a CPO's host resolves to an address that must not be called. */
+/** Thrown when a host resolves to an address that must not be called. */
 export class ForbiddenAddress extends Error {
   override readonly name = 'ForbiddenAddress';
 }
@@ -15,7 +15,7 @@ const GLOBAL_V6 = ipaddr.IPv6.parseCIDR('2000::/3');
 const AZURE_PLATFORM = '168.63.129.16';
 
 /**
- * Returns whether a CPO may be called at an IP address, which must be public. IPv6 addresses that embed an IPv4 address (6to4,
+ * Returns whether an IP address may be called, which must be public. IPv6 addresses that embed an IPv4 address (6to4,
  * Teredo) are not. Metadata services use private, link-local or special addresses.
  * @param loopback whether loopback is allowed too
  */
@@ -48,6 +48,17 @@ export function checkedLookup(loopback: boolean): LookupFunction {
 }
 
 /**
+ * Returns whether a host is, or at present resolves to, an address that must not be called. False for a host that does not
+ * resolve: every connection checks its addresses again.
+ */
+export async function isForbidden(url: URL, loopback: boolean): Promise<boolean> {
+  const literal = literalHost(url);
+  const addresses =
+    literal === undefined ? await resolve(url.hostname, { all: true }).catch(() => []) : [{ address: literal }];
+  return addresses.some(({ address }) => !mayCall(address, loopback));
+}
+
+/**
  * Validates the base URL of a CPO and returns it in the form that is stored (contract, section 5). A host that does not resolve
  * at present is accepted: every connection checks its addresses again.
  * @param loopback whether loopback is allowed, also over http
@@ -59,10 +70,7 @@ export async function readBaseUrl(text: string, loopback: boolean): Promise<stri
     throw new OperatorError('the base URL must begin with https://');
   if (url.username !== '' || url.password !== '' || url.search !== '' || url.hash !== '')
     throw new OperatorError('the base URL must have no user, password, query or fragment');
-  const literal = literalHost(url);
-  const addresses =
-    literal === undefined ? await resolve(url.hostname, { all: true }).catch(() => []) : [{ address: literal }];
-  if (addresses.some(({ address }) => !mayCall(address, loopback)))
+  if (await isForbidden(url, loopback))
     throw new OperatorError('the base URL must not be at a private, loopback or otherwise special address');
   return url.origin + url.pathname.replace(/\/+$/, '');
 }
