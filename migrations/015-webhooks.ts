@@ -24,7 +24,7 @@ create table webhook_endpoints (
   redeliver_until bigint,
   redeliver_since timestamptz(3),
   -- Tests of the last minute.
-  tested_at timestamptz(3)[] not null default '{}',
+  tested_at timestamptz[] not null default '{}',
   -- A deleted endpoint stays until retention has deleted its deliveries.
   deleted_at timestamptz(3)
 );

@@ -9,8 +9,7 @@ import { EVENT_COLUMNS, EVENT_JOINS, type StoredEvent, writeEvent } from '../eve
 import { Circuits } from '../outbound/circuit';
 import { Problem } from '../problems';
 import { DEADLINE_MS, type WebhookClient, type WebhookOutcome } from './client';
-import { disableByService } from './disable';
-import { pauseSeconds } from './pauses';
+import { putBack, recordDelivered, recordFailed } from './outcomes';
 import { openSecrets, type StoredSecret, validSecrets } from './secrets';
 
 /** The channel that is notified when deliveries or a redelivery become due. */
@@ -27,9 +26,6 @@ const FRESH_MS = 200;
 /** How often an event is read again before its delivery is put back, because the database is slow. */
 const READS = 5;
 const READ_BATCH = 100;
-/** How long a delivery waits that cannot be signed. */
-const UNSIGNED_SECONDS = 60;
-const SUCCESS_SECONDS = 5;
 
 export const ENGINE_LIMITS = { calls: 512, writes: 4, pollMs: 1_000, finishMs: 2_000, stopMs: 5_000 };
 
@@ -93,52 +89,6 @@ from unnest($1::uuid[], $2::bigint[]) with ordinality asked (endpoint_id, positi
 left join webhook_endpoints w on w.id = asked.endpoint_id and w.status = 'enabled' and w.deleted_at is null
 left join events e on e.position = asked.position and w.id is not null ${EVENT_JOINS}
 order by asked.nth`;
-
-/**
- * The endpoint's row is changed first, in the same order as by a redelivery, and only when something changes: it would be a hot
- * row otherwise. A redelivery that was requested during the call has set `attempts` to 0; the event is then sent again.
- */
-const DELIVERED = `
-with endpoint as (
-  update webhook_endpoints set last_success_at = now(), failures = 0, failing_since = null, announced_at = null
-  where id = $1 and (failures > 0 or failing_since is not null or last_success_at is null
-    or last_success_at < now() - make_interval(secs => ${SUCCESS_SECONDS}))
-  returning 1
-), delivery as (
-  update webhook_deliveries d
-  set leased_until = null, last_status = $5, last_duration_ms = $6, last_error = null,
-    status = case when d.attempts = $4 then 'delivered' else d.status end,
-    next_attempt_at = case when d.attempts = $4 then d.next_attempt_at else now() end
-  where d.endpoint_id = $1 and d.position = $2 and d.leased_until = $3 and (select count(*) from endpoint) >= 0
-  returning 1
-)
-select count(*)::int as count from delivery`;
-
-/** A delivery that was skipped meanwhile, because the endpoint was disabled, stays skipped. */
-const FAILED = `
-with endpoint as (
-  update webhook_endpoints set failures = failures + 1, failing_since = coalesce(failing_since, now())
-  where id = $1 and deleted_at is null
-  returning failures
-), delivery as (
-  update webhook_deliveries d
-  set leased_until = null, last_status = $5, last_duration_ms = $6, last_error = $7,
-    status = case when d.attempts = $4 and d.status = 'pending' and $8::float8 is null then 'failed' else d.status end,
-    next_attempt_at = case when d.attempts = $4 then now() + make_interval(secs => coalesce($8::float8, 0)) else now() end
-  where d.endpoint_id = $1 and d.position = $2 and d.leased_until = $3 and (select count(*) from endpoint) >= 0
-  returning 1
-)
-select failures from endpoint`;
-
-/** Releases the lease of a delivery that was not sent, without counting an attempt. */
-const PUT_BACK = `
-with put_back as (
-  update webhook_deliveries
-  set attempts = greatest(attempts - 1, 0), leased_until = null, next_attempt_at = now() + make_interval(secs => $4)
-  where endpoint_id = $1 and position = $2 and leased_until = $3
-  returning 1
-)
-select count(*)::int as count from put_back`;
 
 type Claimed = StoredEvent & {
   readonly targetId: string;
@@ -244,41 +194,4 @@ async function compose(reader: Reader, delivery: Delivery): Promise<string> {
     read = await reader.add(delivery.targetId, delivery, { startBy: by, answerBy: by });
   }
   throw new Problem('unavailable');
-}
-
-/** Returns the first four parameters of the statements that record an outcome. */
-const leaseOf = ({ targetId, position, leasedUntil, attempt }: Delivery) => [targetId, position, leasedUntil, attempt];
-
-const callOf = ({ targetId, id, origin }: Delivery, { status, durationMs }: WebhookOutcome) => ({
-  endpointId: targetId,
-  eventId: id,
-  origin,
-  status,
-  durationMs,
-});
-
-async function recordDelivered(ctx: Context, delivery: Delivery, outcome: WebhookOutcome): Promise<void> {
-  await rows(ctx.db, DELIVERED, [...leaseOf(delivery), outcome.status, outcome.durationMs]);
-  ctx.metrics.webhookDelivered(callOf(delivery, outcome));
-}
-
-const GONE = 410;
-
-async function recordFailed(ctx: Context, delivery: Delivery, outcome: WebhookOutcome): Promise<void> {
-  const pause = pauseSeconds(ctx.random, delivery.attempt, outcome.retryAfter);
-  const { status, durationMs, error } = outcome;
-  const values = [...leaseOf(delivery), status ?? null, durationMs, error ?? null, pause ?? null];
-  const [endpoint] = await rows<{ failures: number }>(ctx.db, FAILED, values);
-  const failures = endpoint?.failures ?? 0;
-  ctx.metrics.webhookNotDelivered(callOf(delivery, outcome), error ?? '', { failures, gaveUp: pause === undefined });
-  if (status === GONE) await disableByService(ctx, delivery.targetId, 'gone');
-}
-
-async function putBack(ctx: Context, delivery: Delivery, error: unknown): Promise<void> {
-  const unavailable = error instanceof Problem && error.type === 'unavailable' ? error : undefined;
-  const seconds = unavailable === undefined ? UNSIGNED_SECONDS : Number(unavailable.headers['Retry-After'] ?? 1);
-  if (unavailable === undefined)
-    ctx.log.error('a webhook event cannot be sent', { endpoint_id: delivery.targetId, reason: String(error) });
-  const [targetId, position, leasedUntil] = leaseOf(delivery);
-  await rows(ctx.db, PUT_BACK, [targetId, position, leasedUntil, seconds]);
 }

@@ -19,30 +19,38 @@ afterAll(() => service.stop());
 const seconds = (from: number) => (performance.now() - from) / 1_000;
 
 test('30 endpoints that hang delay neither a healthy one nor the notification of a CPO', async () => {
-  const hanging = await startReceiver(() => {});
-  const apps = await Promise.all(Array.from({ length: 3 }, () => startApp(service)));
-  for (const app of apps)
-    for (let i = 0; i < 10; i++) await app.endpoint({ url: hanging.url, types: ['cpo.notified'] });
-  await Promise.all(apps.map((app) => app.events(20)));
-  await hanging.got(300);
-
   const [app, healthy] = [await startApp(service), await startReceiver()];
   await app.endpoint({ url: healthy.url, types: ['pairing_code.expired'] });
-  let began = performance.now();
-  await app.events(1, 'pairing_code.expired');
-  await healthy.got(1);
-  const delivered = seconds(began);
-
   const cpo = await startCpo(service, (res) => sendJson(res, 200, {}));
-  const station = aStation();
-  await service.pair(cpo, (await service.code()).code, station);
-  began = performance.now();
-  await service.unpairAsApp(station.uid);
-  await cpo.asked(1);
-  const notified = seconds(began);
-  console.log(`delivered after ${delivered.toFixed(2)} s, CPO notified after ${notified.toFixed(2)} s`);
-  expect(delivered).toBeLessThan(2);
-  expect(notified).toBeLessThan(2);
+  let count = 0;
+  /** How long it takes until an event is delivered, and until a CPO is notified of an unpair, in seconds. */
+  const measure = async () => {
+    count += 1;
+    let began = performance.now();
+    await app.events(1, 'pairing_code.expired');
+    await healthy.got(count);
+    const delivered = seconds(began);
+    const station = aStation();
+    await service.pair(cpo, (await service.code()).code, station);
+    began = performance.now();
+    expect((await service.unpairAsApp(station.uid)).status).toBe(200);
+    const unpaired = seconds(began);
+    await cpo.asked(count);
+    return { delivered, unpaired, notified: seconds(began) };
+  };
+  // The first requests of a process take longer.
+  const before = await measure();
+
+  const hanging = await startReceiver(() => {});
+  const apps = await Promise.all(Array.from({ length: 3 }, () => startApp(service)));
+  for (const one of apps)
+    for (let i = 0; i < 10; i++) await one.endpoint({ url: hanging.url, types: ['cpo.notified'] });
+  await Promise.all(apps.map((one) => one.events(20)));
+  await hanging.got(300);
+  const during = await measure();
+  console.log(JSON.stringify({ before, during }));
+  expect(during.delivered).toBeLessThan(2);
+  expect(during.notified).toBeLessThan(2);
   await hanging.down();
 }, 120_000);
 

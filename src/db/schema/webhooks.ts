@@ -42,7 +42,7 @@ export const webhookEndpoints = new EntitySchema<WebhookEndpointRow>({
     redeliverAfter: { name: 'redeliver_after', type: 'bigint', nullable: true },
     redeliverUntil: { name: 'redeliver_until', type: 'bigint', nullable: true },
     redeliverSince: { name: 'redeliver_since', type: 'timestamptz', precision: 3, nullable: true },
-    testedAt: { name: 'tested_at', type: 'timestamptz', precision: 3, array: true, default: '{}' },
+    testedAt: { name: 'tested_at', type: 'timestamptz', array: true, default: '{}' },
     deletedAt: { name: 'deleted_at', type: 'timestamptz', precision: 3, nullable: true },
   },
   indices: [{ name: 'webhook_endpoints_app_idx', columns: ['appName', 'id'], where: 'deleted_at is null' }],
