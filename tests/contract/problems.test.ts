@@ -208,7 +208,7 @@ const PROVOCATIONS: Record<ProblemType, Provocation> = {
     },
   },
   'not-found': {
-    by: (operation) => is('followCode', 'cancelCode', 'problem')(operation) || ofOneEndpoint(operation),
+    by: (operation) => is('followCode', 'cancelCode', 'getEvent', 'problem')(operation) || ofOneEndpoint(operation),
     run: (operation) =>
       send(operation, {
         params: { id: 'x', type: 'x' },
@@ -220,6 +220,7 @@ const PROVOCATIONS: Record<ProblemType, Provocation> = {
     run: (operation) => pairOnce(operation, { code: redeems(operation) ? ' ' : anIncorrectCode() }),
   },
   'unknown-station': { by: ({ path }) => path.includes('{uid}'), run: (operation) => send(operation) },
+  'events-expired': { by: is('listEvents'), run: (operation) => send(operation, { query: `after=${'9'.repeat(18)}` }) },
   'not-linked': { by: is('getLinks'), run: (operation) => send(operation, { query: `uid=unknown&cpo_id=${cpo.id}` }) },
   'user-forgotten': {
     by: redeems,

@@ -57,8 +57,7 @@ export async function startApp(service: Harness, appName = `app ${randomUUID()}`
             return (await rows(pending, [id])).length === 0;
           }),
         /** What the list of deliveries shows, the latest first. */
-        list: async (query = ''): Promise<any[]> =>
-          listed(await request('GET', `/${id}/deliveries?limit=100${query}`)),
+        list: async (query = ''): Promise<any[]> => listed(await request('GET', `/${id}/deliveries?limit=100${query}`)),
         /** What the audit log says about it, the oldest first. */
         audit: () => rows('select actor, action, detail from audit where subject_id = $1 order by id', [id]),
       };
