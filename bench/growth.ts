@@ -1,7 +1,7 @@
 import { createDatabase } from './database';
-import { BIG_USER, fill, RANDOM_INDEXES, randomUser } from './growth/fill';
-import { type Measured, measureOperation, measurePairings, medianOf, medians, totalUs } from './measure';
-import { incorrectCode, issueCode, listStations, type Operation } from './operations';
+import { BIG_USER, fill, RANDOM_INDEXES, randomUid, randomUser } from './growth/fill';
+import { type Measured, measureOperation, measurePairings, medianOf, medians, perPart, totalUs } from './measure';
+import { incorrectCode, issueCode, linkAt, listStations, type Operation, resolveLinks } from './operations';
 import { LEVELS, ROUNDS, scaled } from './options';
 import { type Postgres, runWithPostgres } from './postgres';
 import { COLUMNS, columnsOf, environment, save, table } from './report';
@@ -24,12 +24,21 @@ const requests =
   ({ service, stations }) =>
     measureOperation(service, operation(stations), MIX, scaled(count, MIX.connections));
 
+/** Links in a request that resolves many. */
+const LINKS = 100;
+const links: Measurement = async (level) => {
+  const operation = (stations: number) => resolveLinks(LINKS, () => randomUid(stations));
+  return perPart(await requests(320, operation)(level), LINKS);
+};
+
 const MEASUREMENTS: Readonly<Record<string, Measurement>> = {
   'a pairing': pairings,
   'a refused code': requests(1024, () => incorrectCode),
   'a code issued': requests(512, () => issueCode),
   'a page of 50 stations': requests(320, () => listStations(() => BIG_USER)),
   'the stations of any user': requests(1024, (stations) => listStations(() => randomUser(stations))),
+  'a link at an instant': requests(1024, (stations) => linkAt(() => randomUid(stations))),
+  [`a link of ${LINKS} resolved at once`]: links,
 };
 
 async function main(postgres: Postgres): Promise<void> {

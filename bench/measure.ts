@@ -81,3 +81,11 @@ export const medians = (rounds: readonly Measured[]): Measured => ({
 
 /** Returns the CPU time of service and PostgreSQL together. */
 export const totalUs = ({ serviceUs, postgresUs }: Measured) => serviceUs + postgresUs;
+
+/** Returns the figures of one of the equal parts of a request; the latency remains that of the request. */
+export const perPart = ({ rps, serviceUs, postgresUs, ...latency }: Measured, parts: number): Measured => ({
+  ...latency,
+  rps: rps * parts,
+  serviceUs: serviceUs / parts,
+  postgresUs: postgresUs / parts,
+});

@@ -1,5 +1,5 @@
 import { randomInt, randomUUID } from 'node:crypto';
-import { createCodes } from './database';
+import { createCodes, type Database } from './database';
 import { freshUid, httpRequest, pairRequest } from './requests';
 import type { HttpTarget } from './target';
 
@@ -41,3 +41,36 @@ export const listStations =
     status: '200',
     request: () => httpRequest('GET', `/v1/app/charging-stations?user_id=${user()}`, database.appToken),
   });
+
+/** Questions about stations, each at an instant of one of its pairings. */
+async function linkQuestions({ sql }: Database, uid: () => string): Promise<LinkQuestion[]> {
+  const { rows } = await sql.query<{ uid: string; cpo_id: string; at: Date }>(
+    `select station_uid as uid, cpo_id, paired_at + interval '1 second' as at from pairings
+     where station_uid = any ($1) and (ended_at is null or ended_at is not null) order by random()`,
+    [Array.from({ length: QUESTIONS }, uid)],
+  );
+  return rows.map(({ at, ...station }) => ({ ...station, at: at.toISOString() }));
+}
+type LinkQuestion = { uid: string; cpo_id: string; at: string };
+const QUESTIONS = 4096;
+
+/** So many links in a request. */
+export const resolveLinks =
+  (count: number, uid: () => string): Operation =>
+  async ({ database }) => {
+    const questions = await linkQuestions(database, uid);
+    const links = (n: number) => Array.from({ length: count }, (_, i) => questions[(n * count + i) % questions.length]);
+    return {
+      status: '200',
+      request: (n) => httpRequest('POST', '/v1/links/resolve', database.appToken, { links: links(n) }),
+    };
+  };
+
+/** The link of a station at an instant. */
+export const linkAt =
+  (uid: () => string): Operation =>
+  async ({ database }) => {
+    const questions = await linkQuestions(database, uid);
+    const query = (n: number) => new URLSearchParams(questions[n % questions.length]);
+    return { status: '200', request: (n) => httpRequest('GET', `/v1/links?${query(n)}`, database.appToken) };
+  };

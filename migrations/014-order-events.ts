@@ -54,8 +54,9 @@ const INDEXES: Readonly<Record<string, string>> = {
   events_refused_idx: `index on events (code_id) where type = 'pairing.refused'`,
   // Events of before, for retention.
   events_former_idx: 'index on events (id) where seq is null',
-  // The intervals of a uid that have ended. Pairing adds no entry to it.
-  pairings_ended_station_idx: 'index on pairings (station_uid, ended_at) where ended_at is not null',
+  // The intervals of a uid that have ended. Pairing adds no entry to it. Any number of intervals of no length may end when a
+  // clock that was set back allows: paired_at puts the one with a length first.
+  pairings_ended_station_idx: 'index on pairings (station_uid, ended_at, paired_at) where ended_at is not null',
 };
 
 const FUNCTIONS = ['pair-v2', 'redeem-v2', 'unpair-v2', 'issue-codes-v2', 'expire-codes-v2'];

@@ -9,6 +9,8 @@ const FEWEST = 360;
 /** Attempts are kept for 30 days (ATTEMPTS_KEEP_DAYS): all of them are spread over fewer. */
 const ATTEMPT_DAYS = 29;
 const TWO_YEARS_S = 63_072_000;
+/** One of so many stations was another user's before. */
+const FORMER_EVERY = 10;
 
 const stationsOf = (level: number) => Math.max(level, FEWEST);
 const usersOf = (level: number) => Math.floor(stationsOf(level) / 3);
@@ -16,6 +18,12 @@ const usersOf = (level: number) => Math.floor(stationsOf(level) / 3);
 /** Returns the id of the nth user of a level, as `USER_ID` does in SQL. */
 export const userId = (n: number) => createHash('md5').update(`user${n}`).digest('hex');
 export const randomUser = (level: number) => userId(Math.floor(Math.random() * usersOf(level)));
+/** Returns the uid of a station of a level, as the seed does in SQL. */
+export const randomUid = (level: number) =>
+  createHash('md5')
+    .update(`station${1 + Math.floor(Math.random() * stationsOf(level))}`)
+    .digest('hex')
+    .slice(0, 24);
 const USER_ID = (n: string) => `md5('user' || ${n})`;
 
 /**
@@ -30,6 +38,7 @@ select n, at, uuidv7(at - now()) as pairing_id, uuidv7(at - interval '2 minutes'
     else ${USER_ID(`n % ${usersOf(level)}`)} end as user_id,
   substr(md5('location' || n % ${usersOf(level)}), 1, 24) as location,
   substr(md5('station' || n), 1, 24) as uid,
+  case when n % ${FORMER_EVERY} = 0 then uuidv7(at - interval '30 days' - now()) end as former_id,
   now() - make_interval(days => ${ATTEMPT_DAYS}) * (${count} - n) / ${count} as attempted_at,
   (select array_agg(id) from cpos)[n % (select count(*) from cpos)::int + 1] as cpo_id
 from (select n, now() - make_interval(secs => 600 + ${TWO_YEARS_S}.0 * (${count} - n) / ${count}) as at
@@ -42,6 +51,11 @@ select code_id, hash, 6, user_id, location, 'used', at - interval '2 minutes', a
 insert into pairings (id, code_id, cpo_id, station_uid, user_id, charging_location_id, paired_at)
 select pairing_id, code_id, cpo_id, uid, user_id, location, at from growth_seed;
 insert into stations (pairing_id, uid, payload_protocol) select pairing_id, uid, 'ocpp2.0.1' from growth_seed;
+insert into pairings (id, cpo_id, station_uid, user_id, charging_location_id, paired_at, ended_at, ended_by)
+select former_id, cpo_id, uid, md5('former' || n), location, at - interval '30 days', at - interval '1 day', 'app'
+from growth_seed where former_id is not null;
+insert into stations (pairing_id, uid, payload_protocol) select former_id, uid, 'ocpp2.0.1' from growth_seed
+where former_id is not null;
 insert into evses (pairing_id, position, evse_id, capabilities)
 select pairing_id, e, e::text, '{CHARGING_PROFILE_CAPABLE}' from growth_seed, generate_series(1, 2) e;
 insert into connectors (pairing_id, evse_position, position, connector_id, power_type, max_voltage, max_amperage)
@@ -59,6 +73,7 @@ from growth_seed`;
 export const RANDOM_INDEXES = [
   'pairings_active_station_uid_key',
   'pairings_active_user_idx',
+  'pairings_ended_station_idx',
   'pairing_codes_hash_created_idx',
   'attempts_uid_idx',
 ];

@@ -194,7 +194,13 @@ begin
   if paired is not null then
     -- 7. Use up the codes, and notify the long polls that follow them. A pairing begins no earlier than the last one of its uid
     -- ended: the clock of step 6 was read before the insert waited for that end, or the clock was set back. Under a stricter
-    -- isolation level the end cannot be seen, and the clock is read again.
+    -- isolation level an end that was waited for cannot be seen, only that it must have come: then the batch is retried. The
+    -- clock is read again for a pairing that both began and ended meanwhile.
+    if current_setting('transaction_isolation') <> 'read committed' and exists (
+      select from public.pairings q join public.pairings e on e.station_uid = q.station_uid and e.ended_at is null and e.id <> q.id
+      where q.id = any (paired)) then
+      raise serialization_failure using message = 'a pairing of the uid ended meanwhile';
+    end if;
     with late as (
       update public.pairings p set paired_at = l.begins
       from (

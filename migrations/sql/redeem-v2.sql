@@ -55,8 +55,14 @@ begin
   returning pairings.paired_at into paired_at;
   outcome := case when paired_at is null then 'station-already-paired' else 'paired' end;
 
-  -- The pairing begins no earlier than the last one of its uid ended, whatever was waited for and whatever the clock says.
+  -- The pairing begins no earlier than the last one of its uid ended, whatever was waited for and whatever the clock says. Under
+  -- a stricter isolation level than READ COMMITTED an end that was waited for cannot be seen, only that it must have come: then
+  -- the statement is retried.
   if outcome = 'paired' then
+    if current_setting('transaction_isolation') <> 'read committed' and exists (
+      select from public.pairings e where e.station_uid = r.station_uid and e.ended_at is null and e.id <> r.pairing_id) then
+      raise serialization_failure using message = 'a pairing of the uid ended meanwhile';
+    end if;
     update public.pairings p
     set paired_at = greatest(p.paired_at, clock_timestamp(), (
       select max(e.ended_at) from public.pairings e where e.station_uid = p.station_uid and e.ended_at is not null))

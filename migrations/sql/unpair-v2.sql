@@ -1,6 +1,7 @@
 -- Ends the pairing of a uid (contract, section 6) if it belongs to `of_cpo` and `of_user`; null matches any. Locks the pairing's
 -- row until the commit. Returns the pairing, or no row. The uid can be paired again afterwards. A pairing ends no earlier than it
--- began, whatever the clock says: the clock is read after the lock was waited for.
+-- began, whatever the clock says. The clock may have been read before the lock was waited for, if the other transaction was rolled
+-- back; no pairing of the uid can have begun meanwhile.
 create function public.scsp_unpair_v2(station_uid text, ended_by text, event_id uuid, of_cpo uuid, of_user text)
 returns table (pairing_id uuid, cpo_id uuid, uid text, payload_protocol text)
 language plpgsql

@@ -470,14 +470,14 @@ export interface paths {
         };
         /**
          * Find whose station it was, or list all current links
-         * @description **With `uid` and `cpo_id`** the response is the link of that station at the instant `at` (now by default), or a 404.
-         *     The begin of a pairing is included and its end excluded. `cpo_id` is required, because each CPO chooses its own uids.
-         *     Answers for instants older than 10 s are final, except that a forgotten user's links become 404. Ask again about a
-         *     404 for a younger instant.
+         * @description **With `uid` and `cpo_id`** the response is the link of that station at the instant `at`, or a 404. Without `at` it is
+         *     the link that has not ended. The begin of a pairing is included and its end excluded. `cpo_id` is required, because
+         *     each CPO chooses its own uids. Answers for instants older than 10 s are final, except that a forgotten user's links
+         *     become 404. Ask again about a 404 for a younger instant. `cursor` and `limit` are ignored.
          *
          *     **Without `uid`** the response is a page of all current links (of one CPO if `cpo_id` is sent). `as_of` is a position
          *     in the events, the same on every page: follow `GET /v1/events?after=<as_of>` after the last page, and you miss
-         *     nothing.
+         *     nothing. Send the same `cpo_id` with each `cursor`.
          */
         get: operations["getLinks"];
         put?: never;
@@ -499,7 +499,8 @@ export interface paths {
         put?: never;
         /**
          * Find whose stations they were
-         * @description Answers up to 500 questions at once. `null` stands for a station that was not paired at that instant.
+         * @description Answers up to 500 questions at once, in a body of at most 65,536 bytes. `null` stands for a station that was not
+         *     paired at that instant.
          */
         post: operations["resolveLinks"];
         delete?: never;
@@ -4368,7 +4369,7 @@ export interface operations {
                  */
                 cpo_id?: string;
                 /**
-                 * @description The instant (RFC 3339). Only with `uid`.
+                 * @description The instant (RFC 3339). Only with `uid`. Now by default.
                  * @example 2026-11-24T12:30:00.000Z
                  */
                 at?: string;

@@ -5,6 +5,7 @@ import type { CpoClient } from '../cpos/client';
 import { cpoHandlers } from '../cpos/http';
 import { rows } from '../db/query';
 import { eventHandlers } from '../events/http';
+import { linkHandlers } from '../links/http';
 import { pairingHandlers } from '../pairing/http';
 import { Problem } from '../problems';
 import { pageHandlers } from '../site/pages';
@@ -22,13 +23,7 @@ export function operationHandlers(
 ): Handlers {
   /** Simultaneous probes share a statement, so that they never fill the pool. */
   let asking: Promise<unknown> | undefined;
-  const notBuilt = () => {
-    throw new Problem('unavailable');
-  };
   return {
-    // Replaced one after the other.
-    getLinks: notBuilt,
-    resolveLinks: notBuilt,
     ...pairingHandlers(ctx, client),
     ...codeHandlers(ctx),
     ...stationHandlers(ctx),
@@ -36,6 +31,7 @@ export function operationHandlers(
     ...cpoHandlers(ctx),
     ...eventHandlers(ctx),
     ...webhookHandlers(ctx, webhooks),
+    ...linkHandlers(ctx),
     ...pageHandlers(ctx, contract),
 
     live(_req, res) {

@@ -37,10 +37,14 @@ export async function readPage<Item, Written>(
 
 const writeCursor = (key: string) => Buffer.from(key).toString('base64url');
 
-function readCursor(cursor: string): string {
+/**
+ * Returns the key in a cursor.
+ * @throws Problem `invalid-request`
+ */
+export function readCursor(cursor: string): string {
   const key = Buffer.from(cursor, 'base64url').toString('utf8');
   if (writeCursor(key) === cursor && !key.includes('\0')) return key;
-  throw notOurs();
+  throw invalidCursor();
 }
 
 /**
@@ -49,7 +53,7 @@ function readCursor(cursor: string): string {
  */
 export function idIn(key: string): string {
   if (isUuid(key)) return key;
-  throw notOurs();
+  throw invalidCursor();
 }
 
 /** After every position, for lists of which the latest come first. */
@@ -61,10 +65,11 @@ export const LAST_POSITION = String(2n ** 63n - 1n);
  */
 export function positionIn(key: string): string {
   if (/^\d{1,19}$/.test(key) && BigInt(key) <= BigInt(LAST_POSITION)) return key;
-  throw notOurs();
+  throw invalidCursor();
 }
 
-function notOurs(): Problem {
+/** A cursor that is not of this list. */
+export function invalidCursor(): Problem {
   const errors = [{ pointer: '/cursor', message: 'must be a next_cursor of this list' }];
   return new Problem('invalid-request', { errors });
 }

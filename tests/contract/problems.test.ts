@@ -219,7 +219,8 @@ const PROVOCATIONS: Record<ProblemType, Provocation> = {
     by: (operation) => pairsHere(operation) || redeems(operation),
     run: (operation) => pairOnce(operation, { code: redeems(operation) ? ' ' : anIncorrectCode() }),
   },
-  'unknown-station': { by: (operation) => has(operation, 'uid'), run: (operation) => send(operation) },
+  'unknown-station': { by: ({ path }) => path.includes('{uid}'), run: (operation) => send(operation) },
+  'not-linked': { by: is('getLinks'), run: (operation) => send(operation, { query: `uid=unknown&cpo_id=${cpo.id}` }) },
   'user-forgotten': {
     by: redeems,
     async run(operation) {

@@ -2,7 +2,7 @@ import { createHash, randomUUID } from 'node:crypto';
 import type { ClientBase, Pool } from 'pg';
 
 /** A request as `scsp_pair_v2` reads it: to a code by its text, for a uid of its own unless told which. */
-export type DirectRequest = { cpoId: string; code: string; uid?: string };
+export type DirectRequest = { cpoId: string; code: string; uid?: string; pairingId?: string };
 
 const sha256 = (text: string) => `\\x${createHash('sha256').update(text).digest('hex')}`;
 
@@ -15,10 +15,10 @@ export async function pairDirectly(
   requests: readonly DirectRequest[],
   { limits = '(5,10,20,50,0.5)', wait = true } = {},
 ): Promise<{ outcome: string; retry_after: number | null }[]> {
-  const rows = requests.map(({ cpoId, code, uid = randomUUID() }, index) => ({
+  const rows = requests.map(({ cpoId, code, uid = randomUUID(), pairingId = newId() }, index) => ({
     n: index + 1,
     cpo_id: cpoId,
-    pairing_id: newId(),
+    pairing_id: pairingId,
     event_id: newId(),
     attempt_id: newId(),
     request_id: 'directly',

@@ -3,6 +3,7 @@ import { Client } from 'pg';
 import { endLater } from '../harness/clean-up';
 import { createTestDatabase } from '../harness/harness';
 import { issueDirectly, pairDirectly } from '../harness/pair-function';
+import { randomFrom } from '../harness/repeatable-random';
 
 // The limits as the contract tells them, on a plain list of attempts and pairings, beside the functions: random histories with
 // random pauses, of which some are a fail-over to a server whose clock is behind.
@@ -48,21 +49,6 @@ class NaiveCpo {
       this.failed.push({ at: now, uid, code });
     return 'incorrect-code';
   }
-}
-
-/** A repeatable source of random numbers (mulberry32). */
-function randomFrom(seed: number) {
-  let state = seed;
-  const next = () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
-  return {
-    below: (n: number) => Math.floor(next() * n),
-    of: <T>(list: readonly T[]) => list[Math.floor(next() * list.length)] as T,
-  };
 }
 
 /** Moves everything that is stored, as if the clock had gone by so many seconds, or back. */

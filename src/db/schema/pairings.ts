@@ -36,7 +36,11 @@ export const pairings = new EntitySchema<PairingRow>({
     { name: 'pairings_active_user_idx', columns: ['userId', 'id'], where: 'ended_at is null and user_id is not null' },
     { name: 'pairings_active_cpo_idx', columns: ['cpoId', 'id'], where: 'ended_at is null and user_id is not null' },
     { name: 'pairings_ended_user_idx', columns: ['userId'], where: 'ended_at is not null' },
-    { name: 'pairings_ended_station_idx', columns: ['stationUid', 'endedAt'], where: 'ended_at is not null' },
+    {
+      name: 'pairings_ended_station_idx',
+      columns: ['stationUid', 'endedAt', 'pairedAt'],
+      where: 'ended_at is not null',
+    },
   ],
   checks: [{ name: 'pairings_ended_by_check', expression: `ended_by in ('app', 'cpo', 'operator')` }],
   foreignKeys: [
