@@ -268,6 +268,30 @@ describe('while an endpoint is disabled', () => {
     expect(await eventsOf(app, endpoint.id)).toHaveLength(2);
   });
 
+  test('enabling waits for events that are being published, which are then skipped', async () => {
+    const { app, endpoint } = await disabled(answerStatus(200));
+    const publisher = await service.sql.connect();
+    await publisher.query('begin');
+    // Another publisher may hold the lock for a moment.
+    await publisher.query('select from event_feed for update');
+    const { rows } = await publisher.query(
+      `insert into events (id, type, app_name, pairing_id, cpo_id)
+       values (gen_random_uuid(), 'cpo.notified', $1, gen_random_uuid(), gen_random_uuid()) returning id`,
+      [app.name],
+    );
+    await publisher.query('select * from scsp_publish_events_v1(500)');
+    const enabling = endpoint.request('PATCH', '', { status: 'enabled' });
+    const waiting = `select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`;
+    const early = Symbol();
+    const answered = enabling.then(() => early);
+    const locked = untilSo(async () => (await service.sql.query(waiting)).rowCount !== 0, 1_000).catch(() => undefined);
+    const first = await Promise.race([answered, locked]);
+    await publisher.query('commit');
+    publisher.release();
+    expect([first, (await enabling).status]).toEqual([undefined, 200]);
+    expect(statuses(await endpoint.list())[0]).toEqual([rows[0].id, 'skipped']);
+  });
+
   test('events that are published at the same moment are delivered or skipped, none is lost', async () => {
     const [app, receiver] = [await startApp(service), await startReceiver()];
     const endpoint = await app.endpoint({ url: receiver.url, types: ['cpo.notified'] });
