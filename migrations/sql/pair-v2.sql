@@ -42,6 +42,8 @@ set search_path = ''
 set plan_cache_mode = force_generic_plan
 -- Generic plans are kept, and may be created while the tables are still empty.
 set enable_seqscan = off
+-- Disabled scans have costs so high that PostgreSQL would compile the statements.
+set jit = off
 as $$
 #variable_conflict use_column
 declare

@@ -20,6 +20,8 @@ create function public.scsp_redeem_v2(
 language plpgsql
 set search_path = ''
 set plan_cache_mode = force_generic_plan
+-- On tables that were never analyzed, the planner expects so many rows that it would compile the statements, for seconds.
+set jit = off
 as $$
 #variable_conflict use_column
 declare

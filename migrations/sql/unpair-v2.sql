@@ -7,6 +7,8 @@ returns table (pairing_id uuid, cpo_id uuid, uid text, payload_protocol text)
 language plpgsql
 set search_path = ''
 set plan_cache_mode = force_generic_plan
+-- On tables that were never analyzed, the planner expects so many rows that it would compile the statements, for seconds.
+set jit = off
 as $$
 #variable_conflict use_variable
 begin
