@@ -5,6 +5,7 @@ import { attemptCommands } from './cli/attempts';
 import { auditCommands } from './cli/audit';
 import { codeCommands } from './cli/code';
 import { cpoCommands } from './cli/cpo';
+import { eventCommands } from './cli/events';
 import { migrateCommand } from './cli/migrate';
 import { outboxCommands } from './cli/outbox';
 import { reEncryptCommand } from './cli/re-encrypt';
@@ -13,7 +14,8 @@ import { sandboxCpoCommand } from './cli/sandbox-cpo';
 import { stationCommands } from './cli/station';
 import { tokenCommands } from './cli/token';
 import { userCommands } from './cli/user';
-import { examples, JSON_OPTION, type Shell } from './cli/verb';
+import { errorLine, examples, JSON_OPTION, type Shell } from './cli/verb';
+import { webhookCommands } from './cli/webhook';
 import { projectFile } from './contract/document';
 import { ignoreOutputErrors } from './log';
 
@@ -30,9 +32,6 @@ function wantsJson(args: readonly string[]): boolean {
   const operands = args.indexOf('--');
   return json !== -1 && (operands === -1 || json < operands);
 }
-
-/** Formats an error message for standard error. */
-const errorLine = (json: boolean, message: string) => (json ? JSON.stringify({ message }) : `scsp: ${message}`);
 
 function createProgram(shell: Shell, json: boolean): Command {
   const { stdout, stderr } = shell;
@@ -67,6 +66,8 @@ function createProgram(shell: Shell, json: boolean): Command {
   stationCommands(program, shell);
   userCommands(program, shell);
   outboxCommands(program, shell);
+  eventCommands(program, shell);
+  webhookCommands(program, shell);
   reEncryptCommand(program, shell);
   attemptCommands(program, shell);
   auditCommands(program, shell);
@@ -87,8 +88,15 @@ export async function run(args: readonly string[], shell: Shell): Promise<number
   }
 }
 
+/** The listeners stay until the process exits: a terminal and npm both deliver a Ctrl-C. */
+function stopSignal(): AbortSignal {
+  const controller = new AbortController();
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => controller.abort());
+  return controller.signal;
+}
+
 if (require.main === module) {
-  const shell = { stdin: process.stdin, stdout: process.stdout, stderr: process.stderr };
+  const shell = { stdin: process.stdin, stdout: process.stdout, stderr: process.stderr, stopSignal };
   const args = process.argv.slice(2);
   ignoreOutputErrors();
   // A program that parses standard error must not find Node.js warnings in it.

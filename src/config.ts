@@ -6,19 +6,14 @@ export class ConfigError extends Error {
   override readonly name = 'ConfigError';
 }
 
-const whole = (min: number, max: number) =>
+const range = (kind: string, pattern: RegExp) => (min: number, max: number) =>
   makeValidator((input: string) => {
-    if (!/^\d+$/.test(input) || Number(input) < min || Number(input) > max)
-      throw new Error(`must be a whole number from ${min} to ${max}`);
+    if (!pattern.test(input) || Number(input) < min || Number(input) > max)
+      throw new Error(`must be a ${kind} from ${min} to ${max}`);
     return Number(input);
   });
-
-const decimal = (min: number, max: number) =>
-  makeValidator((input: string) => {
-    if (!/^\d+(\.\d+)?$/.test(input) || Number(input) < min || Number(input) > max)
-      throw new Error(`must be a number from ${min} to ${max}`);
-    return Number(input);
-  });
+const whole = range('whole number', /^\d+$/);
+const decimal = range('number', /^\d+(\.\d+)?$/);
 
 const begins = (input: string, schemes: readonly string[]) => schemes.some((scheme) => input.startsWith(`${scheme}//`));
 const beginning = (schemes: readonly string[]) => schemes.map((scheme) => `${scheme}//`).join(' or ');
@@ -171,13 +166,18 @@ export type Config = Readonly<{
 
 const LOOPBACK = /^(localhost|127(\.\d{1,3}){3}|::1)$/;
 
+/** Returns the variables that are set. An empty one counts as unset. */
+export function readEnvironment(env: NodeJS.ProcessEnv = process.env): NodeJS.ProcessEnv {
+  return Object.fromEntries(Object.entries(env).filter(([, value]) => value !== ''));
+}
+
 /**
  * Reads the settings from the environment.
  * @throws ConfigError that lists every invalid setting, one a line
  */
-export function readConfig(env: NodeJS.ProcessEnv = process.env): Config {
+export function readConfig(env?: NodeJS.ProcessEnv): Config {
   const errors: string[] = [];
-  const given = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== ''));
+  const given = readEnvironment(env);
   const read = cleanEnv(given, settings, {
     reporter: ({ errors: invalid }) => {
       for (const [name, error] of Object.entries(invalid)) errors.push(`${name} ${error?.message}`);

@@ -1,4 +1,4 @@
-type Value = string | number | object | undefined;
+type Value = string | number | boolean | object | undefined;
 
 /** The members of an answer by their JSON names. Undefined members are omitted. */
 export type Row = Readonly<Record<string, Value>>;
@@ -13,6 +13,11 @@ export function fields(row: Row): string {
 export function columns(names: readonly string[], rows: readonly Row[]): string {
   const heading = names.map((name) => words(name).toUpperCase());
   return align([heading, ...rows.map((row) => names.map((name) => cell(row[name] ?? '-')))]);
+}
+
+/** Formats values as one line. */
+export function line(values: readonly Value[]): string {
+  return values.map(cell).join('  ').trimEnd();
 }
 
 /** Formats a value without control characters: callers sent some of the values, and they must not reach a terminal. */

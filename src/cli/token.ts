@@ -10,7 +10,7 @@ import { answering, noun, type Shell, verb } from './verb';
 const STORE_NOW = 'Store the token now: it is not shown again.';
 
 export function tokenCommands(program: Command, shell: Shell): void {
-  const token = noun(program, 'token', 'manages the bearer tokens of CPOs and apps');
+  const token = noun(program, 'token', 'manages the bearer tokens of CPOs, apps and ingests');
 
   const issue = verb(
     token,
@@ -18,12 +18,21 @@ export function tokenCommands(program: Command, shell: Shell): void {
     'issues a token that is valid for a year and shows it once',
     'scsp token issue --cpo "Station Works"',
     'scsp token issue --app "Jedlix app" --json',
+    'scsp token issue --ingest "Telemetry pipeline"',
   )
-    .addOption(new Option('--cpo <CPO>', 'the CPO to issue it to, by id or name').conflicts('app'))
-    .addOption(new Option('--app <NAME>', 'the name of the app to issue it to').argParser(name));
+    .addOption(new Option('--cpo <CPO>', 'the CPO to issue it to, by id or name').conflicts(['app', 'ingest']))
+    .addOption(new Option('--app <NAME>', 'the name of the app to issue it to').argParser(name).conflicts('ingest'))
+    .addOption(
+      new Option(
+        '--ingest <NAME>',
+        'the name of the pipeline to issue it to, which may read links and events only',
+      ).argParser(name),
+    );
   issue.action(
-    answering(shell, async (given, options: { cpo?: string; app?: string }) => {
-      const ownerOf = readOwner(options) ?? issue.error("error: one of '--cpo <CPO>' and '--app <NAME>' is required");
+    answering(shell, async (given, options: OwnerOptions) => {
+      const ownerOf =
+        readOwner(options) ??
+        issue.error("error: one of '--cpo <CPO>', '--app <NAME>' and '--ingest <NAME>' is required");
       return withContext(given, (ctx) =>
         showThenCommit(given, ctx, async (tx) => {
           const { id, token, expiresAt } = await issueToken(tx, await ownerOf(tx));
@@ -75,10 +84,13 @@ export function tokenCommands(program: Command, shell: Shell): void {
     );
 }
 
+type OwnerOptions = { cpo?: string; app?: string; ingest?: string };
+
 /** Returns a function that finds the owner named by the options, or undefined if they name none. */
-function readOwner({ cpo, app }: { cpo?: string; app?: string }): ((tx: Audited) => Promise<TokenOwner>) | undefined {
+function readOwner({ cpo, app, ingest }: OwnerOptions): ((tx: Audited) => Promise<TokenOwner>) | undefined {
   if (cpo !== undefined) return async ({ db }) => ({ role: 'cpo', cpoId: await cpoIdOf(db, cpo) });
-  return app === undefined ? undefined : async () => ({ role: 'app', appName: app });
+  if (app !== undefined) return async () => ({ role: 'app', appName: app });
+  return ingest === undefined ? undefined : async () => ({ role: 'ingest', appName: ingest });
 }
 
 function writeToken(token: TokenSummary): Row {

@@ -32,7 +32,7 @@ export const whole = (min: number, max: number) => (text: string) => {
  * @throws OperatorError
  */
 export const tokenId = (text: string) => {
-  if (/^scsp_(cpo|app)_/.test(text))
+  if (/^scsp_(cpo|app|ingest)_/.test(text))
     throw new OperatorError('expected the id of the token, not the token itself: scsp token list shows the id');
   return text;
 };
@@ -48,20 +48,47 @@ export const protocolList = (text: string): readonly string[] | 'all' => {
   return known.filter((one) => given.includes(one));
 };
 
-const MAX_TOKEN_LENGTH = 4_096;
+/** Parses a position in the feed of events. */
+export const position = (text: string) => {
+  if (!/^\d{1,18}$/.test(text)) throw new InvalidArgumentError('It must be a position (1 to 18 decimal digits).');
+  return text;
+};
 
-/**
- * Reads a bearer token (RFC 6750, section 2.1) from standard input.
- * @throws OperatorError
- */
-export async function readToken(stdin: NodeJS.ReadableStream): Promise<string> {
+const MAX_SECRET_LENGTH = 4_096;
+
+/** Reads a secret from standard input, without surrounding white space. Returns undefined if the input is too long. */
+async function readSecret(stdin: NodeJS.ReadableStream): Promise<string | undefined> {
   let text = '';
   for await (const chunk of stdin) {
     text += chunk;
-    if (text.length > MAX_TOKEN_LENGTH) break;
+    if (text.length > MAX_SECRET_LENGTH) return undefined;
   }
-  const token = text.trim();
-  if (text.length > MAX_TOKEN_LENGTH || !/^[\w.~+/-]+=*$/.test(token))
+  return text.trim();
+}
+
+/** A bearer token (RFC 6750, section 2.1). */
+const BEARER_TOKEN = /^[\w.~+/-]+=*$/;
+
+export const isBearerToken = (text: string) => BEARER_TOKEN.test(text);
+
+/**
+ * Reads a bearer token from standard input.
+ * @throws OperatorError
+ */
+export async function readToken(stdin: NodeJS.ReadableStream): Promise<string> {
+  const token = await readSecret(stdin);
+  if (token === undefined || !isBearerToken(token))
     throw new OperatorError('standard input must contain one bearer token');
   return token;
+}
+
+/**
+ * Reads the secret of a webhook endpoint from standard input, as it was pasted.
+ * @throws OperatorError
+ */
+export async function readWebhookSecret(stdin: NodeJS.ReadableStream): Promise<string> {
+  const secret = await readSecret(stdin);
+  if (secret === undefined || secret === '')
+    throw new OperatorError('standard input must contain the secret of a webhook endpoint (whsec_…)');
+  return secret;
 }

@@ -11,20 +11,31 @@ export type Shell = {
   readonly stdin: NodeJS.ReadableStream;
   readonly stdout: Output;
   readonly stderr: Output;
+  /**
+   * Returns a signal that aborts at SIGINT or SIGTERM, which then no longer end the process by themselves. For commands that
+   * run until they are stopped.
+   */
+  stopSignal(): AbortSignal;
 };
 
 /** The first argument of the function that implements a verb. */
 export type Given = Shell & {
+  /** Read on first use: some commands need no settings. */
   readonly config: Config;
   /**
    * Prints the answer at once, so that a change can be rolled back when printing fails. The function then returns no
    * answer.
    */
   print(answer: Answer): Promise<void>;
+  /** Writes a line to standard error. */
+  warn(message: string): void;
 };
 
-/** The output of a command: a row, or a list of rows with the columns of the table. JSON output has all members. */
-export type Answer = { row: Row; note?: string } | { rows: readonly Row[]; columns: readonly string[] };
+/**
+ * The output of a command: a row, or a list of rows with the columns of the table. JSON output has all members. `line`
+ * replaces the row for a person.
+ */
+export type Answer = { row: Row; note?: string; line?: string } | { rows: readonly Row[]; columns: readonly string[] };
 
 export const JSON_OPTION = ['--json', 'print the result as JSON'] as const;
 
@@ -68,11 +79,25 @@ export function answering<Args extends unknown[]>(
   return async function (this: Command, ...args: Args): Promise<void> {
     const { json } = this.optsWithGlobals<{ json?: true }>();
     const print = (answer: Answer) => write(shell.stdout, json ? jsonOf(answer) : textOf(answer));
-    const answer = await work({ ...shell, config: readConfig(shell.env), print }, ...args);
+    const warn = (message: string) => void shell.stderr.write(`${errorLine(json === true, message)}\n`);
+    let config: Config | undefined;
+    const given: Given = {
+      ...shell,
+      get config() {
+        config ??= readConfig(shell.env);
+        return config;
+      },
+      print,
+      warn,
+    };
+    const answer = await work(given, ...args);
     if (answer) await print(answer);
     await afterwards();
   };
 }
+
+/** Formats a message for standard error. */
+export const errorLine = (json: boolean, message: string) => (json ? JSON.stringify({ message }) : `scsp: ${message}`);
 
 function jsonOf(answer: Answer): string {
   return JSON.stringify('rows' in answer ? answer.rows : answer.row);
@@ -80,6 +105,7 @@ function jsonOf(answer: Answer): string {
 
 function textOf(answer: Answer): string {
   if ('rows' in answer) return columns(answer.columns, answer.rows);
+  if (answer.line !== undefined) return answer.line;
   return answer.note === undefined ? fields(answer.row) : `${fields(answer.row)}\n\n${answer.note}`;
 }
 

@@ -9,6 +9,12 @@ export const formats = {
     validate: (text) => !/[\p{Cf}\p{Co}\p{Cn}\p{Cs}\p{Zl}\p{Zp}]/u.test(text),
     message: 'must contain only printable characters',
   },
+  /** The library's own `uuid` also accepts `urn:uuid:…`, which PostgreSQL rejects. */
+  uuid: {
+    type: 'string',
+    validate: (text) => /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(text),
+    message: 'must be a UUID',
+  },
 } as const satisfies Record<string, Format>;
 
 /** Returns the error message of a custom format, undefined for JSON Schema's own formats. */

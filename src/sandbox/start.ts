@@ -7,17 +7,23 @@ import { rows } from '../db/query';
 import { hashToken, issueToken, type TokenOwner } from '../tokens/tokens';
 import { type SandboxCpo, startSandboxCpo } from './cpo';
 
-/** The content of `DATA_DIR/sandbox.json`: the URL of the sandbox and the tokens of its demo CPO and app. */
-export type Sandbox = { url: string; cpo: { id: string; token: string }; app: { token: string } };
+/** The content of `DATA_DIR/sandbox.json`: the URL of the sandbox and the tokens of its demo CPO, app and ingest. */
+export type Sandbox = {
+  url: string;
+  cpo: { id: string; token: string };
+  app: { token: string };
+  ingest: { token: string };
+};
 
 const DEMO_CPO = 'Demo CPO';
 const DEMO_APP = 'Demo app';
+const DEMO_INGEST = 'Demo ingest';
 
 type Seeding = Context & Audited;
 export type OpenSandbox = { readonly credentials: Sandbox; readonly file: string; readonly cpo: SandboxCpo };
 
 /**
- * Creates the demo CPO and app on the first start, replaces lost or expired tokens, and starts the backend of the CPO.
+ * Creates the demo CPO, app and ingest on the first start, replaces missing or expired tokens, and starts the backend of the CPO.
  */
 export async function openSandbox(service: Context, url: string): Promise<OpenSandbox> {
   const ctx: Seeding = { ...service, actor: 'sandbox' };
@@ -28,6 +34,7 @@ export async function openSandbox(service: Context, url: string): Promise<OpenSa
     url,
     cpo: { id: cpo.id, token: await liveToken(ctx, last?.cpo?.token, { role: 'cpo', cpoId: cpo.id }) },
     app: { token: await liveToken(ctx, last?.app?.token, { role: 'app', appName: DEMO_APP }) },
+    ingest: { token: await liveToken(ctx, last?.ingest?.token, { role: 'ingest', appName: DEMO_INGEST }) },
   };
   writeFileSync(`${file}.new`, `${JSON.stringify(sandbox, null, 2)}\n`, { mode: 0o600 });
   renameSync(`${file}.new`, file);

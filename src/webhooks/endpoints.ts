@@ -149,7 +149,11 @@ select pg_notify('${EVENTS_CHANNEL}', '${UNPUBLISHED}') from changed`;
  * @throws Problem `not-found`, `invalid-request` for a URL that must not be called, `unavailable` while the endpoint was only
  *   just disabled
  */
-export async function changeEndpoint(ctx: Context & Audited, owned: Owned, change: EndpointChange): Promise<Endpoint> {
+export async function changeEndpoint(
+  ctx: Pick<Context, 'config' | 'db' | 'metrics' | 'random'> & Audited,
+  owned: Owned,
+  change: EndpointChange,
+): Promise<Endpoint> {
   const { id } = await getEndpoint(ctx.db, owned);
   const { url, types, description, status } = change;
   checkTypes(owned.app, types);

@@ -51,6 +51,7 @@ type Redelivered = { readonly status: 'enabled' | 'disabled'; readonly busy: boo
  */
 export async function redeliverEvent(db: Database, { id, app }: Owned, eventId: string): Promise<void> {
   requireId(id);
+  requireId(eventId);
   const values = [id, app, eventId, typesFor({ app })];
   const [found] = await transaction(db, (tx) => rows<Redelivered>(tx, REDELIVER_EVENT, values), 'READ COMMITTED');
   requireIdle(found);

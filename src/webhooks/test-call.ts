@@ -35,7 +35,7 @@ type Tested = {
  * @throws Problem `not-found`, `too-many-requests` after 10 tests within a minute, `unavailable` when the service stops
  */
 export async function testEndpoint(
-  ctx: Context,
+  ctx: Pick<Context, 'db' | 'keys' | 'random' | 'stopping'>,
   client: WebhookClient,
   { id, app }: Owned,
   origin: Origin,

@@ -97,7 +97,14 @@ test('a token that could not be shown is not stored, and a rotation then leaves 
         done();
       },
     });
-    const shell = { env: { DATA_DIR: home, ...settings() }, stdin: Readable.from([]), stdout: full, stderr: into };
+    const stopSignal = () => new AbortController().signal;
+    const shell = {
+      env: { DATA_DIR: home, ...settings() },
+      stdin: Readable.from([]),
+      stdout: full,
+      stderr: into,
+      stopSignal,
+    };
     expect(await run(['token', ...args], shell)).toBe(1);
     expect(stderr).toMatch(/no space left on device|write after|destroyed/);
   }

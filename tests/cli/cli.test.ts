@@ -44,7 +44,8 @@ async function runWith(settings: Settings, args: readonly string[], input: Itera
       },
     });
   const env = { DATA_DIR: unused(), ...settings };
-  const shell = { env, stdin: Readable.from(input), stdout: into('stdout'), stderr: into('stderr') };
+  const stopSignal = () => new AbortController().signal;
+  const shell = { env, stdin: Readable.from(input), stdout: into('stdout'), stderr: into('stderr'), stopSignal };
   return { code: await run(args, shell), ...said };
 }
 
@@ -345,10 +346,32 @@ describe('scsp token', () => {
     }
   });
 
-  test('a token is for a CPO or for an app, not for both and not for neither', async () => {
-    expect(await scsp('token', 'issue')).toEqual(wrongUsage('--cpo'));
-    const both = await scsp('token', 'issue', '--cpo', randomUUID(), '--app', 'app');
-    expect(both).toEqual(wrongUsage('cannot be used with'));
+  test('a token is for a CPO, an app or an ingest, and for one of them only', async () => {
+    expect(await scsp('token', 'issue')).toEqual(wrongUsage('--ingest'));
+    const owners = [
+      ['--cpo', randomUUID(), '--app', 'app'],
+      ['--cpo', randomUUID(), '--ingest', 'pipeline'],
+      ['--app', 'app', '--ingest', 'pipeline'],
+    ];
+    for (const end of await each(owners, (owner) => scsp('token', 'issue', ...owner)))
+      expect(end).toEqual(wrongUsage('cannot be used with'));
+  });
+
+  test('a token for an ingest is listed and rotated with its role, and revoked', async () => {
+    const owner = `pipeline ${randomUUID()}`;
+    const issued = await json('token', 'issue', '--ingest', owner);
+    expect(issued.token).toMatch(/^scsp_ingest_[\w-]{43}$/);
+    const rotated = await json('token', 'rotate', issued.id);
+    expect(rotated).toMatchObject({ token: expect.stringMatching(/^scsp_ingest_[\w-]{43}$/), replaces: issued.id });
+    await json('token', 'revoke', rotated.id);
+    const listed = (await json('token', 'list')).filter((token: { owner: string }) => token.owner === owner);
+    expect(listed).toMatchObject([
+      { id: issued.id, role: 'ingest' },
+      { id: rotated.id, role: 'ingest', revoked_at: expect.stringMatching(RFC_3339) },
+    ]);
+    expect(await scsp('token', 'revoke', issued.token)).toEqual(
+      refusal('expected the id of the token, not the token itself: scsp token list shows the id'),
+    );
   });
 });
 

@@ -11,13 +11,14 @@ import { SHORT, secondsUntil } from './fault';
 type Token = string | undefined;
 
 /** Two replicas as processes of their own, one of which is killed again and again while the other serves. */
-async function startReplicas(setup: Harness, settings: Record<string, string> = {}) {
+async function startReplicas(setup: Harness) {
   const env = {
     DATABASE_URL: setup.databaseUrl,
     SECRET_KEY,
     DATA_DIR: setup.config.dataDir,
+    SANDBOX: 'true',
+    HOST: '127.0.0.1',
     ...NO_LIMITS,
-    ...settings,
   };
   const start = async () => {
     const child = launch(env);
@@ -152,7 +153,7 @@ test('every event reaches a receiver that fails one in three, none with a forgot
   }).listen(0, '127.0.0.1');
   endLater(() => receiver.close());
   const { port } = receiver.address() as AddressInfo;
-  const replicas = await startReplicas(setup, { SANDBOX: 'true', HOST: '127.0.0.1' });
+  const replicas = await startReplicas(setup);
   const created = await replicas.ask('POST', '/v1/app/webhook-endpoints', setup.appToken, {
     url: `http://127.0.0.1:${port}/hook`,
   });

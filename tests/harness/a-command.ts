@@ -14,6 +14,7 @@ export async function command(settings: Record<string, string>, args: readonly s
       },
     });
   const env = { DATA_DIR: join(tmpdir(), 'scsp-of-no-use'), ...settings };
-  const shell = { env, stdin: Readable.from(input), stdout: into('stdout'), stderr: into('stderr') };
+  const stopSignal = () => new AbortController().signal;
+  const shell = { env, stdin: Readable.from(input), stdout: into('stdout'), stderr: into('stderr'), stopSignal };
   return { code: await run(args, shell), ...said };
 }

@@ -68,6 +68,7 @@ test('the sandbox starts with nothing set, and its two commands work as pasted, 
       url,
       cpo: { id: expect.any(String), token: expect.stringMatching(/^scsp_cpo_/) },
       app: { token: expect.stringMatching(/^scsp_app_/) },
+      ingest: { token: expect.stringMatching(/^scsp_ingest_/) },
     });
     expect(statSync(join(dataDir, 'sandbox.json')).mode & 0o777).toBe(0o600);
     expect(sandbox.app.token).toBe(appToken ?? sandbox.app.token);
@@ -81,6 +82,23 @@ test('the sandbox starts with nothing set, and its two commands work as pasted, 
   expect(JSON.parse(readFileSync(join(dataDir, 'sandbox.json'), 'utf8')).app.token).not.toBe(appToken);
   service.child.kill('SIGINT');
   expect(await service.exited).toBe(0);
+});
+
+test('a sandbox.json of an earlier version gets a token for the ingest, and keeps the others', async () => {
+  const first = launch({ DATA_DIR: dataDir });
+  await first.said(/Stop: Ctrl-C/);
+  first.child.kill('SIGTERM');
+  expect(await first.exited).toBe(0);
+
+  const file = join(dataDir, 'sandbox.json');
+  const { ingest: _ingest, url: _url, ...former } = JSON.parse(readFileSync(file, 'utf8'));
+  writeFileSync(file, JSON.stringify(former));
+  const upgraded = launch({ DATA_DIR: dataDir });
+  await upgraded.said(/Stop: Ctrl-C/);
+  const ingest = { token: expect.stringMatching(/^scsp_ingest_/) };
+  expect(JSON.parse(readFileSync(file, 'utf8'))).toMatchObject({ ...former, ingest });
+  upgraded.child.kill('SIGTERM');
+  expect(await upgraded.exited).toBe(0);
 });
 
 test('a second start on one folder is refused with a message', async () => {
