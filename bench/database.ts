@@ -21,15 +21,21 @@ export type Database = {
   readonly postmaster: number;
   readonly cpos: readonly { readonly id: string; readonly token: string }[];
   readonly appToken: string;
+  readonly sandbox: boolean;
 };
 
-export async function createDatabase({ url: adminUrl, postmaster }: Postgres, name: string): Promise<Database> {
+/** @param sandbox whether its service is a sandbox, which may call webhook endpoints on this machine */
+export async function createDatabase(
+  { url: adminUrl, postmaster }: Postgres,
+  name: string,
+  { sandbox = false } = {},
+): Promise<Database> {
   const admin = new Client(adminUrl);
   await admin.connect();
   await admin.query(`create database bench_${name}`);
   await admin.end();
   const { href: url } = Object.assign(new URL(adminUrl), { pathname: `bench_${name}` });
-  await migrate(url, schema);
+  await migrate(url, schema, { sandbox });
   const sql = new Client(url);
   // PostgreSQL ends it when the benchmark fails or is interrupted.
   sql.on('error', () => undefined);
@@ -47,7 +53,7 @@ export async function createDatabase({ url: adminUrl, postmaster }: Postgres, na
      from unnest($1::uuid[], $2::bytea[]) t (cpo_id, hash)`,
     [[...cpos.map(({ id }) => id), null], [...cpos.map(({ token }) => token), appToken].map(sha256)],
   );
-  return { url, sql, postmaster, cpos, appToken };
+  return { url, sql, postmaster, cpos, appToken, sandbox };
 }
 
 const randomToken = (role: string) => `scsp_${role}_${randomBytes(32).toString('base64url')}`;

@@ -2,13 +2,20 @@ import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { connect } from 'node:net';
 
-type Job = { readonly port: number; readonly requests: readonly string[]; readonly connections: number };
+type Job = {
+  readonly port: number;
+  readonly requests: readonly string[];
+  readonly connections: number;
+  /** Requests per second; undefined: as many as are answered. */
+  readonly rate?: number | undefined;
+};
 
 /** Seconds from the first request to the last response; latencies in ms; number of responses by status. */
 export type LoadResult = { seconds: number; latencies: number[]; statuses: Record<string, number> };
 
 /**
- * Sends requests over keep-alive connections, each of which waits for its response before it sends the next.
+ * Sends requests over keep-alive connections, each of which waits for its response before it sends the next. With a `rate` each
+ * request has its time; it is late only if no connection is free then.
  * The load generator is a process of its own, so that its CPU time is not counted as the service's.
  */
 export async function sendRequests(job: Job): Promise<LoadResult> {
@@ -19,16 +26,20 @@ export async function sendRequests(job: Job): Promise<LoadResult> {
   return result;
 }
 
-async function generate({ port, requests, connections }: Job): Promise<LoadResult> {
+async function generate({ port, requests, connections, rate }: Job): Promise<LoadResult> {
   const result: LoadResult = { seconds: 0, latencies: [], statuses: {} };
-  const queue = requests.values();
   const startedAt = performance.now();
+  const queue = requests
+    .map((request, n) => ({ request, dueAt: rate === undefined ? 0 : startedAt + (n * 1000) / rate }))
+    .values();
   await Promise.all(Array.from({ length: connections }, () => sendFrom(queue, port, result)));
   return { ...result, seconds: (performance.now() - startedAt) / 1000 };
 }
 
+type Due = { readonly request: string; readonly dueAt: number };
+
 /** Sends requests over one connection until the queue, which all connections share, is empty. */
-function sendFrom(queue: Iterator<string>, port: number, { latencies, statuses }: LoadResult): Promise<void> {
+function sendFrom(queue: Iterator<Due>, port: number, { latencies, statuses }: LoadResult): Promise<void> {
   return new Promise((resolve, reject) => {
     const socket = connect({ port, host: '127.0.0.1', noDelay: true });
     let response = '';
@@ -36,8 +47,13 @@ function sendFrom(queue: Iterator<string>, port: number, { latencies, statuses }
     const sendNext = () => {
       const { value, done } = queue.next();
       if (done) return void socket.end(resolve);
+      const waitMs = value.dueAt - performance.now();
+      if (waitMs > 0) setTimeout(send, waitMs, value.request);
+      else send(value.request);
+    };
+    const send = (request: string) => {
       sentAt = performance.now();
-      socket.write(value);
+      socket.write(request);
     };
     socket.on('connect', sendNext).on('error', reject);
     socket.on('close', () => reject(new Error('The server closed a connection before it had answered.')));

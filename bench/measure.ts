@@ -6,8 +6,11 @@ import type { HttpTarget, Mix, Run, Target } from './target';
 /** Requests per second, latencies in ms, CPU time per request in µs. */
 export type Measured = { rps: number; p50: number; p99: number; serviceUs: number; postgresUs: number };
 
+/** CPU time per request in µs until the target has settled. The same as before if nothing goes on after the responses. */
+export type Settled = Measured & { settledServiceUs: number; settledPostgresUs: number };
+
 /** Measures `count` pairings and verifies each in the database. */
-export async function measurePairings(target: Target, mix: Mix, count: number): Promise<Measured> {
+export async function measurePairings(target: Target, mix: Mix, count: number): Promise<Settled> {
   await pairStations(target, mix, WARM_UP * mix.connections);
   return pairStations(target, mix, count);
 }
@@ -36,7 +39,8 @@ export async function measureOperation(
  */
 const WARM_UP = 2;
 
-async function pairStations(target: Target, mix: Mix, count: number): Promise<Measured> {
+/** Does the same without a warm-up. */
+export async function pairStations(target: Target, mix: Mix, count: number): Promise<Settled> {
   const codes = await createCodes(target.database, count);
   const measured = await measure(target, count, await target.preparePairings(codes, mix));
   await verifyPairings(target.database, codes);
@@ -44,7 +48,8 @@ async function pairStations(target: Target, mix: Mix, count: number): Promise<Me
 }
 
 /** Runs prepared requests after a checkpoint, so that each measurement pays alike for whole pages in the log. */
-async function measure({ pid, database }: Target, count: number, run: Run): Promise<Measured> {
+async function measure(target: Target, count: number, run: Run): Promise<Settled> {
+  const { pid, database } = target;
   await database.sql.query('checkpoint');
   const cpuTime = () => ({
     service: pid === undefined ? 0 : cpuOfProcess(pid),
@@ -53,16 +58,20 @@ async function measure({ pid, database }: Target, count: number, run: Run): Prom
   const before = cpuTime();
   const { seconds, latencies } = await run();
   const after = cpuTime();
+  await target.settle?.();
+  const settled = target.settle === undefined ? after : cpuTime();
   return {
     rps: count / seconds,
     p50: percentile(latencies, 0.5),
     p99: percentile(latencies, 0.99),
     serviceUs: (after.service - before.service) / count,
     postgresUs: (after.postgres - before.postgres) / count,
+    settledServiceUs: (settled.service - before.service) / count,
+    settledPostgresUs: (settled.postgres - before.postgres) / count,
   };
 }
 
-function percentile(values: readonly number[], fraction: number): number {
+export function percentile(values: readonly number[], fraction: number): number {
   return [...values].sort((a, b) => a - b)[Math.floor((values.length - 1) * fraction)] ?? Number.NaN;
 }
 

@@ -7,8 +7,16 @@ import { type Database, SECRET_KEY } from './database';
 import { type LoadResult, sendRequests } from './load';
 import { pairRequest } from './requests';
 
-/** Who sends requests: how many CPOs in turn, over how many connections. */
-export type Mix = { readonly name: string; readonly cpos: number; readonly connections: number };
+/**
+ * Who sends requests: how many CPOs in turn, over how many connections. With a `rate` so many requests are sent a second, whether
+ * or not the ones before have been answered, as long as a connection is free.
+ */
+export type Mix = {
+  readonly name: string;
+  readonly cpos: number;
+  readonly connections: number;
+  readonly rate?: number;
+};
 
 /** Sends requests that were prepared before; this is what is measured. */
 export type Run = () => Promise<Pick<LoadResult, 'seconds' | 'latencies'>>;
@@ -23,11 +31,14 @@ export type Target = {
   /** Process whose CPU time counts beside PostgreSQL's. */
   readonly pid?: number;
   preparePairings(codes: readonly string[], mix: Mix): Promise<Run>;
+  /** Waits for work that goes on after the responses, whose CPU time is measured too. */
+  settle?(): Promise<void>;
   stop(): Promise<void>;
 };
 export type HttpTarget = Target & {
   readonly pid: number;
-  prepareRequests(requests: readonly string[], status: string, connections: number): Run;
+  readonly url: string;
+  prepareRequests(requests: readonly string[], status: string, connections: number, rate?: number): Run;
 };
 
 /** Beyond what one CPO sends here: incorrect codes are counted, but none is refused with 429. */
@@ -47,15 +58,16 @@ export async function startHttpTarget(
 ): Promise<HttpTarget> {
   const port = await freePort();
   const settings = { DATABASE_URL: database.url, PORT: String(port), SECRET_KEY, DATA_DIR: folder, ...LIMITS };
+  const sandbox = database.sandbox ? { SANDBOX: 'true', HOST: '127.0.0.1' } : {};
   const child = spawn(process.execPath, [join(__dirname, about.script)], {
-    env: { NODE_ENV: 'production', ...settings },
+    env: { NODE_ENV: 'production', ...settings, ...sandbox },
     stdio: ['ignore', 'ignore', 'inherit'],
   });
   process.once('exit', () => child.kill());
   await waitForPort(port, child);
 
-  const prepareRequests = (requests: readonly string[], status: string, connections: number) => async () => {
-    const result = await sendRequests({ port, requests, connections });
+  const prepareRequests: HttpTarget['prepareRequests'] = (requests, status, connections, rate) => async () => {
+    const result = await sendRequests({ port, requests, connections, rate });
     if (result.statuses[status] === requests.length) return result;
     throw new Error(`${about.name} should answer ${status}, but: ${JSON.stringify(result.statuses)}`);
   };
@@ -64,10 +76,11 @@ export async function startHttpTarget(
     ...about,
     database,
     pid: child.pid as number,
+    url: `http://127.0.0.1:${port}`,
     prepareRequests,
-    preparePairings: async (codes, { cpos, connections }) => {
+    preparePairings: async (codes, { cpos, connections, rate }) => {
       const requests = codes.map((code, i) => pairRequest(database.cpos[i % cpos]!.token, code));
-      return prepareRequests(requests, '200', connections);
+      return prepareRequests(requests, '200', connections, rate);
     },
     async stop() {
       child.kill('SIGTERM');

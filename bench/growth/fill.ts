@@ -6,8 +6,8 @@ export const BIG_USER = 'user-with-many-stations';
 const BIG_USER_STATIONS = 60;
 /** Stations of the "empty" database, so that it has a page to list. */
 const FEWEST = 360;
-/** Attempts are kept for 30 days (ATTEMPTS_KEEP_DAYS): all of them are spread over fewer. */
-const ATTEMPT_DAYS = 29;
+/** Attempts and events are kept for 30 days (ATTEMPTS_KEEP_DAYS, EVENTS_KEEP_DAYS): all of them are spread over fewer. */
+const KEPT_DAYS = 29;
 const TWO_YEARS_S = 63_072_000;
 /** One of so many stations was another user's before. */
 const FORMER_EVERY = 10;
@@ -39,12 +39,12 @@ select n, at, uuidv7(at - now()) as pairing_id, uuidv7(at - interval '2 minutes'
   substr(md5('location' || n % ${usersOf(level)}), 1, 24) as location,
   substr(md5('station' || n), 1, 24) as uid,
   case when n % ${FORMER_EVERY} = 0 then uuidv7(at - interval '30 days' - now()) end as former_id,
-  now() - make_interval(days => ${ATTEMPT_DAYS}) * (${count} - n) / ${count} as attempted_at,
+  now() - make_interval(days => ${KEPT_DAYS}) * (${count} - n) / ${count} as attempted_at,
   (select array_agg(id) from cpos)[n % (select count(*) from cpos)::int + 1] as cpo_id
 from (select n, now() - make_interval(secs => 600 + ${TWO_YEARS_S}.0 * (${count} - n) / ${count}) as at
   from generate_series(1, ${count}) n) s`;
 
-/** Everything that a pairing leaves behind for good, or as long as attempts are kept. */
+/** Everything that a pairing leaves behind for good, or as long as attempts and events are kept. */
 const TABLES = `
 insert into pairing_codes (id, hash, length, user_id, charging_location_id, status, created_at, expires_at, ended_at)
 select code_id, hash, 6, user_id, location, 'used', at - interval '2 minutes', at + interval '8 minutes', at from growth_seed;
@@ -61,10 +61,10 @@ select pairing_id, e, e::text, '{CHARGING_PROFILE_CAPABLE}' from growth_seed, ge
 insert into connectors (pairing_id, evse_position, position, connector_id, power_type, max_voltage, max_amperage)
 select pairing_id, e, c, c::text, power, 220, 16
 from growth_seed, (values (1, 1, 'AC_3_PHASE'), (2, 1, 'AC_3_PHASE'), (2, 2, 'AC_1_PHASE')) k (e, c, power);
-insert into events (id, type, occurred_at, code_id) select code_id, 'code.issued', at - interval '2 minutes', code_id
-from growth_seed;
-insert into events (id, type, occurred_at, code_id, pairing_id, cpo_id)
-select pairing_id, 'station.paired', at, code_id, pairing_id, cpo_id from growth_seed;
+insert into events (id, type, occurred_at, code_id, pairing_id, cpo_id, seq, position, published_at)
+select pairing_id, 'station.paired', attempted_at, code_id, pairing_id, cpo_id, n, n, attempted_at from growth_seed order by n;
+update event_feed set last_position = (select max(n) from growth_seed);
+select setval('events_seq', last_position) from event_feed;
 insert into attempts (id, cpo_id, attempted_at, request_id, payload_protocol, uid, outcome)
 select uuidv7(attempted_at - now()), cpo_id, attempted_at, gen_random_uuid()::text, 'ocpp2.0.1', uid, 'paired'
 from growth_seed`;
