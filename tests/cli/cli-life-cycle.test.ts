@@ -197,7 +197,13 @@ describe('the trail', () => {
     const { cpo, credentials } = await openSandbox(ctx, service.url);
     await cpo.stop();
     const made = (await json('audit', 'list')).filter(({ actor }: any) => actor === 'sandbox').toReversed();
-    expect(made.map(({ action }: any) => action)).toEqual(['cpo.add', 'token.issue', 'token.issue', 'cpo.calling']);
+    expect(made.map(({ action }: any) => action)).toEqual([
+      'cpo.add',
+      'token.issue',
+      'token.issue',
+      'token.issue',
+      'cpo.calling',
+    ]);
     expect(made[0].subject_id).toBe(credentials.cpo.id);
   });
 
