@@ -27,7 +27,7 @@ alter table events
 alter table events alter column seq set default nextval('events_seq'), alter column occurred_at set default clock_timestamp();
 alter sequence events_seq owned by events.seq;
 
--- One row, which the publisher locks: the last position assigned, the last one deleted by retention, and the database that
+-- One row, made by the first start, which the publisher locks: the last position assigned, the last one deleted by retention, and the database that
 -- assigned them (system identifier and timeline).
 create table if not exists event_feed (
   only_row boolean not null default true
@@ -36,7 +36,6 @@ create table if not exists event_feed (
   deleted_position bigint not null default 0,
   database_identity text
 );
-insert into event_feed default values on conflict do nothing;
 
 -- For the role ingest, app_name is the name of the pipeline.
 alter table tokens
