@@ -37,14 +37,18 @@ begin
   if not found then
     return;
   end if;
-  last := feed.last_position;
+  -- The table knows better after a load of the data alone.
+  last := greatest(feed.last_position, (select max(e.position) from public.events e where e.position is not null));
 
-  -- 2. Check the database. After a restore or a fail-over, positions that were given may have been lost: go on above them, and
-  -- tell the followers first. No event has a lower seq than 0.
-  identity := (select s.system_identifier from pg_control_system() s) || ' ' || left(pg_walfile_name(pg_current_wal_lsn()), 8);
-  if feed.database_identity <> identity then
+  -- 2. Check the database: its cluster, its timeline and its oid. After a restore or a fail-over, positions that were given may
+  -- have been lost: go on 10^9 above them, and tell the followers first. The same backup may be restored again: positions are at
+  -- least 10^9 for each minute since 2026, so that they are given once all the same. No event has a lower seq than 0.
+  identity := (select s.system_identifier from pg_control_system() s) || ' ' || left(pg_walfile_name(pg_current_wal_lsn()), 8)
+    || ' ' || (select d.oid from pg_database d where d.datname = current_database());
+  if feed.database_identity is distinct from identity and (feed.database_identity is not null or last > 0) then
     restarted := true;
-    last := last + 1000000000 - 1;
+    last := greatest(last, floor(extract(epoch from clock_timestamp() - timestamptz '2026-01-01Z') / 60)::bigint * 1000000000)
+      + 1000000000 - 1;
     insert into public.events (id, type, seq) values (gen_random_uuid(), 'feed.restarted', 0);
   end if;
 

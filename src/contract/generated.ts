@@ -426,6 +426,8 @@ export interface paths {
          *     `after=latest` the response is an empty page with the present end. An `after` before the oldest event that is kept,
          *     or beyond the end, is a 410: start again from a snapshot (`GET /v1/links`).
          *
+         *     At most 100 requests of an app or pipeline wait at a time (429); a follower needs one.
+         *
          *     The role `ingest` sees `station.paired`, `station.unpaired`, `pairing.erased` and `feed.restarted`.
          *     `webhook_endpoint.*` is visible only to the app that the endpoint belongs to.
          *

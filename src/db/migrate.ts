@@ -51,8 +51,7 @@ export async function migrate(
     const toMark = sandbox !== undefined && !(await requireDeployment(lock, sandbox));
     const done = (await db.runMigrations()).length;
     if (toMark) await markDeployment(lock, sandbox);
-    // Not by a migration: a dump of the data alone contains the row, and is loaded into tables without it.
-    if (sandbox !== undefined) await lock.query('insert into event_feed default values on conflict do nothing');
+    if (sandbox !== undefined) await makeFeed(lock);
     if (serviceRole !== undefined) await grantServiceRole(lock, serviceRole);
     return done;
   } catch (cause) {
@@ -62,6 +61,15 @@ export async function migrate(
     await lock.release();
     await db.destroy();
   }
+}
+
+/**
+ * Inserts the row of the feed. Not a migration: a dump of the data alone contains the row, and is loaded into tables without it.
+ * The caller holds the migration lock; it may lack the privilege to insert when there is nothing to do.
+ */
+async function makeFeed(lock: QueryRunner): Promise<void> {
+  const made = await lock.query('select 1 from event_feed');
+  if (made.length === 0) await lock.query('insert into event_feed default values');
 }
 
 /**

@@ -185,8 +185,8 @@ const RULES: readonly RetentionRule[] = [
        where (status in ('expired', 'cancelled') and ended_at < now() - make_interval(days => $1)
          or status = 'active' and ended_at is null and expires_at < now() - make_interval(days => $1))`,
     ),
-    // Events refer to them.
-    parameters: keepEvents,
+    // Events refer to them, and are published later after an outage.
+    parameters: ({ config }) => [config.eventsKeepDays + 1],
   },
 ];
 

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { Client } from 'pg';
 import { aStation, createTestDatabase, type Harness, NO_LIMITS, startHarness } from '../harness/harness';
-import { until } from '../harness/until';
+import { until, untilStatus } from '../harness/until';
 
 /** Two services on a database that rolls back whoever loses a race, as one of several nodes does. */
 let database: Awaited<ReturnType<typeof createTestDatabase>>;
@@ -48,7 +48,7 @@ test('of requests of several CPOs with codes for one uid exactly one pairs, and 
   const uid = `race-${randomUUID()}`;
   const answers = await times(8, (i) => either(i).pair(cpos[i]!, codes[i].code, aStation(uid)));
   expect(sorted(answers)).toEqual([200, ...Array(7).fill(409)]);
-  const states = await times(8, (i) => service.followCode(codes[i].id));
+  const states = await times(8, (i) => untilStatus(200, () => service.followCode(codes[i].id), 30_000));
   expect(states.map(({ body }) => body.status).sort()).toEqual([...Array(7).fill('active'), 'used']);
 });
 

@@ -220,14 +220,14 @@ describe('retention', () => {
       [used.id],
     );
     const gone = [
-      await end('expired', '7 days 1 minute'),
-      await end('cancelled', '7 days 1 minute'),
-      await end('active', null, '7 days 1 minute'),
+      await end('expired', '8 days 1 minute'),
+      await end('cancelled', '8 days 1 minute'),
+      await end('active', null, '8 days 1 minute'),
     ];
     const kept = [
-      await end('expired', '6 days 23 hours'),
-      await end('cancelled', '6 days 23 hours'),
-      await end('active', null, '6 days 23 hours'),
+      await end('expired', '7 days 23 hours'),
+      await end('cancelled', '7 days 23 hours'),
+      await end('active', null, '7 days 23 hours'),
       codes.pop().id,
       used.id,
     ];
