@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -152,6 +153,7 @@ test('every event reaches a receiver that fails one in three, none with a forgot
     res.writeHead(failing ? 500 : 204).end();
   }).listen(0, '127.0.0.1');
   endLater(() => receiver.close());
+  await once(receiver, 'listening');
   const { port } = receiver.address() as AddressInfo;
   const replicas = await startReplicas(setup);
   const created = await replicas.ask('POST', '/v1/app/webhook-endpoints', setup.appToken, {
