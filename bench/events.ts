@@ -18,10 +18,10 @@ const ENDPOINTS = [0, 2, 10];
 const TIMED = 1;
 
 const MIXES: readonly (Mix & { requests: number })[] = [
-  { name: '10 CPOs, 32 callers', cpos: 10, connections: 32, requests: 2048 },
-  { name: '10 CPOs, a lone caller', cpos: 10, connections: 1, requests: 512 },
+  { name: '10 CPOs, 32 callers', cpos: 10, connections: 32, requests: 1024 },
+  { name: '10 CPOs, a lone caller', cpos: 10, connections: 1, requests: 256 },
 ];
-const WARM_UP_PAIRINGS = 4096;
+const WARM_UP_PAIRINGS = 1024;
 
 const FIGURES = ['rps', 'p50', 'p99', 'serviceUs', 'postgresUs', 'settledServiceUs', 'settledPostgresUs'] as const;
 /** Reads the first entry of an index, which holds little else. */

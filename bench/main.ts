@@ -92,7 +92,7 @@ function report(targets: readonly Target[], rounds: readonly Round[][]): void {
   const head = `${run.date}, Node ${run.node}, ${run.machine}, medians of ${run.rounds} interleaved rounds; CPU time per request`;
   save(`node-${process.versions.node.split('.')[0]}`, `${[head, ...text].join('\n\n')}\n`, {
     ...run,
-    contenders: targets.map(({ name, description }) => ({ name, what: description })),
+    targets: targets.map(({ name, description }) => ({ name, description })),
     mixes,
   });
 }
