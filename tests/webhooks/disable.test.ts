@@ -350,7 +350,22 @@ describe('a redelivery', () => {
     expect((await endpoint.deliveries()).length).toBe(1_200);
   });
 
-  test('waits while more than 1,000 deliveries are pending, and is the only one of its endpoint', async () => {
+  test('does not wait for deliveries that wait for their next attempt', async () => {
+    const [app, receiver] = [await startApp(service), await startReceiver()];
+    const endpoint = await app.endpoint({ url: receiver.url, types: ['cpo.notified'] });
+    await service.sql.query(
+      `insert into webhook_deliveries (endpoint_id, position, next_attempt_at)
+       select $1, 1000000000 + n, now() + interval '1 hour' from generate_series(1, 1001) n`,
+      [endpoint.id],
+    );
+    const [id] = await app.events(1);
+    await receiver.got(1);
+    expect((await endpoint.request('POST', '/redeliver', { since: '2020-01-01T00:00:00Z' })).status).toBe(202);
+    await receiver.got(2);
+    expect(receiver.ids()).toEqual([id, id]);
+  });
+
+  test('waits while more than 1,000 deliveries are due, and is the only one of its endpoint', async () => {
     const [app, receiver] = [await startApp(service), await startReceiver(answerStatus(200))];
     const ids = await app.events(1_600);
     const endpoint = await app.endpoint({ url: receiver.url, types: ['cpo.notified'] });
