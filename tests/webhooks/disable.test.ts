@@ -365,6 +365,17 @@ describe('a redelivery', () => {
     expect(receiver.ids()).toEqual([id, id]);
   });
 
+  test.each(['2026-02-30T12:00:00Z', '2026-01-01T24:00:00Z'])('since %s is refused', async (since) => {
+    const endpoint = await (await startApp(service)).endpoint({ url: 'https://8.8.8.8/' });
+    const answer = await endpoint.request('POST', '/redeliver', { since });
+    expect([answer.status, answer.body.errors?.[0].pointer]).toEqual([400, '/since']);
+  });
+
+  test('since a leap second is possible', async () => {
+    const endpoint = await (await startApp(service)).endpoint({ url: 'https://8.8.8.8/' });
+    expect((await endpoint.request('POST', '/redeliver', { since: '2016-12-31T23:59:60Z' })).status).toBe(202);
+  });
+
   test('waits while more than 1,000 deliveries are due, and is the only one of its endpoint', async () => {
     const [app, receiver] = [await startApp(service), await startReceiver(answerStatus(200))];
     const ids = await app.events(1_600);
