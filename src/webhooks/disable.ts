@@ -44,7 +44,7 @@ with feed as (
   set status = 'disabled', disabled_reason = $4, disabled_after = feed.last_position,
     redeliver_after = null, redeliver_until = null, redeliver_since = null
   from feed
-  where w.id = $3 and w.status = 'enabled' and w.deleted_at is null and ${condition}
+  where w.id = $3 and w.status = 'enabled' and w.deleted_at is null and ($6::text is null or w.url = $6) and ${condition}
   returning w.*
 ), event as (
   insert into events (id, type, endpoint_id, reason, failing_since, app_name)
@@ -55,16 +55,22 @@ select id, app_name as "appName", disabled_reason as reason, pg_notify('${EVENTS
 export type Disabled = { readonly id: string; readonly appName: string; readonly reason: DisabledReason };
 
 /**
- * Disables an enabled endpoint, if the condition of the reason holds, and writes the event. `skipPending` must be called after the
+ * Disables an enabled endpoint, if the condition of the reason holds and it has this URL, if one is given, and writes the event. `skipPending` must be called after the
  * commit.
  * @returns undefined when nothing was changed
  */
-export async function disableEndpoint(ctx: Audited, id: string, reason: DisabledReason): Promise<Disabled | undefined> {
+export async function disableEndpoint(
+  ctx: Audited,
+  id: string,
+  reason: DisabledReason,
+  url?: string,
+): Promise<Disabled | undefined> {
   const [disabled] = await rows<Disabled>(ctx.db, disable(CONDITIONS[reason]), [
     ...auditParameters(ctx),
     id,
     reason,
     ctx.random.uuid(),
+    url ?? null,
   ]);
   return disabled;
 }
@@ -88,8 +94,8 @@ export async function skipPending(db: Database, id: string): Promise<void> {
 }
 
 /** Disables an endpoint by a decision of the service. */
-export async function disableByService(ctx: Context, id: string, reason: DisabledReason): Promise<void> {
-  const disabled = await disableEndpoint({ db: ctx.db, random: ctx.random, actor: SERVICE }, id, reason);
+export async function disableByService(ctx: Context, id: string, reason: DisabledReason, url?: string): Promise<void> {
+  const disabled = await disableEndpoint({ db: ctx.db, random: ctx.random, actor: SERVICE }, id, reason, url);
   if (disabled === undefined) return;
   ctx.metrics.webhookDisabled(disabled);
   await skipPending(ctx.db, id);

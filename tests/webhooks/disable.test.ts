@@ -63,6 +63,42 @@ test('a 410 disables an endpoint at once, with an event and a log line', async (
   expect(body.items.filter((one: any) => one.data.endpoint_id === endpoint.id)).toEqual([]);
 });
 
+describe('the outcome of a call to the URL that an endpoint had before', () => {
+  const moved = async (status: number, columns: string) => {
+    let respond = () => {};
+    const [app, receiver] = [
+      await startApp(service),
+      await startReceiver((res) => {
+        respond = () => res.writeHead(status).end();
+      }),
+    ];
+    const endpoint = await app.endpoint({ url: receiver.url });
+    await app.events(1);
+    await receiver.got(1);
+    const next = await startReceiver();
+    await endpoint.request('PATCH', '', { url: next.url });
+    await endpoint.set(columns);
+    respond();
+    await endpoint.attempted(1);
+    return { endpoint, next };
+  };
+
+  test('410 neither disables it nor counts as its failure, and the event goes to the new URL', async () => {
+    const { endpoint, next } = await moved(410, 'failures = 0');
+    expect(await endpoint.row()).toMatchObject({ status: 'enabled', failures: 0, failing_since: null });
+    await endpoint.due();
+    await next.got(1);
+    await endpoint.settled();
+    expect((await endpoint.row()).status).toBe('enabled');
+  });
+
+  test('204 delivers the event, and does not end the failures of the new URL', async () => {
+    const { endpoint } = await moved(204, 'failures = 3, failing_since = now()');
+    expect(await endpoint.row()).toMatchObject({ failures: 3, failing_since: expect.any(Date), last_success_at: null });
+    expect(await endpoint.list()).toMatchObject([{ status: 'delivered' }]);
+  });
+});
+
 describe('an endpoint without a success', () => {
   const failing = async (columns: string) => {
     const [app, receiver] = [await startApp(service), await startReceiver(answerStatus(500))];
