@@ -118,6 +118,7 @@ export function startWebhookDelivery(ctx: Context, client: WebhookClient): { sto
     circuitOpened: (id) => ctx.metrics.webhookCircuitOpened(id),
     circuitClosed: (id) => ctx.metrics.webhookCircuitClosed(id),
   });
+  ctx.metrics.countWebhookCircuits(() => circuits.open().length);
   // One statement at a time: many deliveries that are claimed together would take every connection of the pool.
   const reader: Reader = new Batcher({
     work: (batch) => readAgain(ctx, batch),
