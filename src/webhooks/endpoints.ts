@@ -14,6 +14,8 @@ import { checkUrl } from './url';
 
 /** The maximum number of endpoints of an app. */
 export const MAX_ENDPOINTS = 10;
+/** How long enabling an endpoint records its pending deliveries as skipped, which a job does otherwise. */
+const SKIP_MS = 2_000;
 
 export type Endpoint = Pick<
   WebhookEndpointRow,
@@ -146,8 +148,8 @@ select pg_notify('${EVENTS_CHANNEL}', '${UNPUBLISHED}') from changed`;
 
 /**
  * Changes an endpoint of an app.
- * @throws Problem `not-found`, `invalid-request` for a URL that must not be called, `unavailable` while the endpoint was only
- *   just disabled
+ * @throws Problem `not-found`, `invalid-request` for a URL that must not be called, `unavailable` while deliveries from
+ *   before it was disabled are still pending
  */
 export async function changeEndpoint(
   ctx: Pick<Context, 'config' | 'db' | 'metrics' | 'random'> & Audited,
@@ -159,7 +161,8 @@ export async function changeEndpoint(
   checkTypes(owned.app, types);
   if (url !== undefined) await checkUrl(url, ctx.config.callsLoopback);
   // What was pending when the endpoint was disabled must not be delivered when it is enabled.
-  if (status === 'enabled') await skipPending(ctx.db, id);
+  const skipUntil = performance.now() + SKIP_MS;
+  if (status === 'enabled') await skipPending(ctx.db, id, () => performance.now() < skipUntil);
   const changed = await transaction(
     ctx.db,
     async (tx) => {
@@ -186,10 +189,7 @@ export async function changeEndpoint(
     },
     'READ COMMITTED',
   );
-  if (changed.disabled !== undefined) {
-    ctx.metrics.webhookDisabled(changed.disabled);
-    await skipPending(ctx.db, id);
-  }
+  if (changed.disabled !== undefined) ctx.metrics.webhookDisabled(changed.disabled);
   return changed.endpoint;
 }
 

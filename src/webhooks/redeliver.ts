@@ -4,7 +4,7 @@ import { rows, rowsInIndexOrder, transaction } from '../db/query';
 import { type PeriodicJob, startPeriodic } from '../delivery/periodic';
 import { typesFor } from '../events/events';
 import { Problem } from '../problems';
-import { WEBHOOKS_CHANNEL } from './deliver';
+import { WEBHOOKS_CHANNEL } from './channel';
 import { type Owned, requireId } from './owned';
 
 const BATCH = 500;

@@ -1,9 +1,9 @@
 import { deriveKeys } from '../../src/crypto/keys';
 import { random } from '../../src/crypto/random';
 import { createMetrics } from '../../src/metrics';
-import { checkEndpoints } from '../../src/webhooks/disable';
+import { checkEndpoints, disableByService } from '../../src/webhooks/disable';
 import { answerStatus, startReceiver } from '../harness/a-receiver';
-import { startApp } from '../harness/an-app';
+import { type Endpoint, startApp } from '../harness/an-app';
 import { eventsAfter } from '../harness/feed';
 import { type Harness, recordedLog, SECRET_KEY, startHarness } from '../harness/harness';
 import { untilSo } from '../harness/until';
@@ -14,20 +14,19 @@ beforeAll(async () => {
 });
 afterAll(() => service.stop());
 
-/** Runs the job that runs every minute; returns its log and metrics. */
-async function check() {
+/** A context with a log and metrics of its own. */
+function ownContext(stopping = new AbortController().signal) {
   const { log, lines } = recordedLog();
   const metrics = createMetrics(log);
-  await checkEndpoints({
-    config: service.config,
-    db: service.db,
-    listener: undefined as never,
-    log,
-    metrics,
-    random,
-    keys: deriveKeys(SECRET_KEY),
-    stopping: new AbortController().signal,
-  });
+  const { config, db } = service;
+  const keys = deriveKeys(SECRET_KEY);
+  return { lines, metrics, ctx: { config, db, listener: undefined as never, log, metrics, random, keys, stopping } };
+}
+
+/** Runs the job that runs every minute; returns its log and metrics. */
+async function check(stopping?: AbortSignal) {
+  const { ctx, lines, metrics } = ownContext(stopping);
+  await checkEndpoints(ctx);
   return { lines, metrics };
 }
 
@@ -341,6 +340,66 @@ describe('while an endpoint is disabled', () => {
     const list = await endpoint.list();
     expect(list.map(({ event_id }) => event_id).sort()).toEqual(ids.sort());
     expect(list.filter(({ status }) => status !== 'delivered' && status !== 'skipped')).toEqual([]);
+  });
+});
+
+describe('the pending deliveries of a disabled endpoint', () => {
+  /** An endpoint with pending deliveries that are not due. */
+  const waiting = async (count: number) => {
+    const endpoint = await (await startApp(service)).endpoint({ url: 'https://8.8.8.8/', types: ['feed.restarted'] });
+    await service.sql.query(
+      `insert into webhook_deliveries (endpoint_id, position, next_attempt_at)
+       select $1, 1000000000 + n, now() + interval '1 hour' from generate_series(1, $2::int) n`,
+      [endpoint.id, count],
+    );
+    const stored = async () => [...new Set((await endpoint.deliveries()).map(({ status }) => status))];
+    return { endpoint, stored };
+  };
+
+  test.each([
+    [
+      'its app',
+      async (endpoint: Endpoint) => {
+        expect((await endpoint.request('PATCH', '', { status: 'disabled' })).status).toBe(200);
+      },
+    ],
+    ['the service', (endpoint: Endpoint) => disableByService(ownContext().ctx, endpoint.id, 'gone')],
+  ])('are recorded as skipped by a job, for which %s does not wait', async (_who, disable) => {
+    const { endpoint, stored } = await waiting(1);
+    const blocking = await service.sql.connect();
+    await blocking.query('begin');
+    await blocking.query('select from webhook_deliveries where endpoint_id = $1 for update', [endpoint.id]);
+    await disable(endpoint);
+    expect(await endpoint.row()).toMatchObject({ status: 'disabled' });
+    expect(await stored()).toEqual(['pending']);
+    await blocking.query('commit');
+    blocking.release();
+    await untilSo(async () => (await stored())[0] === 'skipped');
+  });
+
+  test('are left to the next process when the service stops', async () => {
+    const { endpoint, stored } = await waiting(1);
+    await endpoint.set(`status = 'disabled', disabled_after = 0`);
+    await check(AbortSignal.abort());
+    expect(await stored()).toEqual(['pending']);
+    await check();
+    expect(await stored()).toEqual(['skipped']);
+  });
+
+  test('delay enabling it for 2 s at most, then the answer is 503', async () => {
+    const { endpoint, stored } = await waiting(10_000);
+    await endpoint.set(`status = 'disabled', disabled_after = 0`);
+    await service.sql.query(`create function dawdle() returns trigger language plpgsql as $$
+      begin perform pg_sleep(0.7); return null; end $$`);
+    await service.sql.query(
+      'create trigger dawdling before update on webhook_deliveries for each statement execute function dawdle()',
+    );
+    const refused = await endpoint.request('PATCH', '', { status: 'enabled' });
+    await service.sql.query('drop trigger dawdling on webhook_deliveries');
+    expect([refused.status, refused.headers.get('Retry-After')]).toEqual([503, expect.stringMatching(/^\d+$/)]);
+    expect((await endpoint.row()).status).toBe('disabled');
+    expect((await endpoint.request('PATCH', '', { status: 'enabled' })).status).toBe(200);
+    expect(await stored()).toEqual(['skipped']);
   });
 });
 
