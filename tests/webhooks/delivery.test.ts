@@ -356,7 +356,7 @@ test('the body is composed when the connection is ready, so that an erasure mean
     res.writeHead(200).end();
   });
   const endpoint = await app.endpoint({
-    url: receiver.url.replace('127.0.0.1', 'localhost'),
+    url: receiver.url.replace('127.0.0.1', 'slow.localhost'),
     types: ['station.paired'],
   });
   const dns = jest.requireActual<typeof import('node:dns')>('node:dns');
@@ -369,9 +369,11 @@ test('the body is composed when the connection is ready, so that an erasure mean
   const gone = new Promise<void>((resolve) => {
     go = resolve;
   });
-  const slow = jest.spyOn(dns, 'lookup').mockImplementation(((...parts: Parameters<typeof dns.lookup>) => {
+  const slow = jest.spyOn(dns, 'lookup').mockImplementation(((...[name, ...rest]: Parameters<typeof dns.lookup>) => {
+    // Requests of the test itself look up localhost.
+    if (name !== 'slow.localhost') return Reflect.apply(original, dns, [name, ...rest]);
     asked();
-    void gone.then(() => Reflect.apply(original, dns, parts));
+    void gone.then(() => Reflect.apply(original, dns, ['localhost', ...rest]));
   }) as typeof dns.lookup);
   try {
     const user_id = randomUUID();
