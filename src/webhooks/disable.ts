@@ -37,12 +37,14 @@ const CONDITIONS: Readonly<Record<DisabledReason, string>> = {
 };
 
 /**
- * The share lock on the end of the feed keeps the publisher from assigning positions meanwhile: events up to `disabled_after`
+ * The endpoint is locked first, so that the feed is not locked while this waits for it. The share lock on the end of the feed keeps the publisher from assigning positions meanwhile: events up to `disabled_after`
  * have deliveries, later ones do not.
  */
 const disable = (condition: string) => `
-with feed as (
-  select last_position from event_feed for share
+with endpoint as (
+  select id from webhook_endpoints where id = $3 and status = 'enabled' for no key update
+), feed as (
+  select last_position from event_feed where exists (select from endpoint) for share
 ), changed as (
   update webhook_endpoints w
   set status = 'disabled', disabled_reason = $4, disabled_after = feed.last_position,

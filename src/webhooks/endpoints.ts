@@ -122,14 +122,15 @@ with changed as (
 select ${COLUMNS} from changed`;
 
 /**
- * Enables an endpoint. The events that were published while it was disabled become a gap. The share lock on the end of the feed
- * keeps the publisher from assigning positions meanwhile.
+ * Enables an endpoint. The events that were published while it was disabled become a gap, or extend the one before if nothing was
+ * published between. The endpoint is locked first, so that the feed is not locked while this waits for it. The share lock on the
+ * end of the feed keeps the publisher from assigning positions meanwhile.
  */
 const ENABLE = `
-with feed as (
-  select last_position from event_feed for share
-), before as (
+with before as (
   select id, disabled_after from webhook_endpoints where id = $3 and status = 'disabled' for no key update
+), feed as (
+  select last_position from event_feed where exists (select from before) for share
 ), changed as (
   update webhook_endpoints w
   set status = 'enabled', disabled_reason = null, disabled_after = null,
@@ -138,9 +139,14 @@ with feed as (
   where w.id = b.id
     and not exists (select from webhook_deliveries d where d.endpoint_id = w.id and d.status = 'pending')
   returning w.*, b.disabled_after as after_position, feed.last_position as until_position
+), extended as (
+  update webhook_gaps g set until_position = c.until_position
+  from changed c where g.endpoint_id = c.id and g.until_position = c.after_position
+  returning 1
 ), gap as (
   insert into webhook_gaps (endpoint_id, after_position, until_position)
-  select id, after_position, until_position from changed where after_position < until_position
+  select id, after_position, until_position from changed
+  where after_position < until_position and not exists (select from extended)
   on conflict (endpoint_id, after_position) do update
   set until_position = greatest(webhook_gaps.until_position, excluded.until_position)
 ), ${audited('webhook.change', AUDIT_DETAIL)}

@@ -343,6 +343,41 @@ describe('while an endpoint is disabled', () => {
   });
 });
 
+describe('disabling and enabling an endpoint', () => {
+  test('does not lock the feed while the endpoint is locked', async () => {
+    const endpoint = await (await startApp(service)).endpoint({ url: 'https://8.8.8.8/' });
+    for (const status of ['disabled', 'enabled']) {
+      const blocking = await service.sql.connect();
+      await blocking.query('begin');
+      await blocking.query('select from webhook_endpoints where id = $1 for update', [endpoint.id]);
+      const changing = endpoint.request('PATCH', '', { status });
+      const waiting = `select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`;
+      await untilSo(async () => (await service.sql.query(waiting)).rowCount !== 0);
+      // The lock of a publisher is released at once.
+      await untilSo(
+        async () => (await service.sql.query('select from event_feed for update skip locked')).rowCount === 1,
+        1_000,
+      );
+      await blocking.query('commit');
+      blocking.release();
+      expect((await changing).status).toBe(200);
+    }
+  });
+
+  test('again and again makes one gap as long as nothing is published between', async () => {
+    const app = await startApp(service);
+    const endpoint = await app.endpoint({ url: 'https://8.8.8.8/', types: ['feed.restarted'] });
+    const gaps = async () =>
+      (await service.sql.query('select * from webhook_gaps where endpoint_id = $1', [endpoint.id])).rows;
+    for (let n = 1; n <= 3; n++) {
+      await endpoint.request('PATCH', '', { status: 'disabled' });
+      await theEvents(app, endpoint.id, n);
+      await endpoint.request('PATCH', '', { status: 'enabled' });
+      expect(await gaps()).toHaveLength(1);
+    }
+  });
+});
+
 describe('the pending deliveries of a disabled endpoint', () => {
   /** An endpoint with pending deliveries that are not due. */
   const waiting = async (count: number) => {
