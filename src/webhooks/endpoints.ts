@@ -8,6 +8,7 @@ import type { WebhookEndpointRow } from '../db/schema/webhooks';
 import { EVENTS_CHANNEL, type EventType, typesFor, UNPUBLISHED } from '../events/events';
 import { Problem } from '../problems';
 import { disableEndpoint, skipPending } from './disable';
+import { countForApp } from './limits';
 import { type Owned, requireId } from './owned';
 import { createSecret } from './secrets';
 import { checkUrl } from './url';
@@ -155,7 +156,7 @@ select pg_notify('${EVENTS_CHANNEL}', '${UNPUBLISHED}') from changed`;
 /**
  * Changes an endpoint of an app.
  * @throws Problem `not-found`, `invalid-request` for a URL that must not be called, `unavailable` while deliveries from
- *   before it was disabled are still pending
+ *   before it was disabled are still pending, `too-many-requests` after 10 changes of a status within a minute
  */
 export async function changeEndpoint(
   ctx: Pick<Context, 'config' | 'db' | 'metrics' | 'random'> & Audited,
@@ -184,6 +185,7 @@ export async function changeEndpoint(
         ]);
       const before = await getEndpoint(tx, owned);
       if (status === undefined || status === before.status) return { endpoint: before, disabled: undefined };
+      await countForApp(tx, owned.app, 'changed_at');
       if (status === 'disabled') {
         const disabled = await disableEndpoint(auditedTx, id, 'app');
         return { endpoint: await getEndpoint(tx, owned), disabled };

@@ -364,6 +364,24 @@ describe('disabling and enabling an endpoint', () => {
     }
   });
 
+  test('is refused after ten times within a minute, whichever endpoint of the app it is', async () => {
+    const app = await startApp(service);
+    const [endpoint, other] = [
+      await app.endpoint({ url: 'https://8.8.8.8/' }),
+      await app.endpoint({ url: 'https://8.8.8.8/' }),
+    ];
+    for (let n = 0; n < 10; n++) {
+      const status = n % 2 === 0 ? 'disabled' : 'enabled';
+      expect((await endpoint.request('PATCH', '', { status })).status).toBe(200);
+    }
+    await endpoint.request('DELETE');
+    const refused = await other.request('PATCH', '', { status: 'disabled' });
+    expect([refused.status, refused.body.type]).toEqual([429, '/problems/too-many-requests']);
+    expect(Number(refused.headers.get('Retry-After'))).toBeGreaterThan(40);
+    expect((await other.request('PATCH', '', { status: 'enabled', description: 'ours' })).status).toBe(200);
+    expect((await other.row()).status).toBe('enabled');
+  });
+
   test('again and again makes one gap as long as nothing is published between', async () => {
     const app = await startApp(service);
     const endpoint = await app.endpoint({ url: 'https://8.8.8.8/', types: ['feed.restarted'] });
