@@ -23,8 +23,6 @@ create table webhook_endpoints (
   redeliver_after bigint,
   redeliver_until bigint,
   redeliver_since timestamptz(3),
-  -- Tests of the last minute.
-  tested_at timestamptz[] not null default '{}',
   -- A deleted endpoint stays until retention has deleted its deliveries.
   deleted_at timestamptz(3)
 );
@@ -69,11 +67,18 @@ create table webhook_gaps (
   until_position bigint not null,
   constraint webhook_gaps_pkey primary key (endpoint_id, after_position)
 );
+
+-- When endpoints of an app were tested, and enabled or disabled, within the last minute.
+create table webhook_limits (
+  app_name text constraint webhook_limits_pkey primary key,
+  tested_at timestamptz[] not null default '{}',
+  changed_at timestamptz[] not null default '{}'
+);
 `;
 
 const DOWN = `
 drop function scsp_publish_events_v1;
-drop table webhook_gaps, webhook_deliveries, webhook_secrets, webhook_endpoints;
+drop table webhook_limits, webhook_gaps, webhook_deliveries, webhook_secrets, webhook_endpoints;
 `;
 
 export class Webhooks1764000000015 implements MigrationInterface {

@@ -99,10 +99,14 @@ export function createMetrics(log: Log) {
     labelNames: ['reason'],
     registers: [registry],
   });
-  const webhookCircuits = new Gauge({
+  let openWebhookCircuits = () => 0;
+  new Gauge({
     name: 'scsp_webhook_circuits_open',
     help: 'Webhook endpoints that this process does not call at present, because consecutive calls failed',
     registers: [registry],
+    collect() {
+      this.set(openWebhookCircuits());
+    },
   });
 
   return {
@@ -194,12 +198,14 @@ export function createMetrics(log: Log) {
       webhooksDisabled.inc({ reason });
       log.warn('webhook endpoint disabled', { endpoint_id: id, reason });
     },
+    /** Sets the function that counts open circuits. Counted when read: nothing closes the circuit of a deleted endpoint. */
+    countWebhookCircuits(count: () => number) {
+      openWebhookCircuits = count;
+    },
     webhookCircuitOpened(endpointId: string) {
-      webhookCircuits.inc();
       log.warn('circuit of a webhook endpoint opened: it is not called for 30 s', { endpoint_id: endpointId });
     },
     webhookCircuitClosed(endpointId: string) {
-      webhookCircuits.dec();
       log.info('circuit of a webhook endpoint closed', { endpoint_id: endpointId });
     },
     codeIssued(codeId: string) {

@@ -1,5 +1,6 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { readContract } from '../contract/document';
+import { truncateInstant } from '../contract/instant';
 import { newSpan } from '../contract/trace-context';
 import { LAST_POSITION } from '../http/pagination';
 import { OperatorError, Problem } from '../problems';
@@ -129,13 +130,10 @@ function endpointVerb(webhook: Command, name: string, description: string, ...li
   return verb(webhook, name, description, ...lines).argument('<ID>', 'its id, as scsp webhook list shows it');
 }
 
-const RFC_3339 = /^\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)$/;
-
 function instant(text: string): Date {
-  const time = new Date(text);
-  if (!RFC_3339.test(text) || Number.isNaN(time.getTime()))
-    throw new InvalidArgumentError('It must be a time such as 2026-11-28T12:00:00Z (RFC 3339).');
-  return time;
+  const time = truncateInstant(text);
+  if (time === undefined) throw new InvalidArgumentError('It must be a time such as 2026-11-28T12:00:00Z (RFC 3339).');
+  return new Date(time);
 }
 
 function writeEndpoint(app: string, endpoint: Endpoint): Row {

@@ -576,7 +576,7 @@ export interface paths {
          * Change, enable or disable a webhook endpoint
          * @description Changes the members that are sent; an empty `types` list stands for every type. Events that are published while the
          *     endpoint is disabled are not delivered when it is enabled again: redeliver them with `redeliver` and `since`.
-         *     Enabling an endpoint also ends its count of failures.
+         *     Enabling an endpoint also ends its count of failures. An app can enable and disable endpoints 10 times a minute in all.
          */
         patch: operations["changeWebhookEndpoint"];
         trace?: never;
@@ -615,7 +615,8 @@ export interface paths {
         /**
          * Send a test event to a webhook endpoint
          * @description Sends a signed `webhook.test` event once, also to a disabled endpoint, and returns what came of it. It does not
-         *     change the status or the failures of the endpoint. At most 10 a minute. No request body is needed.
+         *     change the status or the failures of the endpoint. At most 10 a minute for all endpoints of an app. No request body
+         *     is needed.
          */
         post: operations["testWebhookEndpoint"];
         delete?: never;

@@ -32,6 +32,7 @@ export const TABLE_RIGHTS: Readonly<Record<string, string>> = {
   webhook_deliveries: 'select, insert, update, delete',
   webhook_endpoints: 'select, insert, update, delete',
   webhook_gaps: 'select, insert, update, delete',
+  webhook_limits: 'select, insert, update',
   webhook_secrets: 'select, insert, update, delete',
 };
 

@@ -25,7 +25,7 @@ import {
 import { connectors, evses, stations } from './schema/stations';
 import { tokens } from './schema/tokens';
 import { erasures } from './schema/users';
-import { webhookDeliveries, webhookEndpoints, webhookGaps, webhookSecrets } from './schema/webhooks';
+import { webhookDeliveries, webhookEndpoints, webhookGaps, webhookLimits, webhookSecrets } from './schema/webhooks';
 
 /** Lists every table and migration of the service. */
 export const schema: DatabaseSchema = {
@@ -58,6 +58,7 @@ export const schema: DatabaseSchema = {
     webhookSecrets,
     webhookDeliveries,
     webhookGaps,
+    webhookLimits,
   ],
   migrations,
 };

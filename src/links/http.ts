@@ -1,18 +1,11 @@
 import { NIL } from 'uuid';
 import type { Context } from '../context';
 import type { Handlers, Schemas } from '../contract/document';
+import { truncateInstant } from '../contract/instant';
 import { lastPosition } from '../events/events';
 import { invalidCursor, readCursor, readPage } from '../http/pagination';
 import { Problem } from '../problems';
-import {
-  type Link,
-  type LinkQuestion,
-  type LinkRange,
-  linkAt,
-  listLinks,
-  resolveLinks,
-  truncateInstant,
-} from './links';
+import { type Link, type LinkQuestion, type LinkRange, linkAt, listLinks, resolveLinks } from './links';
 
 const DEFAULT_LIMIT = 100;
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;

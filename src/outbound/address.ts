@@ -1,5 +1,5 @@
 import { type LookupAddress, lookup } from 'node:dns';
-import { lookup as resolve } from 'node:dns/promises';
+import { Resolver } from 'node:dns/promises';
 import { isIP, type LookupFunction } from 'node:net';
 import ipaddr from 'ipaddr.js';
 import { OperatorError } from '../problems';
@@ -34,16 +34,51 @@ export function literalHost(url: URL): string | undefined {
   return isIP(host) === 0 ? undefined : host;
 }
 
+/** Exported for tests. */
+export const resolver = new Resolver({ timeout: 2_000, tries: 2 });
+const LOCAL = /(^|\.)localhost\.?$/i;
+
+/**
+ * Returns all addresses of a host, IPv4 first. Asks the name servers directly: `lookup` takes one of the four threads of the
+ * process until they have answered, so that a few hosts could hold up every other one. Hence /etc/hosts and search domains do
+ * not apply, except to localhost.
+ * @throws Error with the code ENOTFOUND if there is none
+ */
+async function resolve(hostname: string): Promise<LookupAddress[]> {
+  if (LOCAL.test(hostname)) return resolveLocally(hostname);
+  const [v4, v6] = await Promise.allSettled([resolver.resolve4(hostname), resolver.resolve6(hostname)]);
+  const addresses = [
+    ...(v4.status === 'fulfilled' ? v4.value.map((address) => ({ address, family: 4 })) : []),
+    ...(v6.status === 'fulfilled' ? v6.value.map((address) => ({ address, family: 6 })) : []),
+  ];
+  if (addresses.length > 0) return addresses;
+  const cause = v4.status === 'rejected' ? v4.reason : undefined;
+  throw Object.assign(new Error(`${hostname} has no address`, { cause }), { code: 'ENOTFOUND' });
+}
+
+function resolveLocally(hostname: string): Promise<LookupAddress[]> {
+  return new Promise((done, fail) =>
+    lookup(hostname, { all: true, order: 'ipv4first' }, (error, addresses) => (error ? fail(error) : done(addresses))),
+  );
+}
+
 /** Creates a `lookup` that fails if any address of the host must not be called: the socket may connect to any of them. */
 export function checkedLookup(loopback: boolean): LookupFunction {
-  return (hostname, options, callback) => {
-    lookup(hostname, { ...options, all: true }, (error, addresses: LookupAddress[]) => {
-      const [first] = addresses ?? [];
-      if (error || first === undefined) return callback(error, '', 0);
-      const forbidden = addresses.find(({ address }) => !mayCall(address, loopback));
-      if (forbidden !== undefined) return callback(new ForbiddenAddress(`${hostname} is at a special address`), '', 0);
-      return options.all ? callback(null, addresses) : callback(null, first.address, first.family);
-    });
+  return (hostname, { all }, callback) => {
+    const check = async () => {
+      const addresses = await resolve(hostname);
+      if (addresses.some(({ address }) => !mayCall(address, loopback)))
+        throw new ForbiddenAddress(`${hostname} is at a special address`);
+      return addresses;
+    };
+    check().then(
+      (addresses) => {
+        const [first] = addresses;
+        if (all) callback(null, addresses);
+        else callback(null, first?.address ?? '', first?.family ?? 0);
+      },
+      (error) => callback(error, '', 0),
+    );
   };
 }
 
@@ -53,8 +88,7 @@ export function checkedLookup(loopback: boolean): LookupFunction {
  */
 export async function isForbidden(url: URL, loopback: boolean): Promise<boolean> {
   const literal = literalHost(url);
-  const addresses =
-    literal === undefined ? await resolve(url.hostname, { all: true }).catch(() => []) : [{ address: literal }];
+  const addresses = literal === undefined ? await resolve(url.hostname).catch(() => []) : [{ address: literal }];
   return addresses.some(({ address }) => !mayCall(address, loopback));
 }
 

@@ -8,12 +8,10 @@ import { DeliveryEngine } from '../delivery/engine';
 import { EVENT_COLUMNS, EVENT_JOINS, type StoredEvent, writeEvent } from '../events/events';
 import { Circuits } from '../outbound/circuit';
 import { Problem } from '../problems';
+import { WEBHOOKS_CHANNEL } from './channel';
 import { DEADLINE_MS, type WebhookClient, type WebhookOutcome } from './client';
 import { putBack, recordDelivered, recordFailed } from './outcomes';
 import { openSecrets, type StoredSecret, validSecrets } from './secrets';
-
-/** The channel that is notified when deliveries or a redelivery become due. */
-export const WEBHOOKS_CHANNEL = 'scsp_webhooks';
 
 /** The maximum number of concurrent calls to one endpoint, of all replicas together. */
 const CALLS_PER_ENDPOINT = 10;
@@ -118,6 +116,7 @@ export function startWebhookDelivery(ctx: Context, client: WebhookClient): { sto
     circuitOpened: (id) => ctx.metrics.webhookCircuitOpened(id),
     circuitClosed: (id) => ctx.metrics.webhookCircuitClosed(id),
   });
+  ctx.metrics.countWebhookCircuits(() => circuits.open().length);
   // One statement at a time: many deliveries that are claimed together would take every connection of the pool.
   const reader: Reader = new Batcher({
     work: (batch) => readAgain(ctx, batch),

@@ -5,6 +5,7 @@ import { rows } from '../db/query';
 import type { DisabledReason } from '../db/schema/webhooks';
 import { type PeriodicJob, startPeriodic } from '../delivery/periodic';
 import { EVENTS_CHANNEL, UNPUBLISHED } from '../events/events';
+import { WEBHOOKS_CHANNEL } from './channel';
 
 /** When an endpoint without a success is announced, and when it is disabled. */
 const ANNOUNCE_AFTER = `interval '96 hours'`;
@@ -13,6 +14,9 @@ const NOTICE = `interval '24 hours'`;
 const FEWEST_FAILURES = 20;
 const EVERY_MS = 60_000;
 const BATCH = 1_000;
+
+/** The payload that is sent when an endpoint was disabled. */
+const DISABLED = 'disabled';
 
 /** The actor in the audit log when the service disables an endpoint. */
 const SERVICE = 'scsp-pairing';
@@ -33,38 +37,48 @@ const CONDITIONS: Readonly<Record<DisabledReason, string>> = {
 };
 
 /**
- * The share lock on the end of the feed keeps the publisher from assigning positions meanwhile: events up to `disabled_after`
+ * The endpoint is locked first, so that the feed is not locked while this waits for it. The share lock on the end of the feed keeps the publisher from assigning positions meanwhile: events up to `disabled_after`
  * have deliveries, later ones do not.
  */
 const disable = (condition: string) => `
-with feed as (
-  select last_position from event_feed for share
+with endpoint as (
+  select id from webhook_endpoints where id = $3 and status = 'enabled' for no key update
+), feed as (
+  select last_position from event_feed where exists (select from endpoint) for share
 ), changed as (
   update webhook_endpoints w
   set status = 'disabled', disabled_reason = $4, disabled_after = feed.last_position,
     redeliver_after = null, redeliver_until = null, redeliver_since = null
   from feed
-  where w.id = $3 and w.status = 'enabled' and w.deleted_at is null and ${condition}
+  where w.id = $3 and w.status = 'enabled' and w.deleted_at is null and ($6::text is null or w.url = $6) and ${condition}
   returning w.*
 ), event as (
   insert into events (id, type, endpoint_id, reason, failing_since, app_name)
   select $5::uuid, 'webhook_endpoint.disabled', id, disabled_reason, failing_since, app_name from changed
 ), ${audited('webhook.disable', `jsonb_build_object('app', app_name, 'reason', disabled_reason)`)}
-select id, app_name as "appName", disabled_reason as reason, pg_notify('${EVENTS_CHANNEL}', '${UNPUBLISHED}') from changed`;
+select id, app_name as "appName", disabled_reason as reason,
+  pg_notify('${EVENTS_CHANNEL}', '${UNPUBLISHED}'), pg_notify('${WEBHOOKS_CHANNEL}', '${DISABLED}')
+from changed`;
 
 export type Disabled = { readonly id: string; readonly appName: string; readonly reason: DisabledReason };
 
 /**
- * Disables an enabled endpoint, if the condition of the reason holds, and writes the event. `skipPending` must be called after the
- * commit.
+ * Disables an enabled endpoint, if the condition of the reason holds and it has this URL, if one is given, and writes the event. A job
+ * records its pending deliveries as skipped; until then they are only listed as such.
  * @returns undefined when nothing was changed
  */
-export async function disableEndpoint(ctx: Audited, id: string, reason: DisabledReason): Promise<Disabled | undefined> {
+export async function disableEndpoint(
+  ctx: Audited,
+  id: string,
+  reason: DisabledReason,
+  url?: string,
+): Promise<Disabled | undefined> {
   const [disabled] = await rows<Disabled>(ctx.db, disable(CONDITIONS[reason]), [
     ...auditParameters(ctx),
     id,
     reason,
     ctx.random.uuid(),
+    url ?? null,
   ]);
   return disabled;
 }
@@ -79,20 +93,21 @@ with skipped as (
 )
 select count(*)::int as count from skipped`;
 
-/** Records the pending deliveries of a disabled endpoint as skipped, in batches. */
-export async function skipPending(db: Database, id: string): Promise<void> {
-  for (let count = BATCH; count > 0; ) {
+/**
+ * Records the pending deliveries of a disabled endpoint as skipped, in batches.
+ * @param goesOn returns whether there may be another batch
+ */
+export async function skipPending(db: Database, id: string, goesOn: () => boolean): Promise<void> {
+  for (let count = BATCH; count > 0 && goesOn(); ) {
     const [batch] = await rows<{ count: number }>(db, SKIP_PENDING, [id]);
     count = batch?.count ?? 0;
   }
 }
 
 /** Disables an endpoint by a decision of the service. */
-export async function disableByService(ctx: Context, id: string, reason: DisabledReason): Promise<void> {
-  const disabled = await disableEndpoint({ db: ctx.db, random: ctx.random, actor: SERVICE }, id, reason);
-  if (disabled === undefined) return;
-  ctx.metrics.webhookDisabled(disabled);
-  await skipPending(ctx.db, id);
+export async function disableByService(ctx: Context, id: string, reason: DisabledReason, url?: string): Promise<void> {
+  const disabled = await disableEndpoint({ db: ctx.db, random: ctx.random, actor: SERVICE }, id, reason, url);
+  if (disabled !== undefined) ctx.metrics.webhookDisabled(disabled);
 }
 
 const ANNOUNCE = `
@@ -113,7 +128,7 @@ export type Announced = { readonly id: string; readonly appName: string; readonl
 const candidates = (condition: string) => `
 select w.id from webhook_endpoints w where w.status = 'enabled' and w.deleted_at is null and ${condition} order by w.id`;
 
-/** Disabled endpoints whose pending deliveries were not yet recorded as skipped, because a process ended. */
+/** Disabled endpoints whose pending deliveries are not yet recorded as skipped. */
 const UNFINISHED = `
 select w.id from webhook_endpoints w
 where w.status = 'disabled' and exists (
@@ -121,7 +136,7 @@ where w.status = 'disabled' and exists (
 
 /**
  * Announces endpoints that have failed for 96 h, and disables those that have failed for 120 h or whose app has no live token
- * (contract, section 9). Idempotent: replicas may run it at the same time.
+ * (contract, section 9). Records the pending deliveries of disabled endpoints as skipped. Idempotent: replicas may run it at the same time.
  * @throws Problem `unavailable`
  */
 export async function checkEndpoints(ctx: Context): Promise<void> {
@@ -129,10 +144,21 @@ export async function checkEndpoints(ctx: Context): Promise<void> {
   for (const reason of ['failing', 'no-live-token'] as const)
     for (const { id } of await rows<{ id: string }>(ctx.db, candidates(CONDITIONS[reason])))
       await disableByService(ctx, id, reason);
-  for (const { id } of await rows<{ id: string }>(ctx.db, UNFINISHED)) await skipPending(ctx.db, id);
+  for (const { id } of await rows<{ id: string }>(ctx.db, UNFINISHED))
+    await skipPending(ctx.db, id, () => !ctx.stopping.aborted);
 }
 
-/** Checks the endpoints every minute until stopped. */
+/** Checks the endpoints every minute, and when one was disabled, until stopped. */
 export function startEndpointChecks(ctx: Context): PeriodicJob {
-  return startPeriodic({ name: 'check of webhook endpoints', everyMs: EVERY_MS, ...ctx }, () => checkEndpoints(ctx));
+  const job = startPeriodic({ name: 'check of webhook endpoints', everyMs: EVERY_MS, ...ctx }, () =>
+    checkEndpoints(ctx),
+  );
+  const unsubscribe = ctx.listener.on(WEBHOOKS_CHANNEL, job.wake, DISABLED);
+  return {
+    wake: job.wake,
+    stop() {
+      unsubscribe();
+      return job.stop();
+    },
+  };
 }

@@ -8,12 +8,15 @@ import type { WebhookEndpointRow } from '../db/schema/webhooks';
 import { EVENTS_CHANNEL, type EventType, typesFor, UNPUBLISHED } from '../events/events';
 import { Problem } from '../problems';
 import { disableEndpoint, skipPending } from './disable';
+import { countForApp } from './limits';
 import { type Owned, requireId } from './owned';
 import { createSecret } from './secrets';
 import { checkUrl } from './url';
 
 /** The maximum number of endpoints of an app. */
 export const MAX_ENDPOINTS = 10;
+/** How long enabling an endpoint records its pending deliveries as skipped, which a job does otherwise. */
+const SKIP_MS = 2_000;
 
 export type Endpoint = Pick<
   WebhookEndpointRow,
@@ -120,14 +123,15 @@ with changed as (
 select ${COLUMNS} from changed`;
 
 /**
- * Enables an endpoint. The events that were published while it was disabled become a gap. The share lock on the end of the feed
- * keeps the publisher from assigning positions meanwhile.
+ * Enables an endpoint. The events that were published while it was disabled become a gap, or extend the one before if nothing was
+ * published between. The endpoint is locked first, so that the feed is not locked while this waits for it. The share lock on the
+ * end of the feed keeps the publisher from assigning positions meanwhile.
  */
 const ENABLE = `
-with feed as (
-  select last_position from event_feed for share
-), before as (
+with before as (
   select id, disabled_after from webhook_endpoints where id = $3 and status = 'disabled' for no key update
+), feed as (
+  select last_position from event_feed where exists (select from before) for share
 ), changed as (
   update webhook_endpoints w
   set status = 'enabled', disabled_reason = null, disabled_after = null,
@@ -136,9 +140,14 @@ with feed as (
   where w.id = b.id
     and not exists (select from webhook_deliveries d where d.endpoint_id = w.id and d.status = 'pending')
   returning w.*, b.disabled_after as after_position, feed.last_position as until_position
+), extended as (
+  update webhook_gaps g set until_position = c.until_position
+  from changed c where g.endpoint_id = c.id and g.until_position = c.after_position
+  returning 1
 ), gap as (
   insert into webhook_gaps (endpoint_id, after_position, until_position)
-  select id, after_position, until_position from changed where after_position < until_position
+  select id, after_position, until_position from changed
+  where after_position < until_position and not exists (select from extended)
   on conflict (endpoint_id, after_position) do update
   set until_position = greatest(webhook_gaps.until_position, excluded.until_position)
 ), ${audited('webhook.change', AUDIT_DETAIL)}
@@ -146,8 +155,8 @@ select pg_notify('${EVENTS_CHANNEL}', '${UNPUBLISHED}') from changed`;
 
 /**
  * Changes an endpoint of an app.
- * @throws Problem `not-found`, `invalid-request` for a URL that must not be called, `unavailable` while the endpoint was only
- *   just disabled
+ * @throws Problem `not-found`, `invalid-request` for a URL that must not be called, `unavailable` while deliveries from
+ *   before it was disabled are still pending, `too-many-requests` after 10 changes of a status within a minute
  */
 export async function changeEndpoint(
   ctx: Pick<Context, 'config' | 'db' | 'metrics' | 'random'> & Audited,
@@ -159,7 +168,8 @@ export async function changeEndpoint(
   checkTypes(owned.app, types);
   if (url !== undefined) await checkUrl(url, ctx.config.callsLoopback);
   // What was pending when the endpoint was disabled must not be delivered when it is enabled.
-  if (status === 'enabled') await skipPending(ctx.db, id);
+  const skipUntil = performance.now() + SKIP_MS;
+  if (status === 'enabled') await skipPending(ctx.db, id, () => performance.now() < skipUntil);
   const changed = await transaction(
     ctx.db,
     async (tx) => {
@@ -175,6 +185,7 @@ export async function changeEndpoint(
         ]);
       const before = await getEndpoint(tx, owned);
       if (status === undefined || status === before.status) return { endpoint: before, disabled: undefined };
+      await countForApp(tx, owned.app, 'changed_at');
       if (status === 'disabled') {
         const disabled = await disableEndpoint(auditedTx, id, 'app');
         return { endpoint: await getEndpoint(tx, owned), disabled };
@@ -186,10 +197,7 @@ export async function changeEndpoint(
     },
     'READ COMMITTED',
   );
-  if (changed.disabled !== undefined) {
-    ctx.metrics.webhookDisabled(changed.disabled);
-    await skipPending(ctx.db, id);
-  }
+  if (changed.disabled !== undefined) ctx.metrics.webhookDisabled(changed.disabled);
   return changed.endpoint;
 }
 

@@ -2,6 +2,7 @@ import type { Response } from 'express';
 import type { Audited } from '../audit/audit';
 import type { Context } from '../context';
 import type { Handlers, OperationId, Schemas } from '../contract/document';
+import { truncateInstant } from '../contract/instant';
 import { FIRST_ID, idIn, LAST_POSITION, positionIn, readPage } from '../http/pagination';
 import { Problem } from '../problems';
 import { callerOf } from '../tokens/caller';
@@ -82,11 +83,21 @@ export function webhookHandlers(ctx: Context, client: WebhookClient): WebhookHan
       const owned = ownedBy(res, req.params.id);
       if (eventId !== undefined && since !== undefined) throw invalid('/since', 'must be absent when event_id is sent');
       if (eventId !== undefined) await redeliverEvent(ctx.db, owned, eventId);
-      else if (since !== undefined) await redeliverSince(ctx.db, owned, new Date(since));
+      else if (since !== undefined) await redeliverSince(ctx.db, owned, readInstant(since));
       else throw invalid('/event_id', 'is required, unless since is sent');
       res.status(202).json({ message: 'The events will be delivered again.' });
     },
   };
+}
+
+/**
+ * Reads `since`. The schema's format `date-time` allows more than instants.
+ * @throws Problem `invalid-request`
+ */
+function readInstant(since: string): Date {
+  const instant = truncateInstant(since);
+  if (instant === undefined) throw invalid('/since', 'must be a time as in RFC 3339');
+  return new Date(instant);
 }
 
 function invalid(pointer: string, message: string): Problem {

@@ -4,7 +4,7 @@ import type { Context } from '../context';
 import type { Database } from '../db/pool';
 import { rows } from '../db/query';
 import { OperatorError } from '../problems';
-import { disableEndpoint, skipPending } from './disable';
+import { disableEndpoint } from './disable';
 import { type Endpoint, getEndpoint } from './endpoints';
 import type { Owned } from './owned';
 
@@ -42,9 +42,6 @@ export async function disableByOperator(
   owned: Owned,
 ): Promise<Endpoint> {
   const disabled = await disableEndpoint(ctx, owned.id, 'operator');
-  if (disabled !== undefined) {
-    ctx.metrics.webhookDisabled(disabled);
-    await skipPending(ctx.db, owned.id);
-  }
+  if (disabled !== undefined) ctx.metrics.webhookDisabled(disabled);
   return getEndpoint(ctx.db, owned);
 }

@@ -13,9 +13,10 @@ const SUCCESS_SECONDS = 5;
 /** The status of a response that disables the endpoint at once. */
 const GONE = 410;
 
-/** A leased delivery; `targetId` is its endpoint, `id` the event. */
+/** A leased delivery; `targetId` is its endpoint, `url` the endpoint's URL when it was leased, `id` the event. */
 export type Leased = {
   readonly targetId: string;
+  readonly url: string;
   readonly position: string;
   readonly id: string;
   readonly attempt: number;
@@ -25,12 +26,12 @@ export type Leased = {
 
 /**
  * The endpoint's row is changed first, in the same order as by a redelivery, and only when something changes: it would be a hot
- * row otherwise. A redelivery that was requested during the call has set `attempts` to 0; the event is then sent again.
+ * row otherwise. An outcome of another URL, which it had before, says nothing about the endpoint. A redelivery that was requested during the call has set `attempts` to 0; the event is then sent again.
  */
 const DELIVERED = `
 with endpoint as (
   update webhook_endpoints set last_success_at = now(), failures = 0, failing_since = null, announced_at = null
-  where id = $1 and (failures > 0 or failing_since is not null or last_success_at is null
+  where id = $1 and url = $7 and (failures > 0 or failing_since is not null or last_success_at is null
     or last_success_at < now() - make_interval(secs => ${SUCCESS_SECONDS}))
   returning 1
 ), delivery as (
@@ -47,7 +48,7 @@ select count(*)::int as count from delivery`;
 const FAILED = `
 with endpoint as (
   update webhook_endpoints set failures = failures + 1, failing_since = coalesce(failing_since, now())
-  where id = $1 and deleted_at is null
+  where id = $1 and url = $9 and deleted_at is null
   returning failures
 ), delivery as (
   update webhook_deliveries d
@@ -82,7 +83,7 @@ const callOf = ({ targetId, id, origin }: Leased, { status, durationMs }: Webhoo
 
 /** Records that an endpoint accepted an event. */
 export async function recordDelivered(ctx: Context, delivery: Leased, outcome: WebhookOutcome): Promise<void> {
-  await rows(ctx.db, DELIVERED, [...leaseOf(delivery), outcome.status, outcome.durationMs]);
+  await rows(ctx.db, DELIVERED, [...leaseOf(delivery), outcome.status, outcome.durationMs, delivery.url]);
   ctx.metrics.webhookDelivered(callOf(delivery, outcome));
 }
 
@@ -90,11 +91,11 @@ export async function recordDelivered(ctx: Context, delivery: Leased, outcome: W
 export async function recordFailed(ctx: Context, delivery: Leased, outcome: WebhookOutcome): Promise<void> {
   const pause = pauseSeconds(ctx.random, delivery.attempt, outcome.retryAfter);
   const { status, durationMs, error } = outcome;
-  const values = [...leaseOf(delivery), status ?? null, durationMs, error ?? null, pause ?? null];
+  const values = [...leaseOf(delivery), status ?? null, durationMs, error ?? null, pause ?? null, delivery.url];
   const [endpoint] = await rows<{ failures: number }>(ctx.db, FAILED, values);
   const failures = endpoint?.failures ?? 0;
   ctx.metrics.webhookNotDelivered(callOf(delivery, outcome), error ?? '', { failures, gaveUp: pause === undefined });
-  if (status === GONE) await disableByService(ctx, delivery.targetId, 'gone');
+  if (status === GONE) await disableByService(ctx, delivery.targetId, 'gone', delivery.url);
 }
 
 /** Releases the lease of a delivery that was not sent: the service stops, the circuit is open, or a secret cannot be decrypted. */

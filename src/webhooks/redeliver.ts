@@ -4,12 +4,12 @@ import { rows, rowsInIndexOrder, transaction } from '../db/query';
 import { type PeriodicJob, startPeriodic } from '../delivery/periodic';
 import { typesFor } from '../events/events';
 import { Problem } from '../problems';
-import { WEBHOOKS_CHANNEL } from './deliver';
+import { WEBHOOKS_CHANNEL } from './channel';
 import { type Owned, requireId } from './owned';
 
 const BATCH = 500;
-/** A redelivery waits while an endpoint has more pending deliveries. */
-const MAX_PENDING = 1_000;
+/** A redelivery waits while an endpoint has more deliveries that are due. Those in a pause after a failure do not count. */
+const MAX_DUE = 1_000;
 const EVERY_MS = 1_000;
 /** How much the clocks of a primary and of its successor may differ. */
 const CLOCK_TOLERANCE = `interval '5 minutes'`;
@@ -114,8 +114,11 @@ with endpoint as (
   from webhook_endpoints
   where id = $1 and redeliver_until is not null and status = 'enabled' and deleted_at is null for no key update
 ), backlog as (
-  select count(*) > ${MAX_PENDING} as full
-  from (select from webhook_deliveries where endpoint_id = $1 and status = 'pending' limit ${MAX_PENDING + 1}) pending
+  select count(*) > ${MAX_DUE} as full
+  from (
+    select from webhook_deliveries
+    where endpoint_id = $1 and status = 'pending' and next_attempt_at <= now() limit ${MAX_DUE + 1}
+  ) due
 ), batch as (
   select e.position
   from endpoint w join backlog b on not b.full

@@ -1,38 +1,23 @@
+import type { EntityManager } from 'typeorm';
 import type { Context } from '../context';
 import type { Schemas } from '../contract/document';
 import { newSpan, type Origin } from '../contract/trace-context';
 import { rows, transaction } from '../db/query';
 import { Problem } from '../problems';
 import type { WebhookClient, WebhookOutcome } from './client';
+import { countForApp } from './limits';
 import { type Owned, requireId } from './owned';
 import { openSecrets, type StoredSecret, validSecrets } from './secrets';
 
-const TESTS_PER_MINUTE = 10;
+const TESTED = `
+select w.url, ${validSecrets('w.id')} as secrets
+from webhook_endpoints w where w.id = $1 and w.app_name = $2 and w.deleted_at is null`;
 
-/** Counts a test of the last minute, unless there are too many. */
-const COUNT = `
-with endpoint as (
-  select id, url, array(select t from unnest(tested_at) t where t > now() - interval '1 minute' order by t) as recent
-  from webhook_endpoints where id = $1 and app_name = $2 and deleted_at is null for no key update
-), counted as (
-  update webhook_endpoints w set tested_at = e.recent || now()
-  from endpoint e where w.id = e.id and cardinality(e.recent) < ${TESTS_PER_MINUTE}
-  returning 1
-)
-select e.url, ${validSecrets('e.id')} as secrets, exists (select from counted) as allowed,
-  ceil(extract(epoch from e.recent[1] + interval '1 minute' - now()))::int as "retryAfter"
-from endpoint e`;
-
-type Tested = {
-  readonly url: string;
-  readonly secrets: readonly StoredSecret[] | null;
-  readonly allowed: boolean;
-  readonly retryAfter: number | null;
-};
+type Tested = { readonly url: string; readonly secrets: readonly StoredSecret[] | null };
 
 /**
  * Sends a signed `webhook.test` event to an endpoint once, also to a disabled one. Changes no counter of the endpoint.
- * @throws Problem `not-found`, `too-many-requests` after 10 tests within a minute, `unavailable` when the service stops
+ * @throws Problem `not-found`, `too-many-requests` after 10 tests of the app within a minute, `unavailable` when the service stops
  */
 export async function testEndpoint(
   ctx: Pick<Context, 'db' | 'keys' | 'random' | 'stopping'>,
@@ -41,13 +26,13 @@ export async function testEndpoint(
   origin: Origin,
 ): Promise<WebhookOutcome> {
   requireId(id);
-  const [tested] = await transaction(ctx.db, (tx) => rows<Tested>(tx, COUNT, [id, app]), 'READ COMMITTED');
-  if (tested === undefined) throw new Problem('not-found');
-  if (!tested.allowed)
-    throw new Problem('too-many-requests', {
-      message: `This endpoint was tested ${TESTS_PER_MINUTE} times within a minute, please try again later.`,
-      headers: { 'Retry-After': String(Math.max(1, tested.retryAfter ?? 1)) },
-    });
+  const work = async (tx: EntityManager) => {
+    const [found] = await rows<Tested>(tx, TESTED, [id, app]);
+    if (found === undefined) throw new Problem('not-found');
+    await countForApp(tx, app, 'tested_at');
+    return found;
+  };
+  const tested = await transaction(ctx.db, work, 'READ COMMITTED');
   const event: Schemas['WebhookTestEvent'] = {
     id: ctx.random.uuid(),
     type: 'webhook.test',

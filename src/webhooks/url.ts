@@ -13,6 +13,8 @@ export async function checkUrl(text: string, loopback: boolean): Promise<void> {
     throw invalid('must be a URL that begins with https://');
   // The parser drops spaces and control characters, and the URL is kept as it was sent.
   if (/[\s\p{C}]/u.test(text)) throw invalid('must not contain spaces or control characters');
+  // The parser takes them for slashes.
+  if (text.includes('\\')) throw invalid('must not contain backslashes');
   if (url.username !== '' || url.password !== '' || text.includes('#'))
     throw invalid('must have no user, password or fragment');
   if (await isForbidden(url, loopback))

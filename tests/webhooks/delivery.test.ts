@@ -356,7 +356,7 @@ test('the body is composed when the connection is ready, so that an erasure mean
     res.writeHead(200).end();
   });
   const endpoint = await app.endpoint({
-    url: receiver.url.replace('127.0.0.1', 'localhost'),
+    url: receiver.url.replace('127.0.0.1', 'slow.localhost'),
     types: ['station.paired'],
   });
   const dns = jest.requireActual<typeof import('node:dns')>('node:dns');
@@ -369,9 +369,11 @@ test('the body is composed when the connection is ready, so that an erasure mean
   const gone = new Promise<void>((resolve) => {
     go = resolve;
   });
-  const slow = jest.spyOn(dns, 'lookup').mockImplementation(((...parts: Parameters<typeof dns.lookup>) => {
+  const slow = jest.spyOn(dns, 'lookup').mockImplementation(((...[name, ...rest]: Parameters<typeof dns.lookup>) => {
+    // Requests of the test itself look up localhost.
+    if (name !== 'slow.localhost') return Reflect.apply(original, dns, [name, ...rest]);
     asked();
-    void gone.then(() => Reflect.apply(original, dns, parts));
+    void gone.then(() => Reflect.apply(original, dns, ['localhost', ...rest]));
   }) as typeof dns.lookup);
   try {
     const user_id = randomUUID();
@@ -413,9 +415,7 @@ describe('a test', () => {
     });
     receiver.answer = answerStatus(410);
     await endpoint.request('POST', '/test');
-    const { tested_at: tested, ...after } = await endpoint.row();
-    expect(tested).toHaveLength(3);
-    expect({ ...after, tested_at: [] }).toEqual(before);
+    expect(await endpoint.row()).toEqual(before);
     expect(await endpoint.deliveries()).toEqual([]);
   });
 
@@ -430,8 +430,14 @@ describe('a test', () => {
     const wait = Number(refused[0]?.headers.get('Retry-After'));
     expect(wait).toBeGreaterThan(40);
     expect(wait).toBeLessThanOrEqual(60);
-    await endpoint.set(`tested_at = array(select t - interval '1 minute' from unnest(tested_at) t)`);
-    expect((await endpoint.request('POST', '/test')).status).toBe(200);
-    expect((await endpoint.row()).tested_at).toHaveLength(1);
+    await endpoint.request('DELETE');
+    const another = await app.endpoint({ url: receiver.url });
+    expect((await another.request('POST', '/test')).status).toBe(429);
+    const limits = (sql: string) => service.sql.query(`${sql} where app_name = $1`, [app.name]);
+    await limits(
+      `update webhook_limits set tested_at = array(select t - interval '1 minute' from unnest(tested_at) t)`,
+    );
+    expect((await another.request('POST', '/test')).status).toBe(200);
+    expect((await limits('select tested_at from webhook_limits')).rows[0].tested_at).toHaveLength(1);
   });
 });

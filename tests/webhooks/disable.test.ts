@@ -1,9 +1,9 @@
 import { deriveKeys } from '../../src/crypto/keys';
 import { random } from '../../src/crypto/random';
 import { createMetrics } from '../../src/metrics';
-import { checkEndpoints } from '../../src/webhooks/disable';
+import { checkEndpoints, disableByService } from '../../src/webhooks/disable';
 import { answerStatus, startReceiver } from '../harness/a-receiver';
-import { startApp } from '../harness/an-app';
+import { type Endpoint, startApp } from '../harness/an-app';
 import { eventsAfter } from '../harness/feed';
 import { type Harness, recordedLog, SECRET_KEY, startHarness } from '../harness/harness';
 import { untilSo } from '../harness/until';
@@ -14,20 +14,19 @@ beforeAll(async () => {
 });
 afterAll(() => service.stop());
 
-/** Runs the job that runs every minute; returns its log and metrics. */
-async function check() {
+/** A context with a log and metrics of its own. */
+function ownContext(stopping = new AbortController().signal) {
   const { log, lines } = recordedLog();
   const metrics = createMetrics(log);
-  await checkEndpoints({
-    config: service.config,
-    db: service.db,
-    listener: undefined as never,
-    log,
-    metrics,
-    random,
-    keys: deriveKeys(SECRET_KEY),
-    stopping: new AbortController().signal,
-  });
+  const { config, db } = service;
+  const keys = deriveKeys(SECRET_KEY);
+  return { lines, metrics, ctx: { config, db, listener: undefined as never, log, metrics, random, keys, stopping } };
+}
+
+/** Runs the job that runs every minute; returns its log and metrics. */
+async function check(stopping?: AbortSignal) {
+  const { ctx, lines, metrics } = ownContext(stopping);
+  await checkEndpoints(ctx);
   return { lines, metrics };
 }
 
@@ -61,6 +60,42 @@ test('a 410 disables an endpoint at once, with an event and a log line', async (
   await untilSo(async () => (await endpoint.list()).every(({ status }) => status === 'skipped'));
   const { body } = await eventsAfter(service, 'types=webhook_endpoint.disabled', (await startApp(service)).token);
   expect(body.items.filter((one: any) => one.data.endpoint_id === endpoint.id)).toEqual([]);
+});
+
+describe('the outcome of a call to the URL that an endpoint had before', () => {
+  const moved = async (status: number, columns: string) => {
+    let respond = () => {};
+    const [app, receiver] = [
+      await startApp(service),
+      await startReceiver((res) => {
+        respond = () => res.writeHead(status).end();
+      }),
+    ];
+    const endpoint = await app.endpoint({ url: receiver.url });
+    await app.events(1);
+    await receiver.got(1);
+    const next = await startReceiver();
+    await endpoint.request('PATCH', '', { url: next.url });
+    await endpoint.set(columns);
+    respond();
+    await endpoint.attempted(1);
+    return { endpoint, next };
+  };
+
+  test('410 neither disables it nor counts as its failure, and the event goes to the new URL', async () => {
+    const { endpoint, next } = await moved(410, 'failures = 0');
+    expect(await endpoint.row()).toMatchObject({ status: 'enabled', failures: 0, failing_since: null });
+    await endpoint.due();
+    await next.got(1);
+    await endpoint.settled();
+    expect((await endpoint.row()).status).toBe('enabled');
+  });
+
+  test('204 delivers the event, and does not end the failures of the new URL', async () => {
+    const { endpoint } = await moved(204, 'failures = 3, failing_since = now()');
+    expect(await endpoint.row()).toMatchObject({ failures: 3, failing_since: expect.any(Date), last_success_at: null });
+    expect(await endpoint.list()).toMatchObject([{ status: 'delivered' }]);
+  });
 });
 
 describe('an endpoint without a success', () => {
@@ -308,6 +343,119 @@ describe('while an endpoint is disabled', () => {
   });
 });
 
+describe('disabling and enabling an endpoint', () => {
+  test('does not lock the feed while the endpoint is locked', async () => {
+    const endpoint = await (await startApp(service)).endpoint({ url: 'https://8.8.8.8/' });
+    for (const status of ['disabled', 'enabled']) {
+      const blocking = await service.sql.connect();
+      await blocking.query('begin');
+      await blocking.query('select from webhook_endpoints where id = $1 for update', [endpoint.id]);
+      const changing = endpoint.request('PATCH', '', { status });
+      const waiting = `select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`;
+      await untilSo(async () => (await service.sql.query(waiting)).rowCount !== 0);
+      // The lock of a publisher is released at once.
+      await untilSo(
+        async () => (await service.sql.query('select from event_feed for update skip locked')).rowCount === 1,
+        1_000,
+      );
+      await blocking.query('commit');
+      blocking.release();
+      expect((await changing).status).toBe(200);
+    }
+  });
+
+  test('is refused after ten times within a minute, whichever endpoint of the app it is', async () => {
+    const app = await startApp(service);
+    const [endpoint, other] = [
+      await app.endpoint({ url: 'https://8.8.8.8/' }),
+      await app.endpoint({ url: 'https://8.8.8.8/' }),
+    ];
+    for (let n = 0; n < 10; n++) {
+      const status = n % 2 === 0 ? 'disabled' : 'enabled';
+      expect((await endpoint.request('PATCH', '', { status })).status).toBe(200);
+    }
+    await endpoint.request('DELETE');
+    const refused = await other.request('PATCH', '', { status: 'disabled' });
+    expect([refused.status, refused.body.type]).toEqual([429, '/problems/too-many-requests']);
+    expect(Number(refused.headers.get('Retry-After'))).toBeGreaterThan(40);
+    expect((await other.request('PATCH', '', { status: 'enabled', description: 'ours' })).status).toBe(200);
+    expect((await other.row()).status).toBe('enabled');
+  });
+
+  test('again and again makes one gap as long as nothing is published between', async () => {
+    const app = await startApp(service);
+    const endpoint = await app.endpoint({ url: 'https://8.8.8.8/', types: ['feed.restarted'] });
+    const gaps = async () =>
+      (await service.sql.query('select * from webhook_gaps where endpoint_id = $1', [endpoint.id])).rows;
+    for (let n = 1; n <= 3; n++) {
+      await endpoint.request('PATCH', '', { status: 'disabled' });
+      await theEvents(app, endpoint.id, n);
+      await endpoint.request('PATCH', '', { status: 'enabled' });
+      expect(await gaps()).toHaveLength(1);
+    }
+  });
+});
+
+describe('the pending deliveries of a disabled endpoint', () => {
+  /** An endpoint with pending deliveries that are not due. */
+  const waiting = async (count: number) => {
+    const endpoint = await (await startApp(service)).endpoint({ url: 'https://8.8.8.8/', types: ['feed.restarted'] });
+    await service.sql.query(
+      `insert into webhook_deliveries (endpoint_id, position, next_attempt_at)
+       select $1, 1000000000 + n, now() + interval '1 hour' from generate_series(1, $2::int) n`,
+      [endpoint.id, count],
+    );
+    const stored = async () => [...new Set((await endpoint.deliveries()).map(({ status }) => status))];
+    return { endpoint, stored };
+  };
+
+  test.each([
+    [
+      'its app',
+      async (endpoint: Endpoint) => {
+        expect((await endpoint.request('PATCH', '', { status: 'disabled' })).status).toBe(200);
+      },
+    ],
+    ['the service', (endpoint: Endpoint) => disableByService(ownContext().ctx, endpoint.id, 'gone')],
+  ])('are recorded as skipped by a job, for which %s does not wait', async (_who, disable) => {
+    const { endpoint, stored } = await waiting(1);
+    const blocking = await service.sql.connect();
+    await blocking.query('begin');
+    await blocking.query('select from webhook_deliveries where endpoint_id = $1 for update', [endpoint.id]);
+    await disable(endpoint);
+    expect(await endpoint.row()).toMatchObject({ status: 'disabled' });
+    expect(await stored()).toEqual(['pending']);
+    await blocking.query('commit');
+    blocking.release();
+    await untilSo(async () => (await stored())[0] === 'skipped');
+  });
+
+  test('are left to the next process when the service stops', async () => {
+    const { endpoint, stored } = await waiting(1);
+    await endpoint.set(`status = 'disabled', disabled_after = 0`);
+    await check(AbortSignal.abort());
+    expect(await stored()).toEqual(['pending']);
+    await check();
+    expect(await stored()).toEqual(['skipped']);
+  });
+
+  test('delay enabling it for 2 s at most, then the answer is 503', async () => {
+    const { endpoint, stored } = await waiting(10_000);
+    await endpoint.set(`status = 'disabled', disabled_after = 0`);
+    await service.sql.query(`create function dawdle() returns trigger language plpgsql as $$
+      begin perform pg_sleep(0.7); return null; end $$`);
+    await service.sql.query(
+      'create trigger dawdling before update on webhook_deliveries for each statement execute function dawdle()',
+    );
+    const refused = await endpoint.request('PATCH', '', { status: 'enabled' });
+    await service.sql.query('drop trigger dawdling on webhook_deliveries');
+    expect([refused.status, refused.headers.get('Retry-After')]).toEqual([503, expect.stringMatching(/^\d+$/)]);
+    expect((await endpoint.row()).status).toBe('disabled');
+    expect((await endpoint.request('PATCH', '', { status: 'enabled' })).status).toBe(200);
+    expect(await stored()).toEqual(['skipped']);
+  });
+});
+
 describe('a redelivery', () => {
   test('needs exactly one of event_id and since', async () => {
     const endpoint = await (await startApp(service)).endpoint({ url: 'https://8.8.8.8/' });
@@ -350,7 +498,33 @@ describe('a redelivery', () => {
     expect((await endpoint.deliveries()).length).toBe(1_200);
   });
 
-  test('waits while more than 1,000 deliveries are pending, and is the only one of its endpoint', async () => {
+  test('does not wait for deliveries that wait for their next attempt', async () => {
+    const [app, receiver] = [await startApp(service), await startReceiver()];
+    const endpoint = await app.endpoint({ url: receiver.url, types: ['cpo.notified'] });
+    await service.sql.query(
+      `insert into webhook_deliveries (endpoint_id, position, next_attempt_at)
+       select $1, 1000000000 + n, now() + interval '1 hour' from generate_series(1, 1001) n`,
+      [endpoint.id],
+    );
+    const [id] = await app.events(1);
+    await receiver.got(1);
+    expect((await endpoint.request('POST', '/redeliver', { since: '2020-01-01T00:00:00Z' })).status).toBe(202);
+    await receiver.got(2);
+    expect(receiver.ids()).toEqual([id, id]);
+  });
+
+  test.each(['2026-02-30T12:00:00Z', '2026-01-01T24:00:00Z'])('since %s is refused', async (since) => {
+    const endpoint = await (await startApp(service)).endpoint({ url: 'https://8.8.8.8/' });
+    const answer = await endpoint.request('POST', '/redeliver', { since });
+    expect([answer.status, answer.body.errors?.[0].pointer]).toEqual([400, '/since']);
+  });
+
+  test('since a leap second is possible', async () => {
+    const endpoint = await (await startApp(service)).endpoint({ url: 'https://8.8.8.8/' });
+    expect((await endpoint.request('POST', '/redeliver', { since: '2016-12-31T23:59:60Z' })).status).toBe(202);
+  });
+
+  test('waits while more than 1,000 deliveries are due, and is the only one of its endpoint', async () => {
     const [app, receiver] = [await startApp(service), await startReceiver(answerStatus(200))];
     const ids = await app.events(1_600);
     const endpoint = await app.endpoint({ url: receiver.url, types: ['cpo.notified'] });

@@ -108,6 +108,7 @@ test.each([
   ['ftp://app.example/', 'https://'],
   ['app.example/hook', 'https://'],
   ['https://app.example/a b', 'spaces'],
+  ['https://8.8.8.8\\secret?x', 'backslashes'],
   ['https://10.0.0.1/', 'private'],
   ['https://169.254.169.254/latest', 'private'],
   ['https://0x0a000001/', 'private'],

@@ -9,7 +9,7 @@ import { startApp } from '../harness/an-app';
 import { aStation, type Harness, NO_LIMITS, startHarness } from '../harness/harness';
 import { untilSo } from '../harness/until';
 
-const SETTINGS = { SANDBOX: 'true', ...NO_LIMITS };
+const SETTINGS = { SANDBOX: 'true', METRICS_PORT: '0', ...NO_LIMITS };
 let service: Harness;
 beforeAll(async () => {
   service = await startHarness(SETTINGS);
@@ -79,6 +79,20 @@ test('an endpoint that keeps failing gets one call at a time, and then none whil
   await other.got(2);
   expect(await attempts()).toBe(before);
   await healthy.settled();
+
+  const { url } = await service.log.waitFor(({ message }) => message === 'metrics');
+  const openCircuits = async () =>
+    Number(/^scsp_webhook_circuits_open (.+)$/m.exec(await (await fetch(String(url))).text())?.[1]);
+  expect(await openCircuits()).toBe(1);
+  // Nobody closes the circuit of a deleted endpoint.
+  await endpoint.request('DELETE');
+  const now = performance.now.bind(performance);
+  const later = jest.spyOn(performance, 'now').mockImplementation(() => now() + 30_000);
+  try {
+    expect(await openCircuits()).toBe(0);
+  } finally {
+    later.mockRestore();
+  }
 }, 60_000);
 
 test('two replicas never have more than ten calls to an endpoint in flight, and deliver each event once', async () => {

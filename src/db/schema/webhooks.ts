@@ -19,7 +19,6 @@ export type WebhookEndpointRow = {
   redeliverAfter: string | null;
   redeliverUntil: string | null;
   redeliverSince: Date | null;
-  testedAt: Date[];
   deletedAt: Date | null;
 };
 
@@ -42,7 +41,6 @@ export const webhookEndpoints = new EntitySchema<WebhookEndpointRow>({
     redeliverAfter: { name: 'redeliver_after', type: 'bigint', nullable: true },
     redeliverUntil: { name: 'redeliver_until', type: 'bigint', nullable: true },
     redeliverSince: { name: 'redeliver_since', type: 'timestamptz', precision: 3, nullable: true },
-    testedAt: { name: 'tested_at', type: 'timestamptz', array: true, default: '{}' },
     deletedAt: { name: 'deleted_at', type: 'timestamptz', precision: 3, nullable: true },
   },
   indices: [{ name: 'webhook_endpoints_app_idx', columns: ['appName', 'id'], where: 'deleted_at is null' }],
@@ -134,4 +132,16 @@ export const webhookGaps = new EntitySchema<WebhookGapRow>({
     untilPosition: { name: 'until_position', type: 'bigint' },
   },
   foreignKeys: [endpointKey('webhook_gaps')],
+});
+
+export type WebhookLimitRow = { appName: string; testedAt: Date[]; changedAt: Date[] };
+
+/** When endpoints of an app were tested, and enabled or disabled, within the last minute. */
+export const webhookLimits = new EntitySchema<WebhookLimitRow>({
+  name: 'webhook_limits',
+  columns: {
+    appName: { name: 'app_name', type: 'text', primary: true, primaryKeyConstraintName: 'webhook_limits_pkey' },
+    testedAt: { name: 'tested_at', type: 'timestamptz', array: true, default: '{}' },
+    changedAt: { name: 'changed_at', type: 'timestamptz', array: true, default: '{}' },
+  },
 });
