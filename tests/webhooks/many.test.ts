@@ -55,7 +55,9 @@ test('30 endpoints that hang delay neither a healthy one nor the notification of
 }, 120_000);
 
 test('an endpoint that keeps failing gets one call at a time, and then none while its circuit is open', async () => {
-  const [app, receiver] = [await startApp(service), await startReceiver(() => {})];
+  // Its circuits are counted.
+  const own = await startHarness(SETTINGS);
+  const [app, receiver] = [await startApp(own), await startReceiver(() => {})];
   const endpoint = await app.endpoint({ url: receiver.url });
   await endpoint.set('failures = 5, failing_since = now()');
   await app.events(12);
@@ -68,7 +70,7 @@ test('an endpoint that keeps failing gets one call at a time, and then none whil
   expect(receiver.received).toHaveLength(1);
   receiver.answer = answerStatus(500);
   await receiver.down();
-  await service.log.waitFor(
+  await own.log.waitFor(
     (line) => line.message.startsWith('circuit of a webhook endpoint') && line.endpoint_id === endpoint.id,
   );
   const attempts = async () => (await endpoint.deliveries()).reduce((sum, row) => sum + row.attempts, 0);
@@ -80,7 +82,7 @@ test('an endpoint that keeps failing gets one call at a time, and then none whil
   expect(await attempts()).toBe(before);
   await healthy.settled();
 
-  const { url } = await service.log.waitFor(({ message }) => message === 'metrics');
+  const { url } = await own.log.waitFor(({ message }) => message === 'metrics');
   const openCircuits = async () =>
     Number(/^scsp_webhook_circuits_open (.+)$/m.exec(await (await fetch(String(url))).text())?.[1]);
   expect(await openCircuits()).toBe(1);
@@ -93,6 +95,7 @@ test('an endpoint that keeps failing gets one call at a time, and then none whil
   } finally {
     later.mockRestore();
   }
+  await own.stop();
 }, 60_000);
 
 test('two replicas never have more than ten calls to an endpoint in flight, and deliver each event once', async () => {
