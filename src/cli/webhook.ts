@@ -5,12 +5,13 @@ import { newSpan } from '../contract/trace-context';
 import { LAST_POSITION } from '../http/pagination';
 import { OperatorError, Problem } from '../problems';
 import { WebhookClient } from '../webhooks/client';
-import { type DeliveryStatus, type DeliverySummary, listDeliveries } from '../webhooks/deliveries';
+import { type DeliveryStatus, listDeliveries } from '../webhooks/deliveries';
 import { changeEndpoint, type Endpoint } from '../webhooks/endpoints';
 import { disableByOperator, findEndpoint, listAllEndpoints } from '../webhooks/operate';
 import type { Owned } from '../webhooks/owned';
 import { redeliverEvent, redeliverSince } from '../webhooks/redeliver';
 import { testEndpoint } from '../webhooks/test-call';
+import { writeDelivery, writeEndpoint } from '../webhooks/write';
 import { type CommandContext, withContext } from './database';
 import type { Row } from './text';
 import { name, whole } from './values';
@@ -39,7 +40,7 @@ export function webhookCommands(program: Command, shell: Shell): void {
     .action(
       answering(shell, (given, { app }: { app?: string }) =>
         withContext(given, async ({ db }) => ({
-          rows: (await listAllEndpoints(db, app)).map((endpoint) => writeEndpoint(endpoint.app, endpoint)),
+          rows: (await listAllEndpoints(db, app)).map((endpoint) => row(endpoint.app, endpoint)),
           columns: ['id', 'app', 'url', 'status', 'disabled_reason', 'failing_since', 'last_success_at'],
         })),
       ),
@@ -70,7 +71,7 @@ export function webhookCommands(program: Command, shell: Shell): void {
     // Without the keys: reading them would require SECRET_KEY.
     onEndpoint(async ({ config, db, metrics, random, actor }, owned) => {
       const enabled = await changeEndpoint({ config, db, metrics, random, actor }, owned, { status: 'enabled' });
-      return { row: writeEndpoint(owned.app, enabled) };
+      return { row: row(owned.app, enabled) };
     }),
   );
 
@@ -79,7 +80,7 @@ export function webhookCommands(program: Command, shell: Shell): void {
     'disable',
     'disables an endpoint; its events are skipped and stay in the feed',
     'scsp webhook disable ID',
-  ).action(onEndpoint(async (ctx, owned) => ({ row: writeEndpoint(owned.app, await disableByOperator(ctx, owned)) })));
+  ).action(onEndpoint(async (ctx, owned) => ({ row: row(owned.app, await disableByOperator(ctx, owned)) })));
 
   endpointVerb(
     webhook,
@@ -136,31 +137,5 @@ function instant(text: string): Date {
   return new Date(time);
 }
 
-function writeEndpoint(app: string, endpoint: Endpoint): Row {
-  return {
-    id: endpoint.id,
-    app,
-    url: endpoint.url,
-    types: endpoint.types ?? undefined,
-    description: endpoint.description ?? undefined,
-    status: endpoint.status,
-    disabled_reason: endpoint.disabledReason ?? undefined,
-    created_at: endpoint.createdAt.toISOString(),
-    failing_since: endpoint.failingSince?.toISOString(),
-    last_success_at: endpoint.lastSuccessAt?.toISOString(),
-  };
-}
-
-function writeDelivery(delivery: DeliverySummary): Row {
-  return {
-    event_id: delivery.eventId,
-    type: delivery.type,
-    position: delivery.position,
-    status: delivery.status,
-    attempts: delivery.attempts,
-    next_attempt_at: delivery.nextAttemptAt?.toISOString(),
-    last_status: delivery.lastStatus ?? undefined,
-    last_duration_ms: delivery.lastDurationMs ?? undefined,
-    last_error: delivery.lastError ?? undefined,
-  };
-}
+/** An endpoint in the output of a command. */
+const row = (app: string, endpoint: Endpoint): Row => ({ ...writeEndpoint(endpoint), app });

@@ -1,18 +1,19 @@
 import type { Response } from 'express';
 import type { Audited } from '../audit/audit';
 import type { Context } from '../context';
-import type { Handlers, OperationId, Schemas } from '../contract/document';
+import type { Handlers, OperationId } from '../contract/document';
 import { truncateInstant } from '../contract/instant';
 import { FIRST_ID, idIn, LAST_POSITION, positionIn, readPage } from '../http/pagination';
 import { Problem } from '../problems';
 import { callerOf } from '../tokens/caller';
 import type { WebhookClient } from './client';
-import { type DeliverySummary, listDeliveries } from './deliveries';
-import { changeEndpoint, createEndpoint, deleteEndpoint, type Endpoint, getEndpoint, listEndpoints } from './endpoints';
+import { listDeliveries } from './deliveries';
+import { changeEndpoint, createEndpoint, deleteEndpoint, getEndpoint, listEndpoints } from './endpoints';
 import type { Owned } from './owned';
 import { redeliverEvent, redeliverSince } from './redeliver';
 import { rotateSecret } from './secrets';
 import { testEndpoint } from './test-call';
+import { writeDelivery, writeEndpoint } from './write';
 
 type WebhookHandlers = Pick<Handlers, Extract<OperationId, `${string}Webhook${string}`> & keyof Handlers>;
 
@@ -111,31 +112,3 @@ function appOf(res: Response): string {
 }
 
 const ownedBy = (res: Response, id: string): Owned => ({ id, app: appOf(res) });
-
-function writeEndpoint(endpoint: Endpoint): Schemas['WebhookEndpoint'] {
-  return {
-    id: endpoint.id,
-    url: endpoint.url,
-    types: endpoint.types ?? undefined,
-    description: endpoint.description ?? undefined,
-    status: endpoint.status,
-    disabled_reason: endpoint.disabledReason ?? undefined,
-    created_at: endpoint.createdAt.toISOString(),
-    failing_since: endpoint.failingSince?.toISOString(),
-    last_success_at: endpoint.lastSuccessAt?.toISOString(),
-  };
-}
-
-function writeDelivery(delivery: DeliverySummary): Schemas['WebhookDelivery'] {
-  return {
-    event_id: delivery.eventId,
-    type: delivery.type,
-    position: delivery.position,
-    status: delivery.status,
-    attempts: delivery.attempts,
-    next_attempt_at: delivery.nextAttemptAt?.toISOString(),
-    last_status: delivery.lastStatus ?? undefined,
-    last_duration_ms: delivery.lastDurationMs ?? undefined,
-    last_error: delivery.lastError ?? undefined,
-  };
-}
