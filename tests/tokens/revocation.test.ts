@@ -114,6 +114,15 @@ describe('during a long poll', () => {
     expect((await other).body).toMatchObject({ status: 'used', pairing: { charging_location_id: 'home' } });
   });
 
+  test('a revoked token ends the wait for events with 401, too', async () => {
+    const app = await anApp();
+    const { body } = await service.request('GET', '/v1/events?after=latest', { token: app.token });
+    const path = `/v1/events?after=${body.next_after}&types=feed.restarted&wait=30`;
+    const poll = service.request('GET', path, { token: app.token });
+    await revokeToken(service.operator, app.id);
+    refused(await poll, 401);
+  });
+
   test('a revocation that nobody has heard of delivers nothing either, whatever ends the poll', async () => {
     const { service: behind, direct, proxy, stop } = await startBehindProxy();
     try {
