@@ -1,5 +1,6 @@
 import type { Context } from '../context';
 import { rows, transaction } from '../db/query';
+import { type PeriodicJob, startPeriodic } from '../delivery/periodic';
 
 type ExpiryContext = Pick<Context, 'db' | 'metrics' | 'log' | 'stopping'>;
 
@@ -25,34 +26,7 @@ export async function expireCodes(ctx: ExpiryContext, batchSize = BATCH): Promis
 
 export type ExpiryTimes = { readonly everyMs: number };
 
-/** Expires codes every second until stopped. Consecutive failures are logged once; the next run catches up. */
-export function startExpiry(
-  ctx: ExpiryContext,
-  { everyMs = EVERY_MS }: Partial<ExpiryTimes> = {},
-): { stop(): Promise<void> } {
-  let timer: NodeJS.Timeout;
-  let running = Promise.resolve();
-  let failing = false;
-  const run = async () => {
-    try {
-      await expireCodes(ctx);
-      failing = false;
-    } catch (error) {
-      if (!failing) ctx.log.warn('code expiry failed, retrying', { reason: String(error) });
-      failing = true;
-    }
-    if (!ctx.stopping.aborted) schedule();
-  };
-  const schedule = () => {
-    timer = setTimeout(() => {
-      running = run();
-    }, everyMs).unref();
-  };
-  schedule();
-  return {
-    async stop() {
-      clearTimeout(timer);
-      await running;
-    },
-  };
+/** Expires codes every second until stopped. */
+export function startExpiry(ctx: ExpiryContext, { everyMs = EVERY_MS }: Partial<ExpiryTimes> = {}): PeriodicJob {
+  return startPeriodic({ name: 'code expiry', everyMs, ...ctx }, () => expireCodes(ctx));
 }

@@ -36,6 +36,7 @@ export function startPeriodic({ name, everyMs, log, stopping }: Settings, work: 
   };
   const start = () => {
     clearTimeout(timer);
+    if (stopped || stopping.aborted) return;
     woken = false;
     running = run().then(() => {
       running = undefined;
@@ -49,7 +50,6 @@ export function startPeriodic({ name, everyMs, log, stopping }: Settings, work: 
   schedule();
   return {
     wake() {
-      if (stopped || stopping.aborted) return;
       woken = true;
       if (running === undefined) start();
     },

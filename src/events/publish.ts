@@ -1,6 +1,8 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Context } from '../context';
 import { ANY_PAYLOAD } from '../db/listener';
 import { rows, transaction } from '../db/query';
+import { startPeriodic } from '../delivery/periodic';
 import { EVENTS_CHANNEL, UNPUBLISHED } from './events';
 
 type PublishContext = Pick<Context, 'db' | 'log' | 'stopping'>;
@@ -12,7 +14,7 @@ type PublishContext = Pick<Context, 'db' | 'log' | 'stopping'>;
 const BATCH = 500;
 /**
  * `pollMs`: for events of a replica that notifies nobody. `lockedMs`: while another transaction holds the lock on the feed.
- * `pauseMs`: after a run, so that events that follow closely share the next one.
+ * `pauseMs`: before a run, so that events that follow closely share it.
  */
 export const PUBLISH_TIMES = { pollMs: 500, lockedMs: 100, pauseMs: 25 };
 
@@ -38,56 +40,37 @@ export async function publishEvents(ctx: PublishContext, batchSize = BATCH): Pro
 }
 
 /**
- * Publishes events when they are committed, until stopped. Consecutive failures are logged once; the next run catches up.
+ * Publishes events when they are committed, until stopped.
  * @param channels other channels that are notified with commits that may hold events
  */
 export function startPublisher(
   ctx: PublishContext & Pick<Context, 'listener'>,
   channels: readonly string[],
 ): { stop(): Promise<void> } {
-  let timer: NodeJS.Timeout | undefined;
-  let running: Promise<void> | undefined;
-  let notified = false;
-  let failing = false;
+  const { pollMs, lockedMs, pauseMs } = PUBLISH_TIMES;
   let batchSize = BATCH;
-  const run = async () => {
-    notified = false;
-    let locked = false;
+  const work = async () => {
+    await sleep(pauseMs);
     try {
-      locked = (await publishEvents(ctx, batchSize)) === undefined;
-      failing = false;
+      if ((await publishEvents(ctx, batchSize)) === undefined) {
+        await sleep(lockedMs);
+        job.wake();
+      }
       batchSize = Math.min(BATCH, batchSize * 2);
     } catch (error) {
-      if (!failing) ctx.log.warn('events could not be published, retrying', { reason: String(error) });
-      failing = true;
       batchSize = Math.max(1, Math.floor(batchSize / 2));
+      throw error;
     }
-    running = undefined;
-    const { pollMs, lockedMs, pauseMs } = PUBLISH_TIMES;
-    schedule(notified ? pauseMs : locked ? lockedMs : pollMs);
   };
-  const schedule = (ms: number) => {
-    clearTimeout(timer);
-    if (ctx.stopping.aborted) return;
-    timer = setTimeout(() => {
-      running ??= run();
-    }, ms).unref();
-  };
-  const notify = () => {
-    if (notified) return;
-    notified = true;
-    if (running === undefined) schedule(PUBLISH_TIMES.pauseMs);
-  };
+  const job = startPeriodic({ name: 'publication of events', everyMs: pollMs, ...ctx }, work);
   const unsubscribe = [
-    ctx.listener.on(EVENTS_CHANNEL, notify, UNPUBLISHED),
-    ...channels.map((channel) => ctx.listener.on(channel, notify, ANY_PAYLOAD)),
+    ctx.listener.on(EVENTS_CHANNEL, job.wake, UNPUBLISHED),
+    ...channels.map((channel) => ctx.listener.on(channel, job.wake, ANY_PAYLOAD)),
   ];
-  schedule(0);
   return {
-    async stop() {
+    stop() {
       for (const one of unsubscribe) one();
-      clearTimeout(timer);
-      await running;
+      return job.stop();
     },
   };
 }
