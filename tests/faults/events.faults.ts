@@ -10,6 +10,7 @@ import { aStation, createTestDatabase, type Harness, NO_LIMITS, SECRET_KEY, star
 import { SHORT, secondsUntil } from './fault';
 
 type Token = string | undefined;
+const PATIENCE_MS = 60_000;
 
 /** Two replicas as processes of their own, one of which is killed again and again while the other serves. */
 async function startReplicas(setup: Harness) {
@@ -43,7 +44,7 @@ async function startReplicas(setup: Harness) {
     token: Token,
     body?: unknown,
   ): Promise<{ status: number; body: any }> => {
-    for (;;) {
+    for (const deadline = performance.now() + PATIENCE_MS; performance.now() < deadline; ) {
       const { at } = replicas[Math.floor(Math.random() * 2)]!;
       try {
         const response = await fetch(at + path, {
@@ -59,6 +60,7 @@ async function startReplicas(setup: Harness) {
       }
       await sleep(50);
     }
+    throw new Error(`no replica answered ${method} ${path} for a minute`);
   };
   return {
     ask,

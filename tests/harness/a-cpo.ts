@@ -4,6 +4,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net';
 import { setOutbound } from '../../src/cpos/cpos';
 import { deriveKeys } from '../../src/crypto/keys';
+import { arrivals } from './arrivals';
 import { endLater } from './clean-up';
 import { aStation, type Harness, SECRET_KEY, type TestCpo } from './harness';
 
@@ -12,14 +13,12 @@ type Answer = (res: ServerResponse, request: Received) => void;
 
 /** A CPO's backend that answers as a test says, and keeps what it was asked. */
 export async function startCpo(service: Harness, answer: Answer) {
-  const received: Received[] = [];
-  const waiting = new Set<() => void>();
+  const { received, add, count } = arrivals<Received>();
   const server = createServer(async (req, res) => {
     let body = '';
     for await (const chunk of req) body += chunk;
     const request = { method: req.method ?? '', path: req.url ?? '', headers: req.headers, body };
-    received.push(request);
-    for (const check of waiting) check();
+    add(request);
     backend.answer(res, request);
   });
   const listen = async (port: number) => {
@@ -42,16 +41,7 @@ export async function startCpo(service: Harness, answer: Answer) {
     outboundToken: token,
     url,
     /** Resolves when so many requests have come. */
-    asked: (count: number) =>
-      new Promise<void>((resolve) => {
-        const check = () => {
-          if (received.length < count) return;
-          waiting.delete(check);
-          resolve();
-        };
-        waiting.add(check);
-        check();
-      }),
+    asked: count,
     async down() {
       server.close();
       server.closeAllConnections();

@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { arrivals } from './arrivals';
 import { endLater } from './clean-up';
 
 export type ReceivedEvent = {
@@ -20,8 +21,7 @@ export const answerStatus =
 
 /** A receiver of webhooks that answers as a test says, 204 by default, and keeps what it got. */
 export async function startReceiver(answer: Answer = answerStatus(204)) {
-  const received: ReceivedEvent[] = [];
-  const waiting = new Set<() => void>();
+  const { received, add, count } = arrivals<ReceivedEvent>();
   let inFlight = 0;
   const server = createServer(async (req, res) => {
     inFlight += 1;
@@ -32,8 +32,7 @@ export async function startReceiver(answer: Answer = answerStatus(204)) {
     let body = '';
     for await (const chunk of req) body += chunk;
     const event = { path: req.url ?? '', headers: req.headers, body, at: performance.now() };
-    received.push(event);
-    for (const check of waiting) check();
+    add(event);
     receiver.answer(res, event);
   });
   server.listen(0, '127.0.0.1');
@@ -47,16 +46,7 @@ export async function startReceiver(answer: Answer = answerStatus(204)) {
     port: (server.address() as AddressInfo).port,
     ids: () => received.map(({ headers }) => String(headers['webhook-id'])),
     /** Resolves when so many requests have come. */
-    got: (count: number) =>
-      new Promise<void>((resolve) => {
-        const check = () => {
-          if (received.length < count) return;
-          waiting.delete(check);
-          resolve();
-        };
-        waiting.add(check);
-        check();
-      }),
+    got: count,
     async down() {
       server.close();
       server.closeAllConnections();
