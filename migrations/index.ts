@@ -13,6 +13,14 @@ import { PairInSql1764000000012 } from './012-pair-in-sql';
 import { FunctionsOf0201764000000013 } from './013-functions-of-0-2-0';
 import { OrderEvents1764000000014 } from './014-order-events';
 import { Webhooks1764000000015 } from './015-webhooks';
+import { RecordCalls1764000000016 } from './016-record-calls';
+import { ClaimDeliveriesInSql1764000000017 } from './017-claim-deliveries-in-sql';
+import { NoticeRestoredTables1764000000018 } from './018-notice-restored-tables';
+import { SelfServiceCpos1764000000019 } from './019-self-service-cpos';
+import { CertifyCpos1764000000020 } from './020-certify-cpos';
+import { Replicas1764000000021 } from './021-replicas';
+import { RemoveEndedPairings1764000000022 } from './022-remove-ended-pairings';
+import { TraceEvents1764000000023 } from './023-trace-events';
 
 /** Every migration, in order; one that has landed is never edited. */
 export const migrations = [
@@ -31,4 +39,12 @@ export const migrations = [
   FunctionsOf0201764000000013,
   OrderEvents1764000000014,
   Webhooks1764000000015,
+  RecordCalls1764000000016,
+  ClaimDeliveriesInSql1764000000017,
+  NoticeRestoredTables1764000000018,
+  SelfServiceCpos1764000000019,
+  CertifyCpos1764000000020,
+  Replicas1764000000021,
+  RemoveEndedPairings1764000000022,
+  TraceEvents1764000000023,
 ];

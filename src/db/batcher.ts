@@ -1,9 +1,12 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Problem } from '../problems';
 
 export type BatcherOptions<In, Out> = {
   /** Processes a batch: resolves with one result per input, in the same order, or rejects for all. */
   readonly work: (batch: readonly In[]) => Promise<Out[]>;
   readonly maxBatchSize: number;
+  /** How long each batch waits for inputs, in ms. Undefined: a lone input starts at once. */
+  readonly gatherMs?: number;
   /** Whether an error fails all pending inputs (the database is unavailable), so that none is retried on its own. */
   readonly failsAll: (error: unknown) => boolean;
 };
@@ -33,9 +36,9 @@ const MAX_PENDING = 1_024;
 
 /**
  * Batches requests so that they share a statement and its commit. One batch runs at a time; requests that arrive
- * meanwhile form the next one, and a lone request starts at once. Keys (CPOs) are served round-robin, so that a busy
- * key does not delay the others. A batch that fails is retried one request at a time, so that one request cannot fail
- * another.
+ * meanwhile form the next one, and a lone request starts at once unless there is a time to gather. Keys (CPOs) are
+ * served round-robin, so that a busy key does not delay the others. A batch that fails is retried one request at a
+ * time, so that one request cannot fail another.
  */
 export class Batcher<In, Out> {
   /** Keys in round-robin order, each with its requests in order of arrival. */
@@ -46,6 +49,11 @@ export class Batcher<In, Out> {
   #running = false;
 
   constructor(readonly options: BatcherOptions<In, Out>) {}
+
+  /** The inputs that wait for a batch. */
+  get queued(): number {
+    return this.#queued;
+  }
 
   /**
    * Queues an input and returns its result.
@@ -77,6 +85,8 @@ export class Batcher<In, Out> {
 
   async #run(): Promise<void> {
     this.#running = true;
+    const { gatherMs } = this.options;
+    if (gatherMs !== undefined) await sleep(gatherMs);
     /** Settles the promises of the previous batch. */
     let settle = () => {};
     for (let batch = this.#nextBatch(); batch.length > 0; batch = this.#nextBatch()) {
@@ -84,6 +94,10 @@ export class Batcher<In, Out> {
       // Send the next batch to the database before the responses of the previous one are written.
       setImmediate(settle);
       settle = await processed;
+      if (gatherMs === undefined) continue;
+      settle();
+      settle = () => {};
+      await sleep(gatherMs);
     }
     this.#running = false;
     settle();

@@ -1,4 +1,5 @@
 import { Client, type ClientConfig } from 'pg';
+import { NOT_REPLICATED } from './errors';
 
 const READ_ONLY_SQL_TRANSACTION = '25006';
 /** Names the PostgreSQL function that raises the warning. The warning's text is localised, so it cannot be matched. */
@@ -47,6 +48,6 @@ export class ServiceClient extends Client {
   }
 
   #replicationError(): Error | undefined {
-    return this.#notReplicated ? new Error('committed, but not confirmed by the standby') : undefined;
+    return this.#notReplicated ? new Error(NOT_REPLICATED) : undefined;
   }
 }

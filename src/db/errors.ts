@@ -1,5 +1,6 @@
 import { DatabaseError } from 'pg';
 import { QueryFailedError } from 'typeorm';
+import type { DatabaseErrorReason } from '../metrics/process';
 import { Problem } from '../problems';
 
 /** Returns whether an error is a violation of the named constraint or unique index. */
@@ -33,6 +34,29 @@ export function isUnavailable(error: unknown): boolean {
   const state = sqlStateOf(error);
   if (state !== undefined) return UNAVAILABLE_STATES.test(state);
   return !isDefect(causeOf(error));
+}
+
+/** The message of the error for a commit that did not wait for the synchronous standby. */
+export const NOT_REPLICATED = 'committed, but not confirmed by the standby';
+
+/** What the driver says when a statement, or a request for a connection of the pool, takes too long. */
+const DRIVER_TIMEOUTS = ['Query read timeout', 'timeout exceeded when trying to connect'];
+
+/** The SQLSTATEs of each reason: cancelled by a time-out; disk full; read-only; no connection, shut down, no login or database. */
+const REASONS: readonly (readonly [RegExp, DatabaseErrorReason])[] = [
+  [/^(57014|55P03|25P03)/, 'timeout'],
+  [/^53100/, 'disk_full'],
+  [/^25006/, 'read_only'],
+  [/^(08|57P|53300|28|3D000)/, 'unreachable'],
+];
+
+/** Classifies an error that means that the database is unavailable. */
+export function reasonOf(error: unknown): DatabaseErrorReason {
+  const state = sqlStateOf(error);
+  if (state !== undefined) return REASONS.find(([states]) => states.test(state))?.[1] ?? 'other';
+  const { message } = Object(causeOf(error)) as { message?: unknown };
+  if (message === NOT_REPLICATED) return 'other';
+  return DRIVER_TIMEOUTS.includes(String(message)) ? 'timeout' : 'unreachable';
 }
 
 /** Converts an error to Problem `unavailable` if the database is unavailable; returns any other error unchanged. */

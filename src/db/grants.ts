@@ -7,6 +7,9 @@ export const TABLE_RIGHTS: Readonly<Record<string, string>> = {
   active_code_counts: 'select, insert, update',
   attempts: 'select, insert, update, delete',
   audit: 'select, insert',
+  calls: 'select, insert, update, delete',
+  certification_results: 'select, insert, update',
+  certification_runs: 'select, insert, update, delete',
   code_neighbours: 'select, insert, delete',
   code_neighbours_missing: 'select, delete',
   connectors: 'select, insert',
@@ -21,11 +24,15 @@ export const TABLE_RIGHTS: Readonly<Record<string, string>> = {
   idempotency_keys: 'select, insert, update, delete',
   issued_code_counts: 'select, delete',
   migrations: 'select',
+  observed_requests: 'select, insert, update, delete',
   outbox: 'select, insert, update, delete',
   pairing_codes: 'select, insert, update, delete',
   pairings: 'select, insert, update',
   redemption_attempts: 'select, insert, update, delete',
   redemptions: 'select, insert, update, delete',
+  replicas: 'select, insert, update, delete',
+  sandbox_limits: 'select, insert, update',
+  sandbox_sign_ups: 'select, insert, delete',
   stations: 'select, insert, delete',
   tokens: 'select, insert, update',
   user_code_issues: 'select, insert, delete',
@@ -64,6 +71,15 @@ export async function grantServiceRole(owner: QueryRunner, role: string): Promis
     throw new OperatorError(
       `the role ${role} of DATABASE_URL has the privilege CREATE on the schema public: revoke it`,
     );
+}
+
+/**
+ * Grants a role the use of each sequence from the moment that a migration creates it. Replicas of the earlier version insert into a
+ * table as soon as a migration has given one of its columns a sequence as default; `grantServiceRole` runs after all migrations.
+ * @param owner connected as the tables' owner
+ */
+export async function grantNewSequences(owner: QueryRunner, role: string): Promise<void> {
+  await owner.query(`alter default privileges in schema public grant usage on sequences to ${quoted(role)}`);
 }
 
 async function grantsOf(owner: QueryRunner, role: string): Promise<string[]> {

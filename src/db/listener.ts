@@ -3,6 +3,7 @@ import { Client } from 'pg';
 import type { Log } from '../log';
 import { withSession } from './session';
 
+const CONNECT_DEADLINE_MS = 2_000;
 const PING_EVERY_MS = 250;
 const PING_DEADLINE_MS = 500;
 const RETRY_MS = 250;
@@ -19,6 +20,8 @@ export const ANY_PAYLOAD = '*';
 export class Listener {
   readonly #emitter = new EventEmitter().setMaxListeners(0);
   #client: Client | undefined;
+  /** By `performance.now()`. */
+  #disconnectedAt = performance.now();
   #timer: NodeJS.Timeout | undefined;
   #stopped = false;
   /** Database time minus this process's monotonic time, ms. */
@@ -32,6 +35,11 @@ export class Listener {
 
   get connected(): boolean {
     return this.#client !== undefined;
+  }
+
+  /** The time since the connection was lost, or first attempted; 0 while connected. */
+  get disconnectedSeconds(): number {
+    return this.connected ? 0 : (performance.now() - this.#disconnectedAt) / 1_000;
   }
 
   /** Returns the database's time in ms since the epoch: its clock decides expiry. */
@@ -62,8 +70,8 @@ export class Listener {
   async #connect(): Promise<void> {
     const client = new Client({
       connectionString: withSession(this.url),
-      connectionTimeoutMillis: 2_000,
-      query_timeout: PING_DEADLINE_MS,
+      connectionTimeoutMillis: CONNECT_DEADLINE_MS,
+      query_timeout: CONNECT_DEADLINE_MS,
       application_name: 'scsp-pairing listener',
     });
     client.on('error', () => this.#disconnected(client));
@@ -88,8 +96,9 @@ export class Listener {
 
   async #ping(client: Client): Promise<void> {
     const sentAt = performance.now();
-    const result = await client.query<{ ms: number }>(
-      'select extract(epoch from clock_timestamp())::float8 * 1000 as ms',
+    const result = await within(
+      PING_DEADLINE_MS,
+      client.query<{ ms: number }>('select extract(epoch from clock_timestamp())::float8 * 1000 as ms'),
     );
     this.#offset = (result.rows[0]?.ms ?? Date.now()) - (sentAt + performance.now()) / 2;
   }
@@ -106,6 +115,7 @@ export class Listener {
   #disconnected(client: Client): void {
     if (client !== this.#client) return;
     this.#client = undefined;
+    this.#disconnectedAt = performance.now();
     clearTimeout(this.#timer);
     void client.end().catch(() => undefined);
     this.log.warn('notifications lost, reconnecting');
@@ -121,4 +131,15 @@ export class Listener {
       );
     }, RETRY_MS);
   }
+}
+
+/**
+ * Rejects when the time is over. What has arrived meanwhile counts, although a process that was busy reads it only after its timers:
+ * it has then lost time, but not the connection.
+ */
+function within<T>(ms: number, result: Promise<T>): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => setImmediate(() => reject(new Error(`no answer within ${ms} ms`))), ms);
+    result.then(resolve, reject).finally(() => clearTimeout(timer));
+  });
 }

@@ -3,7 +3,7 @@ import type { QueryRunner } from 'typeorm';
 import { OperatorError } from '../problems';
 import { markDeployment, requireDeployment } from './deployment';
 import { sqlStateOf } from './errors';
-import { grantServiceRole } from './grants';
+import { grantNewSequences, grantServiceRole } from './grants';
 import { ADVISORY_LOCKS } from './locks';
 import { createDataSource, type Database, type DatabaseSchema, openDatabase } from './pool';
 import { rows } from './query';
@@ -49,6 +49,7 @@ export async function migrate(
     await requireServer(db);
     await takeMigrationLock(lock);
     const toMark = sandbox !== undefined && !(await requireDeployment(lock, sandbox));
+    if (serviceRole !== undefined) await grantNewSequences(lock, serviceRole);
     const done = (await db.runMigrations()).length;
     if (toMark) await markDeployment(lock, sandbox);
     if (sandbox !== undefined) await makeFeed(lock);
@@ -96,10 +97,15 @@ const withoutTimeouts = (url: string) => withSession(url, { statement_timeout: '
 
 /** Returns whether migrations of this version are pending. */
 export async function hasPendingMigrations(db: Database): Promise<boolean> {
+  return (await countPendingMigrations(db)) > 0;
+}
+
+/** Returns the number of migrations of this version that are pending. */
+export async function countPendingMigrations(db: Database): Promise<number> {
   const [table] = await rows<{ exists: boolean }>(db, `select to_regclass('migrations') is not null as exists`);
-  if (!table?.exists) return true;
+  if (!table?.exists) return db.migrations.length;
   const done = new Set((await rows<{ name: string }>(db, 'select name from migrations')).map(({ name }) => name));
-  return db.migrations.some(({ name = '' }) => !done.has(name));
+  return db.migrations.filter(({ name = '' }) => !done.has(name)).length;
 }
 
 /**

@@ -1,4 +1,7 @@
+import type { Pool } from 'pg';
 import { DataSource, type EntitySchema, type MigrationInterface } from 'typeorm';
+import type { PostgresDriver } from 'typeorm/driver/postgres/PostgresDriver';
+import type { PoolConnections } from '../metrics/process';
 import { ServiceClient } from './client';
 import { withSession } from './session';
 
@@ -23,6 +26,15 @@ export const SERVER_TIMEOUTS = {
   lock_timeout: 1_500,
   idle_in_transaction_session_timeout: 5_000,
 } as const;
+
+/** Returns the driver's pool. */
+export const poolOf = (db: Database): Pool => (db.driver as PostgresDriver).master;
+
+/** Counts the connections of the pool. */
+export function poolConnections(db: Database): PoolConnections {
+  const { totalCount, idleCount, waitingCount } = poolOf(db);
+  return { used: totalCount - idleCount, idle: idleCount, waiting: waitingCount };
+}
 
 /** Creates a pool without connecting it. */
 export function createDataSource(url: string, schema: DatabaseSchema, extra: object): DataSource {

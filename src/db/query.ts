@@ -2,10 +2,25 @@ import { createHash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Pool } from 'pg';
 import { DataSource, type EntityManager } from 'typeorm';
-import type { PostgresDriver } from 'typeorm/driver/postgres/PostgresDriver';
+import type { DatabaseErrorReason } from '../metrics/process';
 import { Problem } from '../problems';
-import { sqlStateOf, toUnavailable } from './errors';
-import type { Database } from './pool';
+import { reasonOf, sqlStateOf, toUnavailable } from './errors';
+import { type Database, poolOf } from './pool';
+
+/** The functions that failures of a database are reported to. */
+const observers = new WeakMap<object, (reason: DatabaseErrorReason) => void>();
+
+/** Calls a function for each statement and transaction that fails because the database is unavailable. */
+export function onFailure(db: Database, observe: (reason: DatabaseErrorReason) => void): void {
+  observers.set(db, observe);
+}
+
+/** Reports an error if it means that the database is unavailable, and returns it. A statement in a transaction is not reported itself. */
+function reported(db: object, error: unknown): unknown {
+  if (error instanceof Problem && error.type === 'unavailable' && error.cause !== undefined)
+    observers.get(db)?.(reasonOf(error.cause));
+  return error;
+}
 
 /**
  * Runs a statement and returns its rows. Not for a bare UPDATE or DELETE, whose result TypeORM wraps.
@@ -19,7 +34,7 @@ export function rows<Row>(
   const run = (): Promise<Row[]> => db.query(sql, [...parameters]);
   // Inside a transaction, the whole transaction must be retried.
   return (db instanceof DataSource ? retrySerializationFailures(run) : run()).catch((error: unknown) => {
-    throw toUnavailable(error);
+    throw reported(db, toUnavailable(error));
   });
 }
 
@@ -49,12 +64,12 @@ export async function preparedRows<Row extends object>(
   { name, text }: Prepared,
   values: unknown[],
 ): Promise<Row[]> {
-  const pool: Pool = (db.driver as PostgresDriver).master;
+  const pool = poolOf(db);
   try {
     const query = { ...(!poolsWithoutNames.has(pool) && { name }), text, values };
     return (await retrySerializationFailures(() => pool.query<Row>(query))).rows;
   } catch (error) {
-    if (!STATEMENT_NAME_ERRORS.includes(sqlStateOf(error) ?? '')) throw toUnavailable(error);
+    if (!STATEMENT_NAME_ERRORS.includes(sqlStateOf(error) ?? '')) throw reported(db, toUnavailable(error));
     poolsWithoutNames.add(pool);
     return rows(db, text, values);
   }
@@ -80,13 +95,13 @@ export async function transaction<T>(
       });
     return await retrySerializationFailures(() => (isolation ? db.transaction(isolation, run) : db.transaction(run)));
   } catch (error) {
-    throw error === thrown ? error : toUnavailable(error);
+    throw reported(db, error === thrown ? error : toUnavailable(error));
   }
 }
 
 /**
- * Runs a statement that reads the first rows of an index, with bitmap scans and JIT compilation disabled, and returns its rows.
- * If the planner underestimates the rows, a bitmap scan would read and sort a million rows to return a thousand. If it
+ * Runs a statement that reads the first rows of an index, with sequential and bitmap scans and JIT compilation disabled, and returns
+ * its rows. If the planner underestimates the rows, such a scan would read and sort a million rows to return a thousand. If it
  * overestimates them, it would compile for two seconds.
  * @throws Problem `unavailable` if the database is unavailable
  */
@@ -97,11 +112,14 @@ export function rowsInIndexOrder<Row>(
   isolation?: 'READ COMMITTED',
 ): Promise<Row[]> {
   const work = async (tx: EntityManager) => {
-    await rows(tx, `select set_config('enable_bitmapscan', 'off', true), set_config('jit', 'off', true)`);
+    await rows(tx, IN_INDEX_ORDER);
     return rows<Row>(tx, sql, parameters);
   };
   return transaction(db, work, isolation);
 }
+
+const IN_INDEX_ORDER = `select set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true),
+  set_config('jit', 'off', true)`;
 
 /** SQLSTATE `serialization_failure`: the transaction was rolled back because of a concurrent one. */
 const SERIALIZATION_FAILURE = '40001';

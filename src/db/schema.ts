@@ -1,6 +1,8 @@
 import { migrations } from '../../migrations';
 import type { DatabaseSchema } from './pool';
 import { audit } from './schema/audit';
+import { calls } from './schema/calls';
+import { certificationResults, certificationRuns, observedRequests } from './schema/certification';
 import {
   activeCodeCounts,
   codeNeighbours,
@@ -22,6 +24,8 @@ import {
   redemptionAttempts,
   redemptions,
 } from './schema/pairings';
+import { replicas } from './schema/replicas';
+import { sandboxLimits, sandboxSignUps } from './schema/sandbox';
 import { connectors, evses, stations } from './schema/stations';
 import { tokens } from './schema/tokens';
 import { erasures } from './schema/users';
@@ -50,6 +54,7 @@ export const schema: DatabaseSchema = {
     cpoTries,
     failedAttempts,
     attempts,
+    calls,
     idempotencyKeys,
     audit,
     deployment,
@@ -59,6 +64,12 @@ export const schema: DatabaseSchema = {
     webhookDeliveries,
     webhookGaps,
     webhookLimits,
+    sandboxSignUps,
+    sandboxLimits,
+    certificationRuns,
+    certificationResults,
+    observedRequests,
+    replicas,
   ],
   migrations,
 };

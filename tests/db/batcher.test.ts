@@ -2,7 +2,7 @@ import { Batcher } from '../../src/db/batcher';
 import { Problem } from '../../src/problems';
 
 /** Work that a test finishes by hand: what was asked for, and how each ends. */
-function byHand(maxBatchSize = 2) {
+function byHand(maxBatchSize = 2, gatherMs?: number) {
   const asked: { set: readonly string[]; done(outputs: string[]): void; failed(error: Error): void }[] = [];
   let wake = () => {};
   const work = (set: readonly string[]) =>
@@ -10,7 +10,12 @@ function byHand(maxBatchSize = 2) {
       asked.push({ set, done, failed });
       wake();
     });
-  const batcher = new Batcher<string, string>({ work, maxBatchSize, failsAll: (error) => error instanceof RangeError });
+  const batcher = new Batcher<string, string>({
+    work,
+    maxBatchSize,
+    ...(gatherMs !== undefined && { gatherMs }),
+    failsAll: (error) => error instanceof RangeError,
+  });
   const add = (input: string, key = 'cpo', { startIn = 60_000, answerIn = 60_000 } = {}) => {
     const now = performance.now();
     return batcher.add(key, input, { startBy: now + startIn, answerBy: now + answerIn });
@@ -23,7 +28,7 @@ function byHand(maxBatchSize = 2) {
       });
     return asked[n];
   };
-  return { add, asked, set };
+  return { batcher, add, asked, set };
 }
 
 const outcome = (promise: Promise<string>) =>
@@ -39,6 +44,32 @@ test('a lone request waits for nothing; what arrives meanwhile shares the next s
   expect((await set(2)).set).toEqual(['d']);
   (await set(2)).done(['D']);
   expect(await Promise.all(answers)).toEqual(['A', 'B', 'C', 'D']);
+});
+
+test('the requests that wait for a set are counted, those of the set that runs are not', async () => {
+  const { batcher, add, set } = byHand();
+  const answers = [...'abcd'].map((one) => add(one));
+  expect(batcher.queued).toBe(3);
+  (await set(0)).done(['A']);
+  await set(1);
+  expect(batcher.queued).toBe(1);
+  (await set(1)).done(['B', 'C']);
+  (await set(2)).done(['D']);
+  await Promise.all(answers);
+  expect(batcher.queued).toBe(0);
+});
+
+test('with a time to gather, what comes within it shares a set, the first request too', async () => {
+  const { add, asked, set } = byHand(4, 1);
+  const answers = [...'abc'].map((one) => add(one));
+  expect(asked).toEqual([]);
+  expect((await set(0)).set).toEqual(['a', 'b', 'c']);
+  (await set(0)).done(['A', 'B', 'C']);
+  expect(await Promise.all(answers)).toEqual(['A', 'B', 'C']);
+  const later = ['d', 'e'].map((one) => add(one));
+  expect((await set(1)).set).toEqual(['d', 'e']);
+  (await set(1)).done(['D', 'E']);
+  expect(await Promise.all(later)).toEqual(['D', 'E']);
 });
 
 test('keys take turns: one with many requests delays no other', async () => {

@@ -1,7 +1,7 @@
 import { DatabaseError } from 'pg';
 import { QueryFailedError } from 'typeorm';
-import { sqlStateOf } from '../../src/db/errors';
-import { rows, transaction } from '../../src/db/query';
+import { reasonOf, sqlStateOf } from '../../src/db/errors';
+import { onFailure, rows, transaction } from '../../src/db/query';
 import { Problem } from '../../src/problems';
 import { type Harness, startHarness } from '../harness/harness';
 
@@ -46,6 +46,37 @@ test.each([
   for (const caught of await comesOf(thrown)) expect(caught).not.toBeInstanceOf(Problem);
 });
 
+test.each([
+  [
+    'unreachable',
+    [...['ECONNREFUSED', 'EPIPE'].map(system), ...['08006', '53300', '57P01', '28P01', '3D000'].map(fromPostgres)],
+  ],
+  ['timeout', [new Error('Query read timeout'), ...['57014', '55P03'].map(fromPostgres)]],
+  ['disk_full', [fromPostgres('53100')]],
+  ['read_only', [fromPostgres('25006')]],
+  ['other', [new Error('committed, but not confirmed by the standby'), ...['40P01', '53200'].map(fromPostgres)]],
+])('the reason %s is given to its errors, as they are and as TypeORM wraps them', (reason, errors) => {
+  for (const error of errors)
+    expect([error, new QueryFailedError('select 1', [], error)].map(reasonOf)).toEqual([reason, reason]);
+});
+
+test('a failure is reported once, that of a transaction as a whole, and one that a retry mends not at all', async () => {
+  const reported: string[] = [];
+  onFailure(service.db, (reason) => reported.push(reason));
+  const cancelled = `do $$ begin raise sqlstate '57014'; end $$`;
+  await expect(rows(service.db, cancelled)).rejects.toMatchObject({ type: 'unavailable' });
+  expect(reported).toEqual(['timeout']);
+  await expect(transaction(service.db, (tx) => rows(tx, cancelled))).rejects.toMatchObject({ type: 'unavailable' });
+  expect(reported).toEqual(['timeout', 'timeout']);
+  let attempts = 0;
+  await transaction(service.db, async (tx) => {
+    attempts += 1;
+    await rows(tx, attempts === 1 ? `do $$ begin raise sqlstate '40001'; end $$` : 'select 1');
+  });
+  await expect(rows(service.db, 'select 1 / 0')).rejects.not.toBeInstanceOf(Problem);
+  expect([attempts, reported]).toEqual([2, ['timeout', 'timeout']]);
+});
+
 test('only PostgreSQL reports an SQLSTATE', () => {
   expect(sqlStateOf(system('EPIPE'))).toBeUndefined();
   expect(sqlStateOf(fromPostgres('40001'))).toBe('40001');
@@ -62,7 +93,13 @@ test('a defect is a 500, and logged as an error', async () => {
   service.log.provokeInternalErrors();
   const query = service.db.query;
   expect(query).toBeInstanceOf(Function);
-  const spied = jest.spyOn(Object.getPrototypeOf(service.db), 'query').mockRejectedValueOnce(new TypeError('a defect'));
+  // Of the probe alone: jobs of the service ask the database, too.
+  const spied = jest.spyOn(Object.getPrototypeOf(service.db), 'query').mockImplementation(function (
+    this: unknown,
+    ...parts: unknown[]
+  ) {
+    return parts[0] === 'select 1' ? Promise.reject(new TypeError('a defect')) : Reflect.apply(query, this, parts);
+  });
   const answer = await service.request('GET', '/ready');
   spied.mockRestore();
   expect([answer.status, answer.body.type]).toEqual([500, '/problems/internal-error']);

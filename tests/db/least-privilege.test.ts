@@ -1,11 +1,14 @@
 import { randomUUID } from 'node:crypto';
-import { Client, escapeIdentifier as quoted } from 'pg';
+import { Client, type ClientConfig, escapeIdentifier as quoted } from 'pg';
+import type { QueryRunner } from 'typeorm';
 import { TABLE_RIGHTS } from '../../src/db/grants';
+import { migrate as runMigrations } from '../../src/db/migrate';
 import { schema } from '../../src/db/schema';
 import { runRetention } from '../../src/retention/retention';
 import { command } from '../harness/a-command';
 import { answerStation, sendJson, startCpo } from '../harness/a-cpo';
 import { aStation, createTestDatabase, type Harness, SECRET_KEY, startHarness } from '../harness/harness';
+import { untilSo } from '../harness/until';
 
 const ADMIN = process.env.SCSP_TEST_ADMIN_URL ?? '';
 
@@ -75,6 +78,24 @@ afterAll(async () => {
   await roles?.drop();
 });
 
+test('the role of the service may use a sequence while the migrations that create it are still running', async () => {
+  const fresh = await twoRoles();
+  let used: unknown;
+  class Last1999999999999 {
+    async up(runner: QueryRunner) {
+      // As in migration 014: committed before the rest of the migrations.
+      await runner.query('create sequence used_at_once');
+      used = await query(fresh.url, `select nextval('used_at_once')`).catch((error) => error.message);
+    }
+    async down() {}
+    transaction = false;
+  }
+  const migrations = [...schema.migrations, Last1999999999999];
+  await runMigrations(fresh.ownerUrl, { ...schema, migrations }, { serviceRole: fresh.role });
+  expect(used).toEqual([{ nextval: '1' }]);
+  await fresh.drop();
+});
+
 describe('the role of the service', () => {
   test('lives the whole life', async () => {
     const cpo = await startCpo(service, (res, { path }) =>
@@ -128,6 +149,24 @@ describe('the role of the service', () => {
     for (const noun of ['cpo', 'token', 'station', 'outbox']) await json([noun, 'list']);
   });
 
+  test('sees the status, and that standbys are not visible to it', async () => {
+    await untilSo(async () => (await query(roles.adminUrl, 'select from replicas')).length > 0);
+    const settings = { DATABASE_URL: roles.url, SECRET_KEY, SANDBOX: 'true' };
+    const database = async () => JSON.parse((await command(settings, ['status', '--json'])).stdout).database;
+    expect(await database()).toMatchObject({ role: 'primary', standbys: 0, synchronous_standbys: 0 });
+    // Whether it is a standby is hidden from most roles.
+    const sender = new Client({ connectionString: roles.adminUrl, replication: 'true' } as ClientConfig);
+    await sender.connect();
+    try {
+      expect(await database()).not.toHaveProperty('standbys');
+      const { stdout, stderr } = await command(settings, ['status']);
+      expect(stdout).toMatch(/^replication +not visible to this role$/m);
+      expect(stderr).toBe('');
+    } finally {
+      await sender.end();
+    }
+  });
+
   test('keeps house', async () => {
     const cpo = await service.cpo();
     const sql = `
@@ -138,11 +177,32 @@ describe('the role of the service', () => {
       insert into redemptions (id, user_id, tried_at) values (gen_random_uuid(), 'u', now() - interval '1 year');
       insert into redemption_attempts (id, user_hash, began_at) values (gen_random_uuid(), '\\x00', now() - interval '1 year');
       insert into pairing_codes (id, hash, length, user_id, charging_location_id, status, expires_at, ended_at)
-        values (gen_random_uuid(), '\\x00', 6, 'u', 'old', 'expired', now() - interval '1 year', now() - interval '1 year')`;
+        values (gen_random_uuid(), '\\x00', 6, 'u', 'old', 'expired', now() - interval '1 year', now() - interval '1 year');
+      insert into pairings (id, cpo_id, ended_at) values (gen_random_uuid(), '${cpo.id}', now() - interval '3 years')`;
     await query(roles.ownerUrl, sql);
     await runRetention({ ...service, log: service.log.log, stopping: new AbortController().signal });
-    for (const what of ['attempts', 'idempotency keys', 'redemptions', 'redemption attempts', 'unpaired codes'])
+    for (const what of [
+      'attempts',
+      'idempotency keys',
+      'redemptions',
+      'redemption attempts',
+      'unpaired codes',
+      'ended pairings',
+    ])
       await service.log.waitFor(({ message }) => message === `old ${what} removed`);
+  });
+
+  test('removes no pairing that lasts or has just ended', async () => {
+    const ids = [randomUUID(), randomUUID()];
+    await query(
+      roles.ownerUrl,
+      `insert into pairings (id, cpo_id, ended_at)
+       select id, gen_random_uuid(), case when n = 2 then now() - interval '6 days' end
+       from unnest($1::uuid[]) with ordinality t (id, n)`,
+      [ids],
+    );
+    expect(await query(roles.url, 'select scsp_remove_pairings_v1($1) as removed', [ids])).toEqual([{ removed: 0 }]);
+    await query(roles.ownerUrl, 'delete from pairings where id = any ($1)', [ids]);
   });
 
   test.each([

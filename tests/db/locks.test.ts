@@ -30,7 +30,11 @@ describe('the advisory locks', () => {
 
   test('of SQL functions and migrations are listed', () => {
     const used = new Set(files('migrations').flatMap(keysOf));
-    expect([...used].sort()).toEqual([ADVISORY_LOCKS.issueCodes, ADVISORY_LOCKS.expireCodes]);
+    expect([...used].sort()).toEqual([
+      ADVISORY_LOCKS.issueCodes,
+      ADVISORY_LOCKS.webhookClaim,
+      ADVISORY_LOCKS.expireCodes,
+    ]);
   });
 
   test.each(['select pg_advisory_xact_lock(42)', 'perform pg_try_advisory_lock( 42, 1)', 'const LOCK = 7_305_042;'])(

@@ -1,5 +1,10 @@
 import { Client } from 'pg';
+import { type AttemptFilter, attemptsPage } from '../../src/attempts/list-attempts';
+import { callsPage } from '../../src/calls/calls';
+import type { Config } from '../../src/config';
+import type { Database } from '../../src/db/pool';
 import { OWN_STATIONS } from '../../src/stations/stations';
+import { readStoredState } from '../../src/status/read-stored-state';
 import { createTestDatabase } from '../harness/harness';
 import { issueDirectly, pairDirectly } from '../harness/pair-function';
 
@@ -33,10 +38,8 @@ const waysOf = (plan: Node) => {
 const cpoId = crypto.randomUUID();
 const someCodes = (prefix: string) => Array.from({ length: 8 }, (_, i) => `${prefix}${i}`);
 
-/** What sixteen requests of one CPO read, as PostgreSQL counts it: entries of indexes, and tables from end to end. */
-async function readByPairing(prefix: string): Promise<{ entries: number; wholeTables: string[] }> {
-  const good = someCodes(prefix);
-  await issueDirectly(sql, good);
+/** What some work reads, as PostgreSQL counts it: entries of indexes, and tables from end to end. */
+async function readBy(work: () => Promise<void>): Promise<{ entries: number; wholeTables: string[] }> {
   const counted = async () => {
     const { rows: indexes } = await sql.query(
       'select coalesce(sum(pg_stat_get_xact_tuples_returned(indexrelid)), 0)::int as entries from pg_stat_user_indexes',
@@ -51,15 +54,24 @@ async function readByPairing(prefix: string): Promise<{ entries: number; wholeTa
   };
   await sql.query('begin');
   const before = await counted();
-  const requests = [...good, ...someCodes(`9${prefix}`)].map((code) => ({ cpoId, code }));
-  const results = await pairDirectly(sql, requests, { limits: '(5,10,1000,1000,0.5)' });
+  await work();
   const after = await counted();
   await sql.query('commit');
-  expect(new Set(results.map(({ outcome }) => outcome))).toEqual(new Set(['paired', 'incorrect-code']));
   return {
     entries: after.entries - before.entries,
     wholeTables: [...after.scans.keys()].filter((table) => after.scans.get(table) !== before.scans.get(table)),
   };
+}
+
+/** What sixteen requests of one CPO read. */
+async function readByPairing(prefix: string) {
+  const good = someCodes(prefix);
+  await issueDirectly(sql, good);
+  return readBy(async () => {
+    const requests = [...good, ...someCodes(`9${prefix}`)].map((code) => ({ cpoId, code }));
+    const results = await pairDirectly(sql, requests, { limits: '(5,10,1000,1000,0.5)' });
+    expect(new Set(results.map(({ outcome }) => outcome))).toEqual(new Set(['paired', 'incorrect-code']));
+  });
 }
 
 /** A few entries for each request, however many there are. */
@@ -118,4 +130,153 @@ test('a page of the stations of a CPO among many is read by their own index', as
   expect(waysOf(rows[0]['QUERY PLAN'][0].Plan).filter((way) => /pairing/.test(way))).toEqual([
     'pairings_active_cpo_idx',
   ]);
+});
+
+describe('with many attempts of many CPOs', () => {
+  const planOf = async ([text, values]: readonly [string, readonly unknown[]]) => {
+    const { rows } = await sql.query(`explain (format json) ${text}`, [...values]);
+    return waysOf(rows[0]['QUERY PLAN'][0].Plan).filter((way) => /attempts/.test(way));
+  };
+  const before = 'ffffffff-ffff-ffff-ffff-ffffffffffff';
+
+  beforeEach(async () => {
+    await sql.query(
+      `insert into attempts (id, cpo_id, request_id, payload_protocol, uid, outcome)
+       select gen_random_uuid(), case when i % 2 = 0 then $1 else gen_random_uuid() end,
+         case when i % 10 = 0 then 'always the same' else 'r-' || i end, 'ocpp2.0.1', 'S-' || i % 5000,
+         case when i % 3 = 0 then 'incorrect-code' else 'paired' end
+       from generate_series(1, 30000) i`,
+      [cpoId],
+    );
+  });
+
+  test.each(['with', 'without'])('each filter reads a page by its own index, %s statistics', async (statistics) => {
+    if (statistics === 'with') await sql.query('vacuum analyze attempts');
+    // As `rowsInIndexOrder` does. A table of this size may also be read as a whole.
+    await sql.query('set enable_bitmapscan = off; set enable_seqscan = off');
+    const cases: [AttemptFilter, string][] = [
+      [{}, 'attempts_pkey'],
+      [{ outcome: 'paired' }, 'attempts_pkey'],
+      [{ outcome: 'incorrect-code' }, 'attempts_refused_idx'],
+      [{ outcome: 'body-too-large' }, 'attempts_refused_idx'],
+      [{ requestId: 'r-7' }, 'attempts_request_idx'],
+      [{ requestId: 'always the same' }, 'attempts_request_idx'],
+      [{ uid: 's-7' }, 'attempts_uid_key_idx'],
+      [{ uid: 's-7', requestId: 'always the same', outcome: 'paired' }, 'attempts_uid_key_idx'],
+      [{ requestId: 'always the same', outcome: 'body-too-large' }, 'attempts_request_idx'],
+    ];
+    for (const [filter, index] of cases) {
+      const { page, last } = attemptsPage(cpoId, before, 51, filter);
+      expect([filter, await planOf(page)]).toEqual([filter, [index]]);
+      if (last !== undefined) expect([filter, await planOf(last)]).toEqual([filter, [index]]);
+    }
+  });
+});
+
+test('a page of the calls to a CPO among many is read by its key, or by their request id', async () => {
+  await sql.query(
+    `insert into cpos (id, name) select case when i = 1 then $1 else gen_random_uuid() end, 'plans ' || i
+     from generate_series(1, 50) i`,
+    [cpoId],
+  );
+  await sql.query(
+    `insert into calls (id, cpo_id, called_at, operation, payload_protocol, request_id, duration_ms, outcome)
+     select gen_random_uuid(), c.id, now(), 'pair', 'ocpp2.0.1', gen_random_uuid(), 1, 'answered'
+     from cpos c cross join generate_series(1, 400) i`,
+  );
+  await sql.query('vacuum analyze calls');
+  const last = 'ffffffff-ffff-ffff-ffff-ffffffffffff';
+  for (const [text, values, index] of [
+    [callsPage(), [cpoId, last, 51], 'calls_pkey'],
+    [callsPage('and request_id = $4'), [cpoId, last, 51, 'r'], 'calls_request_idx'],
+  ] as const) {
+    const { rows } = await sql.query(`explain (format json) ${text}`, [...values]);
+    expect(waysOf(rows[0]['QUERY PLAN'][0].Plan)).toEqual([index]);
+  }
+});
+
+test('a claim of webhook deliveries, planned for empty tables, reads a few entries for each of them, however many there are', async () => {
+  const claim = async () => (await sql.query(`select from scsp_claim_deliveries_v1(512, '{}', 10, 5, 30)`)).rows.length;
+  expect(await claim()).toBe(0);
+  await sql.query(`
+    insert into events (id, type, position) select gen_random_uuid(), 'cpo.notified', n from generate_series(1, 20000) n;
+    insert into webhook_endpoints (id, app_name, url) select gen_random_uuid(), 'app', 'https://8.8.8.8/' from generate_series(1, 3);
+    insert into webhook_deliveries (endpoint_id, position, status)
+    select id, n, case when n > 15000 then 'pending' else 'delivered' end from webhook_endpoints, generate_series(1, 20000) n;
+    analyze`);
+  const { entries, wholeTables } = await readBy(async () => expect(await claim()).toBe(30));
+  expect(wholeTables).toEqual([]);
+  expect(entries).toBeGreaterThan(30);
+  expect(entries).toBeLessThan(30 * 10);
+});
+
+describe('the stored state of a large deployment', () => {
+  /** They have a row for each CPO, token, app, replica or length, of which there are few. */
+  const SMALL = ['active_code_counts', 'cpo_tries', 'cpos', 'replicas', 'tokens', 'webhook_endpoints'];
+
+  /** Thousands of rows of each large table, of which all wait, or none. */
+  async function fillQueues(waits: boolean): Promise<void> {
+    await sql.query(`insert into cpos (id, name, base_url) values ($1, 'plans', 'https://volt.example')`, [cpoId]);
+    await sql.query(
+      `insert into pairing_codes (id, hash, length, status, expires_at)
+       select gen_random_uuid(), sha256(i::text::bytea), 6, case when $1 then 'active' else 'used' end, now() + interval '1 hour'
+       from generate_series(1, 12000) i`,
+      [waits],
+    );
+    await sql.query(
+      `insert into outbox (cpo_id, payload_protocol, uid, gave_up_at)
+       select $1, 'ocpp1.6', i, case when i % 2 = 0 or not $2 then now() end from generate_series(1, 12000) i`,
+      [cpoId, waits],
+    );
+    await sql.query(
+      `insert into events (id, type, position, published_at)
+       select gen_random_uuid(), 'cpo.notified', case when not $1 then i end, now() from generate_series(1, 12000) i`,
+      [waits],
+    );
+    await sql.query(`insert into webhook_endpoints (id, app_name, url) values ($1, 'app', 'https://8.8.8.8/')`, [
+      cpoId,
+    ]);
+    await sql.query(
+      `insert into webhook_deliveries (endpoint_id, position, status)
+       select $1, i, case when $2 then 'pending' else 'delivered' end from generate_series(1, 12000) i`,
+      [cpoId, waits],
+    );
+    await sql.query(
+      `insert into calls (id, cpo_id, called_at, operation, payload_protocol, request_id, duration_ms, outcome)
+       select ('0190' || substr(md5(i::text), 5))::uuid, $1, now() - interval '1 day', 'pair', 'ocpp2.0.1', '', 1, 'answered'
+       from generate_series(1, 12000) i`,
+      [cpoId],
+    );
+    if (waits)
+      await sql.query(
+        `insert into erasures (pairing_id, station_uid) select gen_random_uuid(), i from generate_series(1, 12000) i`,
+      );
+    await sql.query('analyze');
+  }
+  const read = () => readBy(async () => void (await readStoredState({ db: onClient, config }, async () => [])));
+  const config = { limits: { cpoUid10Min: 5, cpoUid24H: 10, cpo10Min: 20, cpo24H: 50, perSuccess: 0.5 } } as Config;
+  /** Runs transactions in the one that counts. */
+  const onClient = {
+    query: async (text: string, values?: unknown[]) => (await sql.query(text, values)).rows,
+    transaction: (_isolation: string, work: (tx: unknown) => unknown) => work(onClient),
+  } as unknown as Database;
+
+  test('is read by its indexes, each queue to 10,000 entries at most', async () => {
+    await fillQueues(true);
+    const { entries, wholeTables } = await read();
+    expect(wholeTables.filter((table) => !SMALL.includes(table))).toEqual(['erasures']);
+    expect(entries).toBeLessThan(6 * 10_000);
+  });
+
+  test('is read by a few entries when nothing waits, although the statistics say that everything does', async () => {
+    await fillQueues(true);
+    await sql.query(`
+      update pairing_codes set status = 'used'; delete from outbox;
+      update events set position = seq where position is null;
+      update webhook_deliveries set status = 'delivered'; delete from erasures`);
+    await sql.query('vacuum');
+    const { entries, wholeTables } = await read();
+    expect(wholeTables.filter((table) => !SMALL.includes(table))).toEqual(['erasures']);
+    expect(entries).toBeLessThan(200);
+  });
 });

@@ -70,15 +70,15 @@ describe('with time-outs that stand in the database', () => {
     const cpos = [await first.cpo(), await first.cpo()] as const;
     const proxy = await startProxy(database.url);
     // It has both tokens in memory from its start on.
-    const deaf = await startPooled(proxy.url);
+    const disconnected = await startPooled(proxy.url);
     await proxy.down();
-    await deaf.log.waitFor(({ message }) => message.startsWith('notifications lost'));
+    await disconnected.log.waitFor(({ message }) => message.startsWith('notifications lost'));
     await first.sql.query('update tokens set revoked_at = now() where cpo_id = $1', [cpos[0].id]);
-    const statusOf = async ({ token }: TestCpo) => (await deaf.request('GET', '/v1/scsp/me', { token })).status;
+    const statusOf = async ({ token }: TestCpo) => (await disconnected.request('GET', '/v1/scsp/me', { token })).status;
     expect(await Promise.all(cpos.map(statusOf))).toEqual([401, 200]);
-    expect((await deaf.pair(cpos[1], (await deaf.code()).code)).status).toBe(200);
+    expect((await disconnected.pair(cpos[1], (await disconnected.code()).code)).status).toBe(200);
     await proxy.up();
-    await deaf.stop();
+    await disconnected.stop();
     await first.stop();
     await proxy.stop();
   });

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { Client } from 'pg';
 import { aStation, createTestDatabase, type Harness, NO_LIMITS, startHarness } from '../harness/harness';
-import { until, untilStatus } from '../harness/until';
+import { untilAnswered, untilStatus } from '../harness/until';
 
 /** Two services on a database that rolls back whoever loses a race, as one of several nodes does. */
 let database: Awaited<ReturnType<typeof createTestDatabase>>;
@@ -32,12 +32,7 @@ test('of requests of one CPO with one code exactly one pairs, and the others get
   const cpo = await service.cpo();
   const { code } = await service.code();
   // Whoever loses again and again gets a 503 in the end, and asks again.
-  const pair = (i: number) =>
-    until(
-      ({ status }) => status !== 503,
-      () => either(i).pair(cpo, code),
-      30_000,
-    );
+  const pair = (i: number) => untilAnswered(() => either(i).pair(cpo, code));
   const answers = await times(40, pair);
   expect(sorted(answers)).toEqual([200, ...Array(39).fill(404)]);
 });

@@ -1,7 +1,7 @@
 import { createHash, randomUUID } from 'node:crypto';
 import type { ClientBase, Pool } from 'pg';
 
-/** A request as `scsp_pair_v2` reads it: to a code by its text, for a uid of its own unless told which. */
+/** A request as the pairing function reads it: to a code by its text, for a uid of its own unless told which. */
 export type DirectRequest = { cpoId: string; code: string; uid?: string; pairingId?: string };
 
 const sha256 = (text: string) => `\\x${createHash('sha256').update(text).digest('hex')}`;
@@ -9,11 +9,11 @@ const sha256 = (text: string) => `\\x${createHash('sha256').update(text).digest(
 /** The hash under which `issueDirectly` stores a code. */
 export const hashOf = (code: string) => sha256(`code ${code}`);
 
-/** Calls the function with plain SQL; its results in the order of the requests. */
+/** Calls the function with plain SQL; its results in the order of the requests. Replicas of 0.2.0 call version 1. */
 export async function pairDirectly(
   sql: Pick<Pool | ClientBase, 'query'>,
   requests: readonly DirectRequest[],
-  { limits = '(5,10,20,50,0.5)', wait = true } = {},
+  { limits = '(5,10,20,50,0.5)', wait = true, version = 3 } = {},
 ): Promise<{ outcome: string; retry_after: number | null }[]> {
   const rows = requests.map(({ cpoId, code, uid = randomUUID(), pairingId = newId() }, index) => ({
     n: index + 1,
@@ -29,7 +29,7 @@ export async function pairDirectly(
     station_uid: uid.toLowerCase(),
     uid_hashes: [sha256(`${cpoId} ${uid.toLowerCase()}`)],
   }));
-  const answer = await sql.query(`select * from scsp_pair_v2($1, '[]', '[]', $2, $3) order by n`, [
+  const answer = await sql.query(`select * from scsp_pair_v${version}($1, '[]', '[]', $2, $3) order by n`, [
     JSON.stringify(rows),
     limits,
     wait,

@@ -10,6 +10,8 @@ export type CpoRow = {
   payloadProtocols: string[] | null;
   createdAt: Date;
   suspendedAt: Date | null;
+  /** Whether its own developer created it, in a sandbox deployment. */
+  sandbox: boolean;
 };
 
 export const cpos = new EntitySchema<CpoRow>({
@@ -23,6 +25,7 @@ export const cpos = new EntitySchema<CpoRow>({
     payloadProtocols: { name: 'payload_protocols', type: 'text', array: true, nullable: true },
     createdAt: { name: 'created_at', type: 'timestamptz', precision: 3, default: () => 'now()' },
     suspendedAt: { name: 'suspended_at', type: 'timestamptz', precision: 3, nullable: true },
+    sandbox: { type: 'boolean', default: false },
   },
-  uniques: [{ name: 'cpos_name_key', columns: ['name'] }],
+  indices: [{ name: 'cpos_name_key', columns: ['name'], unique: true, where: 'not sandbox' }],
 });

@@ -19,6 +19,8 @@ export type EventRow = {
   failingSince: Date | null;
   /** Only this app sees the event; null: everyone. */
   appName: string | null;
+  /** The trace of the request that caused the event (W3C Trace Context). */
+  traceparent: string | null;
 };
 
 export const events = new EntitySchema<EventRow>({
@@ -39,6 +41,7 @@ export const events = new EntitySchema<EventRow>({
     endpointId: { name: 'endpoint_id', type: 'uuid', nullable: true },
     failingSince: { name: 'failing_since', type: 'timestamptz', precision: 3, nullable: true },
     appName: { name: 'app_name', type: 'text', nullable: true },
+    traceparent: { type: 'text', nullable: true },
   },
   indices: [
     { name: 'events_unpublished_idx', columns: ['seq'], where: 'position is null and seq is not null' },

@@ -42,6 +42,7 @@ export const outbox = new EntitySchema<OutboxRow>({
   uniques: [{ name: 'outbox_pairing_id_key', columns: ['pairingId'] }],
   indices: [
     { name: 'outbox_due_idx', columns: ['cpoId', 'nextAttemptAt'], where: 'gave_up_at is null' },
+    { name: 'outbox_gave_up_idx', columns: ['gaveUpAt'], where: 'gave_up_at is not null' },
     { name: 'outbox_leased_idx', columns: ['cpoId'], where: 'leased_until is not null' },
   ],
   foreignKeys: [

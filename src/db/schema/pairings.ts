@@ -35,12 +35,18 @@ export const pairings = new EntitySchema<PairingRow>({
     },
     { name: 'pairings_active_user_idx', columns: ['userId', 'id'], where: 'ended_at is null and user_id is not null' },
     { name: 'pairings_active_cpo_idx', columns: ['cpoId', 'id'], where: 'ended_at is null and user_id is not null' },
+    {
+      name: 'pairings_test_cpo_idx',
+      columns: ['cpoId', 'id'],
+      where: 'user_id is null and station_uid is not null',
+    },
     { name: 'pairings_ended_user_idx', columns: ['userId'], where: 'ended_at is not null' },
     {
       name: 'pairings_ended_station_idx',
       columns: ['stationUid', 'endedAt', 'pairedAt'],
       where: 'ended_at is not null',
     },
+    { name: 'pairings_ended_idx', columns: ['endedAt'], where: `ended_at > '-infinity'` },
   ],
   checks: [{ name: 'pairings_ended_by_check', expression: `ended_by in ('app', 'cpo', 'operator')` }],
   foreignKeys: [
@@ -173,6 +179,8 @@ export const attempts = new EntitySchema<AttemptRow>({
   indices: [
     { name: 'attempts_uid_idx', synchronize: false },
     { name: 'attempts_uid_key_idx', synchronize: false },
+    { name: 'attempts_request_idx', columns: ['cpoId', 'requestId', 'id'] },
+    { name: 'attempts_refused_idx', columns: ['cpoId', 'outcome', 'id'], where: `outcome <> 'paired'` },
   ],
 });
 

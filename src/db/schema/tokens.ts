@@ -32,6 +32,7 @@ export const tokens = new EntitySchema<TokenRow>({
     replaces: { type: 'uuid', nullable: true },
   },
   uniques: [{ name: 'tokens_hash_key', columns: ['hash'] }],
+  indices: [{ name: 'tokens_replaces_idx', columns: ['replaces'], where: 'replaces is not null' }],
   checks: [
     { name: 'tokens_role_check', expression: `role in ('cpo', 'app', 'ingest')` },
     {
