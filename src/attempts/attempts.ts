@@ -20,22 +20,13 @@ export type Attempt = {
 /** Is true while an attempt's uid is due for erasure because the station's user has been forgotten. */
 const FORGOTTEN = `exists (select from erasures e where e.station_uid = lower(a.uid collate "C"))`;
 
-const COLUMNS = `a.id, a.cpo_id as "cpoId", a.attempted_at as "attemptedAt", a.request_id as "requestId",
+export const COLUMNS = `a.id, a.cpo_id as "cpoId", a.attempted_at as "attemptedAt", a.request_id as "requestId",
   a.payload_protocol as "payloadProtocol", a.outcome, a.reason,
   case when not ${FORGOTTEN} then a.uid end as uid, case when not ${FORGOTTEN} then a.detail end as detail`;
 
 /** Returns the HTTP status of the response to an attempt. */
 export function statusOf({ outcome }: Attempt): number {
   return outcome === 'paired' ? 200 : problems[outcome as ProblemType][0];
-}
-
-/** Lists a CPO's attempts, newest first, with ids below `before`. Ids are UUIDv7 and sort by time. */
-export function listAttempts(db: Database, cpoId: string, before: string, limit: number): Promise<Attempt[]> {
-  return rows(db, `select ${COLUMNS} from attempts a where cpo_id = $1 and id < $2 order by id desc limit $3`, [
-    cpoId,
-    before,
-    limit,
-  ]);
 }
 
 /** Reads the newest attempts of each CPO from the primary key, then picks the newest of those. */

@@ -1,16 +1,17 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { Request, RequestHandler, Response } from 'express';
 import { normalizeCode } from '../codes/code';
 import type { Context } from '../context';
 import type { OperationId } from '../contract/document';
 import type { ProblemType } from '../contract/problem-types';
+import { type Origin, originFields } from '../contract/trace-context';
 import { evaluatePointer } from '../contract/validation-errors';
-import { Batcher, requestDeadlines } from '../db/batcher';
+import { BackgroundWriter } from '../db/background-writer';
 import { rows } from '../db/query';
 import { Problem, type ValidationError } from '../problems';
 import { isPayloadProtocol } from '../protocols';
 import { isUid } from '../stations/station';
 import { cpoOf } from '../tokens/caller';
+import type { AttemptOutcome } from './list-attempts';
 
 /** The compiler reports an operation that pairs and is missing here. */
 const PAIR_OPERATIONS: Readonly<Record<Extract<OperationId, `pair${string}`>, true>> = {
@@ -21,10 +22,10 @@ const PAIR_OPERATIONS: Readonly<Record<Extract<OperationId, `pair${string}`>, tr
 };
 
 /**
- * Lists the problems raised before `scsp_pair_v2`, which stores all other attempts itself. Load shedding is not
+ * Lists the problems raised before `scsp_pair_v3`, which stores all other attempts itself. Load shedding is not
  * recorded: it says nothing about the request, and storing it would add load.
  */
-const STORED_PROBLEMS: ReadonlySet<unknown> = new Set<ProblemType>([
+const STORED_PROBLEMS: ReadonlySet<unknown> = new Set<ProblemType & AttemptOutcome>([
   'invalid-request',
   'malformed-request',
   'unsupported-protocol',
@@ -37,11 +38,7 @@ const STORED_PROBLEMS: ReadonlySet<unknown> = new Set<ProblemType>([
 /** The name under which unsupported protocols are stored. */
 const UNKNOWN_PROTOCOL = 'unknown';
 const MAX_DETAIL_LENGTH = 500;
-/** A bound on the memory that a CPO can use by sending invalid requests at a high rate. */
-const MAX_PENDING = 1_000;
-const MAX_BATCH_SIZE = 100;
-/** The delay of each insert, which makes batches larger; no response waits for it. */
-const BATCH_DELAY_MS = 25;
+const GATHER_MS = 25;
 
 const STORE = `
 insert into attempts (id, cpo_id, request_id, payload_protocol, uid, outcome, detail)
@@ -58,20 +55,18 @@ type Row = {
   detail: string;
 };
 
+type Pending = { readonly row: Row; readonly origin: Origin };
+
 /** Stores pairing requests that are rejected before their code is checked, after the response has been sent. */
 export class RefusedAttempts {
-  readonly #batcher: Batcher<Row, undefined>;
-  readonly #storing = new Set<Promise<void>>();
-  #batchDelay: Promise<void> | undefined;
+  readonly #writer: BackgroundWriter<Pending>;
 
-  constructor(readonly ctx: Pick<Context, 'db' | 'random' | 'log'>) {
-    this.#batcher = new Batcher({
-      async work(batch) {
-        await rows(ctx.db, STORE, [JSON.stringify(batch)]);
-        return batch.map(() => undefined);
-      },
-      maxBatchSize: MAX_BATCH_SIZE,
-      failsAll: (error) => error instanceof Problem,
+  constructor(readonly ctx: Pick<Context, 'db' | 'random' | 'log' | 'metrics'>) {
+    this.#writer = new BackgroundWriter({
+      store: (batch) => rows(ctx.db, STORE, [JSON.stringify(batch.map(({ row }) => row))]),
+      onLost: ({ row, origin }, reason) =>
+        ctx.log.warn('refused attempt not stored', { ...originFields(origin), cpo_id: row.cpo_id, reason }),
+      gatherMs: GATHER_MS,
     });
   }
 
@@ -83,37 +78,26 @@ export class RefusedAttempts {
   };
 
   /** Resolves once all pending attempts are stored. */
-  async stop(): Promise<void> {
-    await Promise.all(this.#storing);
+  stop(): Promise<void> {
+    return this.#writer.stop();
   }
 
   #record(req: Request, res: Response): void {
     const problem: unknown = res.locals.problem;
     if (!(problem instanceof Problem && STORED_PROBLEMS.has(problem.type))) return;
-    const request_id: string = res.locals.requestId;
-    const logLost = (reason: string) => this.ctx.log.warn('refused attempt not stored', { request_id, reason });
-    if (this.#storing.size >= MAX_PENDING) return logLost('too many at once');
-    const row = {
+    const { id } = cpoOf(res);
+    const protocol = protocolIn(req.path);
+    this.ctx.metrics.pairRequestRejected(problem.type, { cpo_id: id, payload_protocol: protocol });
+    const row: Row = {
       id: this.ctx.random.uuid(),
-      cpo_id: cpoOf(res).id,
-      request_id,
-      payload_protocol: protocolIn(req.path),
+      cpo_id: id,
+      request_id: res.locals.requestId,
+      payload_protocol: protocol,
       uid: uidIn(req.body),
       outcome: problem.type,
       detail: detailOf(problem).slice(0, MAX_DETAIL_LENGTH),
     };
-    const storing = this.#nextBatch()
-      .then(() => this.#batcher.add(row.cpo_id, row, requestDeadlines()))
-      .catch((error: unknown) => logLost(String(error)))
-      .finally(() => this.#storing.delete(storing));
-    this.#storing.add(storing);
-  }
-
-  #nextBatch(): Promise<void> {
-    this.#batchDelay ??= sleep(BATCH_DELAY_MS).then(() => {
-      this.#batchDelay = undefined;
-    });
-    return this.#batchDelay;
+    this.#writer.add(id, { row, origin: res.locals.origin });
   }
 }
 

@@ -18,7 +18,11 @@ type Body<Id extends OperationId> = operations[Id] extends {
   requestBody: { content: { 'application/json': infer B } };
 }
   ? B
-  : undefined;
+  : operations[Id] extends { requestBody: { content: { 'application/x-www-form-urlencoded': infer B } } }
+    ? B
+    : operations[Id] extends { requestBody?: { content: { 'application/json': infer B } } }
+      ? B | undefined
+      : undefined;
 
 /** A request that has been validated against its operation in openapi.yaml. */
 export type CheckedRequest<Id extends OperationId> = Omit<Request, 'params' | 'query' | 'body'> & {
@@ -27,16 +31,23 @@ export type CheckedRequest<Id extends OperationId> = Omit<Request, 'params' | 'q
   readonly body: Body<Id>;
 };
 export type Handler<Id extends OperationId> = (req: CheckedRequest<Id>, res: Response) => void | Promise<void>;
+type SandboxOperationId = Extract<OperationId, `sandbox${string}`>;
 /**
  * Requires one handler per operation that this service serves; a missing one is a compile error. `cpo…` are served by CPOs,
- * `on…` (webhooks) by apps.
+ * `on…` (webhooks) by apps, `sandbox…` by sandbox deployments only.
  */
-export type Handlers = { [Id in Exclude<OperationId, `cpo${string}` | `on${string}`>]: Handler<Id> };
+export type Handlers = {
+  [Id in Exclude<OperationId, `cpo${string}` | `on${string}` | SandboxOperationId>]: Handler<Id>;
+};
+/** Requires one handler per operation that only a sandbox deployment serves (`x-sandbox` in openapi.yaml). */
+export type SandboxHandlers = { [Id in SandboxOperationId]: Handler<Id> };
 
 export type OpenApiDocument = {
   openapi: string;
-  info: { version: string };
+  info: { version: string; description: string };
   servers: { url: string; description?: string }[];
+  tags?: { name: string; 'x-sandbox'?: boolean }[];
+  webhooks?: object;
   paths: Record<string, Record<string, { operationId?: string; [key: string]: unknown }>>;
   components: Record<string, Record<string, unknown>>;
 };
@@ -50,12 +61,18 @@ export function projectFile(name: string): string {
 
 export type Contract = { readonly text: string; readonly document: OpenApiDocument };
 
+/** Read and parsed once for each process; nobody may change the document. */
+let contract: Contract | undefined;
+
 export function readContract(): Contract {
-  const text = readFileSync(projectFile('openapi.yaml'), 'utf8');
-  return { text, document: parse(text) as OpenApiDocument };
+  if (contract === undefined) {
+    const text = readFileSync(projectFile('openapi.yaml'), 'utf8');
+    contract = { text, document: parse(text) as OpenApiDocument };
+  }
+  return contract;
 }
 
-const METHODS = new Set(['get', 'put', 'post', 'delete', 'options', 'head', 'patch', 'trace']);
+export const METHODS = new Set(['get', 'put', 'post', 'delete', 'options', 'head', 'patch', 'trace']);
 
 /** Lists the document's operations with their id, method and path. */
 export function operationsOf(document: OpenApiDocument) {
@@ -94,8 +111,10 @@ export function dereference<Part>(document: OpenApiDocument, part: Part): Part {
  * - Dereferences request body schemas: ajv copies all previous errors at each `$ref`.
  * - Sets `allowReserved` on query parameters: the validator rejects reserved characters such as `'`, `!` and `*`, which
  *   `encodeURIComponent` does not encode. In the published document it would make clients stop encoding `&`.
+ * - Leaves out what no path refers to, and `application/problem+json` where it is another name of `application/json`: the
+ *   validator walks through all paths and components for each media type of each response of an operation.
  */
-export function toValidatorDocument(document: OpenApiDocument): OpenApiDocument {
+export function toValidatorDocument({ webhooks: _, ...document }: OpenApiDocument): OpenApiDocument {
   const quoted = (path: string) => path.replace(/\{([^}]*[^\w}][^}]*)\}/g, '{"$1"}');
   const withBodyDereferenced = (operation: object) =>
     'requestBody' in operation
@@ -107,7 +126,37 @@ export function toValidatorDocument(document: OpenApiDocument): OpenApiDocument 
       Object.entries(item).map(([name, part]) => [name, METHODS.has(name) ? withBodyDereferenced(part) : part]),
     ),
   ]);
-  return allowReserved(structuredClone({ ...document, paths: Object.fromEntries(paths) }));
+  const used = withUsedComponents({ ...document, paths: Object.fromEntries(paths) });
+  return withOneJsonType(allowReserved(structuredClone(used)));
+}
+
+/** Removes `application/problem+json` beside `application/json` with the same content, in place. */
+function withOneJsonType<Node>(node: Node): Node {
+  if (typeof node !== 'object' || node === null) return node;
+  if ('application/json' in node && 'application/problem+json' in node)
+    if (node['application/json'] === node['application/problem+json'])
+      Reflect.deleteProperty(node, 'application/problem+json');
+  for (const child of Object.values(node)) withOneJsonType(child);
+  return node;
+}
+
+/** Returns the document with only the components that its paths refer to, and with its security schemes. */
+function withUsedComponents(document: OpenApiDocument): OpenApiDocument {
+  const { securitySchemes = {} } = document.components;
+  const components: OpenApiDocument['components'] = { securitySchemes };
+  const visit = (node: unknown): void => {
+    if (typeof node !== 'object' || node === null) return;
+    if ('$ref' in node) {
+      const [, , kind = '', name = ''] = String(node.$ref).split('/');
+      components[kind] ??= {};
+      if (name in components[kind]) return;
+      components[kind][name] = document.components[kind]?.[name];
+      visit(components[kind][name]);
+    }
+    for (const child of Object.values(node)) visit(child);
+  };
+  visit(document.paths);
+  return { ...document, components };
 }
 
 /** Sets `allowReserved` on every query parameter, in place. */

@@ -175,10 +175,62 @@ export interface paths {
          *     Attempts are kept for 30 days unless the operator configures another period; for each `uid`, at least the newest
          *     100 of that period are kept. When a user is forgotten, `uid` and `detail` are removed from the attempts for
          *     their stations.
+         *
+         *     Filters can be combined. Send the same filters with each `cursor`. A page may then have fewer items than `limit`, or
+         *     none: follow `next_cursor` until it is null.
          */
         get: operations["listAttempts"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/scsp/calls": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the calls to your backend
+         * @description Returns the calls that this server made to your backend in the last 7 days, newest first, with the outcome of each call
+         *     and every validation error of your answer. Also returns the unpair notifications that have not been delivered yet.
+         *
+         *     A call is listed soon after it has ended. A call that was not made, because your backend did not answer several
+         *     calls before, is not listed. Compare `request_id` with the `X-Request-ID` in your own log.
+         */
+        get: operations["listCalls"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/scsp/tokens/rotate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Replace your token
+         * @description Returns a new token, once, for the token of this request, which works until the overlap ends. Store the new token
+         *     before you do anything else: a token that was replaced cannot be rotated again. If you lose the response, ask Jedlix
+         *     for a new token before the overlap ends.
+         *
+         *     At most three replaced tokens can still be valid. If you get a 409 `token-replaced` that you cannot explain, somebody
+         *     else has used your token: contact Jedlix at once.
+         */
+        post: operations["rotateToken"];
         delete?: never;
         options?: never;
         head?: never;
@@ -474,8 +526,9 @@ export interface paths {
          * Find whose station it was, or list all current links
          * @description **With `uid` and `cpo_id`** the response is the link of that station at the instant `at`, or a 404. Without `at` it is
          *     the link that has not ended. The begin of a pairing is included and its end excluded. `cpo_id` is required, because
-         *     each CPO chooses its own uids. Answers for instants older than 10 s are final, except that a forgotten user's links
-         *     become 404. Ask again about a 404 for a younger instant. `cursor` and `limit` are ignored.
+         *     each CPO chooses its own uids. Answers for instants older than 10 s are final, except that links become 404 when
+         *     the user is forgotten, or when they ended more than `PAIRINGS_KEEP_DAYS` (730 by default) ago. Ask again about a 404
+         *     for a younger instant. `cursor` and `limit` are ignored.
          *
          *     **Without `uid`** the response is a page of all current links (of one CPO if `cpo_id` is sent). `as_of` is a position
          *     in the events, the same on every page: follow `GET /v1/events?after=<as_of>` after the last page, and you miss
@@ -668,6 +721,385 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/sandbox/cpos": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Create a CPO of your own
+         * @description Creates a CPO for tests and returns its token, which is shown only once and valid for 30 days. The name need not be
+         *     unique. For this CPO, a `uid` is unique within the CPO; no app sees its stations, and it knows no codes but the test
+         *     codes. A CPO that is not used for 24 hours is removed with everything that belongs to it.
+         *
+         *     At most 20 CPOs can be created from one address within an hour (for IPv6: from one /64, and 60 from one /48), and at
+         *     most 1,000 exist at a time. The pair requests of a CPO can store about 2,000 small stations at once, and one more every
+         *     3 s after that; beyond this they get 429 of type `too-many-requests`.
+         */
+        post: operations["sandboxCreateCpo"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/scsp/me/endpoint": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * See where your backend is called
+         * @description Returns the base URL that was set. The token that this server sends to it is never returned.
+         */
+        get: operations["sandboxGetEndpoint"];
+        /**
+         * Set where your backend is called
+         * @description Sets the base URL of your backend and the bearer token that this server sends to it. The URL must use https, on port
+         *     443 or a port from 1024 on, and lead to a public address. Your backend must answer
+         *     `GET {base_url}/.well-known/scsp-pairing` with the id of your CPO: status 200, at most 4 kB, within 5 s. No redirect is
+         *     followed and no token is sent. This proves that the backend is yours. It is asked each time you set the endpoint or
+         *     start a run of the checks. A sandbox on your own machine also allows http and loopback addresses, and does not ask an
+         *     endpoint on loopback. It does so while nobody else can reach it: it listens on loopback, has no proxy in front, and
+         *     is not run with `NODE_ENV=production`.
+         *
+         *     You can set it 10 times a minute and 100 times a day, one request at a time.
+         */
+        put: operations["sandboxSetEndpoint"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/scsp/test-redemptions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Have one of your codes redeemed
+         * @description Makes this server redeem a code that your backend issued, for the test customer of your CPO, exactly as if the
+         *     customer had typed it in the app: the same call, the same time limit of 10 s, the same validation, and the station is
+         *     stored. Returns the outcome, with every validation error of your response.
+         *
+         *     You can do this 10 times a minute, one request at a time.
+         */
+        post: operations["sandboxTestRedemption"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/scsp/test-unpairs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Have one of your stations unpaired
+         * @description Ends the pairing of a station as if the customer had unpaired it in the app: the pairing ends at once, and your
+         *     backend is notified now or as soon as it answers. You can do this 10 times a minute, one request at a
+         *     time.
+         */
+        post: operations["sandboxTestUnpair"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/scsp/certification": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the checks of your backend
+         * @description Returns every check of your backend, of both directions: your endpoint, which this server calls (`cpo`), and your
+         *     caller, which calls this server (`client`).
+         *
+         *     A check of the direction `cpo` has its latest verdict of a finished run; a run that did not try the check leaves the
+         *     verdict as it was. The direction `client` is judged by your requests to this server, if you created the CPO yourself: the
+         *     latest 500 of the last 7 days. A request counts a moment after its answer. `not_run` means that there was nothing to
+         *     judge yet; `needs` says what is missing.
+         */
+        get: operations["sandboxListCertification"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/scsp/certification/runs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Check your endpoint
+         * @description Runs the checks of `scsp conformance cpo` against the endpoint that is set for your CPO, with at most 5 requests a
+         *     second. First your backend must confirm again that it wants to be called, as when you set the endpoint. The run ends
+         *     within two minutes and unpairs what it has paired. It adds nothing to your stations or calls here.
+         *
+         *     A CPO can have one run at a time and start 10 within 24 hours; at most 4 runs of all CPOs are in progress. The codes are
+         *     not stored. The evidence contains neither the codes nor your token, and only bodies that are JSON.
+         */
+        post: operations["sandboxStartRun"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/scsp/certification/runs/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Follow a run (long poll)
+         * @description Returns immediately if the run has ended. Otherwise returns when it ends, after `wait` seconds, or when the service
+         *     stops, with the current state. Runs are kept for 7 days. `interrupted` means that the server stopped, or that the CPO
+         *     was suspended; start another run.
+         */
+        get: operations["sandboxFollowRun"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/sandbox": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get the page of your CPO
+         * @description Returns the page on which you create a CPO or sign in with its token and, once signed in, see and test your CPO: test codes,
+         *     attempts, your endpoint, the calls to you. Its forms are the operations below `/sandbox`. The page keeps the token in a
+         *     cookie, which authenticates no other operation; an `Authorization` header does not sign in.
+         */
+        get: operations["sandboxPage"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/sandbox/cpos": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Create a CPO on the page
+         * @description Creates a CPO as `POST /v1/sandbox/cpos` does, signs in, and shows the token.
+         */
+        post: operations["sandboxSignUpForm"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/sandbox/session": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Sign in on the page
+         * @description Stores the token of a CPO in a cookie of the page.
+         */
+        post: operations["sandboxSignInForm"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/sandbox/sign-out": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Sign out on the page
+         * @description Removes the cookie. The token stays valid.
+         */
+        post: operations["sandboxSignOutForm"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/sandbox/token": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Show your token on the page
+         * @description Returns a page with your token and commands that contain it.
+         */
+        post: operations["sandboxShowTokenForm"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/sandbox/unpairs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Unpair a station on the page
+         * @description Unpairs a station as your backend does with `POST /v1/scsp/chargingstations/{uid}/unpair`.
+         */
+        post: operations["sandboxUnpairForm"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/sandbox/endpoint": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Set your endpoint on the page
+         * @description Sets where your backend is called as `PUT /v1/scsp/me/endpoint` does.
+         */
+        post: operations["sandboxEndpointForm"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/sandbox/test-redemptions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Have a code redeemed on the page
+         * @description Has one of your codes redeemed as `POST /v1/scsp/test-redemptions` does.
+         */
+        post: operations["sandboxRedemptionForm"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/sandbox/test-unpairs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Have a station unpaired on the page
+         * @description Has one of your stations unpaired as `POST /v1/scsp/test-unpairs` does.
+         */
+        post: operations["sandboxTestUnpairForm"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/sandbox/certification-runs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Check your endpoint on the page
+         * @description Starts a run of the checks as `POST /v1/scsp/certification/runs` does.
+         */
+        post: operations["sandboxRunForm"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/cpo/{payload-protocol}/pair": {
         parameters: {
             query?: never;
@@ -681,8 +1113,8 @@ export interface paths {
          * Redeem a code that you issued (OCPP format)
          * @description Called when a customer has entered one of your codes in the app. Return the station that the code belongs to; it
          *     is paired from then on. Respond within 10 s; the call is never repeated. Your response is validated as strictly as
-         *     your own requests. If a 200 response with a `uid` is rejected, you are notified of an unpair. Do not compress the
-         *     response.
+         *     your own requests. If a 200 response with a `uid` is rejected, you are notified of an unpair, unless the station is
+         *     paired with you already. Do not compress the response.
          */
         post: operations["cpoPairOcpp"];
         delete?: never;
@@ -704,8 +1136,8 @@ export interface paths {
          * Redeem a code that you issued (OCPI 2.2)
          * @description Called when a customer has entered one of your codes in the app. Return the station that the code belongs to; it
          *     is paired from then on. Respond within 10 s; the call is never repeated. Your response is validated as strictly as
-         *     your own requests. If a 200 response with a `uid` is rejected, you are notified of an unpair. Do not compress the
-         *     response.
+         *     your own requests. If a 200 response with a `uid` is rejected, you are notified of an unpair, unless the station is
+         *     paired with you already. Do not compress the response.
          */
         post: operations["cpoPairOcpi22"];
         delete?: never;
@@ -727,8 +1159,8 @@ export interface paths {
          * Redeem a code that you issued (OCPI 2.2.1)
          * @description Called when a customer has entered one of your codes in the app. Return the station that the code belongs to; it
          *     is paired from then on. Respond within 10 s; the call is never repeated. Your response is validated as strictly as
-         *     your own requests. If a 200 response with a `uid` is rejected, you are notified of an unpair. Do not compress the
-         *     response.
+         *     your own requests. If a 200 response with a `uid` is rejected, you are notified of an unpair, unless the station is
+         *     paired with you already. Do not compress the response.
          */
         post: operations["cpoPairOcpi221"];
         delete?: never;
@@ -750,8 +1182,8 @@ export interface paths {
          * Redeem a code that you issued (OCPI 2.3.0)
          * @description Called when a customer has entered one of your codes in the app. Return the station that the code belongs to; it
          *     is paired from then on. Respond within 10 s; the call is never repeated. Your response is validated as strictly as
-         *     your own requests. If a 200 response with a `uid` is rejected, you are notified of an unpair. Do not compress the
-         *     response.
+         *     your own requests. If a 200 response with a `uid` is rejected, you are notified of an unpair, unless the station is
+         *     paired with you already. Do not compress the response.
          */
         post: operations["cpoPairOcpi230"];
         delete?: never;
@@ -853,7 +1285,7 @@ export interface paths {
         };
         /**
          * Get the start page
-         * @description Returns a page with links to the documentation, the OpenAPI document and the list of problems.
+         * @description Returns a page that says what this server does, with a first success for each kind of reader.
          */
         get: operations["home"];
         put?: never;
@@ -876,6 +1308,126 @@ export interface paths {
          * @description Returns an interactive page on which you can try out every operation with a bearer token.
          */
         get: operations["docs"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/guides": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the guides
+         * @description Returns a page that lists the guides, by reader.
+         */
+        get: operations["guides"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/guides/{guide}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get a guide
+         * @description Returns the page of a guide.
+         */
+        get: operations["guide"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/webhooks": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the events
+         * @description Returns a page that lists the events that webhooks and the feed deliver, each with an example.
+         */
+        get: operations["webhooks"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/changelog": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get the changelog
+         * @description Returns a page that lists what has changed, version by version.
+         */
+        get: operations["changelog"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/versions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get the versions
+         * @description Returns a page with the versions of this server, its contract and the payload protocols.
+         */
+        get: operations["versions"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/status": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get the status page
+         * @description Returns a page that links the probes `/live` and `/ready` and says what they mean.
+         */
+        get: operations["status"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1259,7 +1811,9 @@ export interface components {
             message: string;
         };
         /**
-         * @description The code as the customer typed it. A string, because leading zeros are significant. White space, invisible characters and dashes are ignored.
+         * @description The code as the customer typed it. A string, because leading zeros are significant. In a code that it issued, this
+         *     server ignores white space, invisible characters and dashes. A code that a CPO issued reaches the CPO as typed, without
+         *     surrounding white space: the CPO itself ignores white space and dashes.
          * @example 362821
          */
         PairingCode: string;
@@ -1427,6 +1981,92 @@ export interface components {
             status: number;
             /** @description The first validation errors of a request that was rejected before its code was checked, without the values that were sent. */
             detail?: string;
+        };
+        /** @enum {string} */
+        AttemptOutcome: "paired" | "incorrect-code" | "station-already-paired" | "too-many-incorrect-codes" | "invalid-request" | "malformed-request" | "unsupported-protocol" | "body-too-large" | "unsupported-media-type" | "request-timeout" | "idempotency-key-reused" | "idempotency-in-progress" | "internal-error" | "unavailable";
+        CallPage: {
+            items: components["schemas"]["Call"][];
+            next_cursor: components["schemas"]["NextCursor"];
+            /**
+             * @description The unpair notifications that have not been delivered yet, at most 100, the next attempt first. The list is the
+             *     same on every page.
+             */
+            waiting: components["schemas"]["WaitingCall"][];
+        };
+        /**
+         * @description `pair` redeems a code that you issued; `unpair` notifies you of an unpair.
+         * @enum {string}
+         */
+        CallOperation: "pair" | "unpair";
+        /**
+         * @description - `answered`: you accepted the call, and your answer is valid.
+         *     - `incorrect-code`: you answered a pair call with 404, in JSON.
+         *     - `invalid-answer`: you answered a pair call with 200, but the answer breaks this document, see `errors`; or with a
+         *       404 that is not JSON.
+         *     - `rejected`: you answered with another status, see `status`.
+         *     - `redirected`: you answered with a redirect, which is not followed.
+         *     - `timed-out`: you did not answer within 10 seconds.
+         *     - `unreachable`: the connection could not be made, TLS failed, or the connection ended before your answer; see `errors`.
+         *     - `forbidden-address`: your `base_url` leads to an address that must not be called.
+         *     - `interrupted`: the service stopped before your answer.
+         * @enum {string}
+         */
+        CallOutcome: "answered" | "incorrect-code" | "invalid-answer" | "rejected" | "redirected" | "timed-out" | "unreachable" | "forbidden-address" | "interrupted";
+        Call: {
+            /** Format: uuid */
+            id: string;
+            called_at: components["schemas"]["Timestamp"];
+            operation: components["schemas"]["CallOperation"];
+            /** @description The protocol of the call or of the pairing that it ends. */
+            payload_protocol: string;
+            /** @description The `X-Request-ID` of the call. Each attempt has its own. */
+            request_id: string;
+            /** @description The HTTP status of your answer. Absent without an answer. */
+            status?: number;
+            duration_ms: number;
+            outcome: components["schemas"]["CallOutcome"];
+            /**
+             * @description The validation errors of your answer, at most 100, without the values that you sent. For an `unreachable` call, the
+             *     reason.
+             */
+            errors?: components["schemas"]["AnswerError"][];
+        };
+        AnswerError: {
+            /** @description A JSON Pointer (RFC 6901) into the body of your answer. */
+            pointer: string;
+            message: string;
+        };
+        WaitingCall: {
+            /** @constant */
+            operation: "unpair";
+            /** @description The protocol of the pairing. */
+            payload_protocol: string;
+            /** @description The `uid` as sent. Absent if its user has been forgotten. */
+            uid?: string;
+            since: components["schemas"]["Timestamp"];
+            /** @description The number of attempts so far. */
+            attempts: number;
+            next_attempt_at: components["schemas"]["Timestamp"];
+        };
+        RotateTokenRequest: {
+            /**
+             * @description How long the token of this request still works, in hours.
+             * @default 24
+             */
+            overlap_hours: number;
+        };
+        RotatedToken: {
+            /** Format: uuid */
+            id: string;
+            /** @description The new token. It is not shown again. */
+            token: string;
+            expires_at: components["schemas"]["Timestamp"];
+            /** @description The token of this request. */
+            replaces: {
+                /** Format: uuid */
+                id: string;
+                expires_at: components["schemas"]["Timestamp"];
+            };
         };
         /** @description Send it as `cursor` to get the next page; null on the last page. */
         NextCursor: string | null;
@@ -1870,6 +2510,182 @@ export interface components {
              */
             since?: string;
         };
+        SandboxCpoRequest: {
+            /**
+             * Format: printable
+             * @description Any name, shown to you only.
+             */
+            name: string;
+        };
+        SandboxCpo: {
+            cpo: {
+                /** Format: uuid */
+                id: string;
+                name: string;
+            };
+            /** @description The bearer token, shown only once. */
+            token: string;
+            expires_at: components["schemas"]["Timestamp"];
+        };
+        SandboxEndpointRequest: {
+            /** @description The URL before `/v1/cpo/…`, without query. */
+            base_url: string;
+            /** @description The bearer token that your backend expects. It is stored encrypted and never shown. */
+            token: string;
+        };
+        SandboxEndpoint: {
+            base_url: string;
+        };
+        SandboxRedemptionRequest: {
+            code: components["schemas"]["PairingCode"];
+            payload_protocol: components["schemas"]["RedeemRequest"]["payload_protocol"];
+        };
+        SandboxRedemption: {
+            /** @description `paired`, or the last segment of the problem `type` that an app would get. */
+            outcome: string;
+            /** @description The HTTP status of your response. Absent if there was none. */
+            status?: number;
+            duration_ms: number;
+            /** @description The `X-Request-ID` of the call to your backend. */
+            request_id: string;
+            /** @description The address that was called. Absent if no call was made. */
+            url?: string;
+            /** @description What was wrong, and what to do. */
+            message?: string;
+            /** @description Every validation error of your response. */
+            errors?: {
+                pointer: string;
+                message: string;
+            }[];
+            charging_station?: components["schemas"]["ChargingStation"];
+            evse?: components["schemas"]["OcpiEvse"];
+        };
+        SandboxUnpairRequest: {
+            uid: components["schemas"]["StationUid"];
+        };
+        CertificationRunRequest: {
+            /** @description Codes that only you can supply. Each member is optional; a check that lacks its codes is `not_run`. */
+            codes?: {
+                /** @description Codes that have not been used. All of them may be used up. */
+                good?: components["schemas"]["PairingCode"][];
+                /** @description Two codes of one station. */
+                same_station?: components["schemas"]["PairingCode"][];
+                used?: components["schemas"]["PairingCode"];
+                expired?: components["schemas"]["PairingCode"];
+            };
+            /** @description The payload protocols that you serve. By default those that are known of your CPO, or all. */
+            protocols?: components["schemas"]["RedeemRequest"]["payload_protocol"][];
+            /** @description Leaves out the checks that pair or unpair. */
+            read_only?: boolean;
+            /** @description Only these checks, or all of an area, such as `unpair`. */
+            only?: string[];
+        };
+        CertificationRun: {
+            /** Format: uuid */
+            id: string;
+            /** @enum {string} */
+            status: "running" | "finished" | "interrupted";
+            started_at: components["schemas"]["Timestamp"];
+            ended_at?: components["schemas"]["Timestamp"];
+            progress: {
+                /** @description How many checks have a verdict. */
+                done: number;
+                total: number;
+            };
+            report?: components["schemas"]["CertificationReport"];
+        };
+        /** @description The report of a finished run, as `scsp conformance cpo --report json` prints it. */
+        CertificationReport: {
+            kit_version: string;
+            contract_sha256: string;
+            target: string;
+            started_at: components["schemas"]["Timestamp"];
+            finished_at: components["schemas"]["Timestamp"];
+            counts: {
+                passed: number;
+                failed: number;
+                warning: number;
+                not_run: number;
+            };
+            checks: components["schemas"]["CertificationCheck"][];
+        };
+        CertificationCheck: {
+            id: string;
+            title: string;
+            /** @enum {string} */
+            level: "required" | "recommended";
+            /**
+             * @description A check that is not met is `failed` if it is required, `warning` if it is recommended.
+             * @enum {string}
+             */
+            verdict: "passed" | "failed" | "warning" | "not_run";
+            /** @description What the contract says. */
+            clause: string;
+            /** @description The `operationId` in this document. */
+            operation?: string;
+            evidence?: components["schemas"]["CertificationEvidence"];
+            /** @description What to do. Present if the verdict is `failed` or `warning`. */
+            remedy?: string;
+            /** @description What the check needs. Present if the verdict is `not_run`. */
+            needs?: string;
+        };
+        /** @description What the verdict is based on. Secrets are masked. */
+        CertificationEvidence: {
+            /** @description What was sent to your backend, as a curl command. */
+            request?: string;
+            /** @description What came back, at most 2 kB. A body is shown only if it is JSON. */
+            response?: string;
+            /** @description What is wrong. */
+            note?: string;
+            /** @description Of the direction `client`: the `X-Request-ID` of your request. */
+            request_id?: string;
+            at?: components["schemas"]["Timestamp"];
+        };
+        CertificationItem: {
+            /**
+             * @description `cpo`: your endpoint, which this server calls. `client`: your caller.
+             * @enum {string}
+             */
+            direction: "cpo" | "client";
+            /** @description The end of the run, or the time of the request, that led to the verdict. Absent without a verdict. */
+            last_seen_at?: components["schemas"]["Timestamp"];
+        } & components["schemas"]["CertificationCheck"];
+        CertificationList: {
+            items: components["schemas"]["CertificationItem"][];
+        };
+        /** @enum {string} */
+        SandboxDone: "signed-in" | "signed-out" | "unpaired" | "endpoint-set" | "redeemed" | "test-unpaired" | "run-started";
+        SandboxOutcome: string;
+        /** @description Binds the form to the session of its page. */
+        SandboxFormToken: string;
+        SandboxForm: {
+            form_token: components["schemas"]["SandboxFormToken"];
+        };
+        SandboxSignUpForm: {
+            name: components["schemas"]["SandboxCpoRequest"]["name"];
+        };
+        SandboxSignInForm: {
+            token: string;
+        };
+        SandboxUnpairForm: {
+            form_token: components["schemas"]["SandboxFormToken"];
+            uid: components["schemas"]["StationUid"];
+        };
+        SandboxEndpointForm: {
+            form_token: components["schemas"]["SandboxFormToken"];
+            base_url: components["schemas"]["SandboxEndpointRequest"]["base_url"];
+            token: components["schemas"]["SandboxEndpointRequest"]["token"];
+        };
+        SandboxRunForm: {
+            form_token: components["schemas"]["SandboxFormToken"];
+            /** @description JSON, as `codes` of `POST /v1/scsp/certification/runs`. May be empty. */
+            codes?: string;
+        };
+        SandboxRedemptionForm: {
+            form_token: components["schemas"]["SandboxFormToken"];
+            code: components["schemas"]["PairingCode"];
+            payload_protocol: components["schemas"]["RedeemRequest"]["payload_protocol"];
+        };
     };
     responses: {
         /** @description The request violates this contract; `errors` lists what is wrong and where. */
@@ -2250,6 +3066,176 @@ export interface components {
             };
             content: {
                 "application/json": components["schemas"]["Problem"];
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description Only the test code `000307` is answered with a redirect, which must not be followed. */
+        SandboxRedirect: {
+            headers: {
+                "X-Request-ID": components["headers"]["X-Request-ID"];
+                /** @description A path of this server that serves nothing. */
+                Location?: string;
+                [name: string]: unknown;
+            };
+            content?: never;
+        };
+        /** @description Your CPO has no endpoint yet. */
+        SandboxNoEndpoint: {
+            headers: {
+                "X-Request-ID": components["headers"]["X-Request-ID"];
+                [name: string]: unknown;
+            };
+            content: {
+                /**
+                 * @example {
+                 *       "message": "This CPO has no endpoint. Set it first with PUT /v1/scsp/me/endpoint.",
+                 *       "type": "/problems/cpo-unavailable",
+                 *       "title": "CPO unavailable",
+                 *       "status": 409,
+                 *       "request_id": "019370a4-7b2d-7e63-a1b2-c3d4e5f60718"
+                 *     }
+                 */
+                "application/json": components["schemas"]["Problem"];
+                /**
+                 * @example {
+                 *       "message": "This CPO has no endpoint. Set it first with PUT /v1/scsp/me/endpoint.",
+                 *       "type": "/problems/cpo-unavailable",
+                 *       "title": "CPO unavailable",
+                 *       "status": 409,
+                 *       "request_id": "019370a4-7b2d-7e63-a1b2-c3d4e5f60718"
+                 *     }
+                 */
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /**
+         * @description Your CPO has no endpoint or token, or its endpoint does not confirm that it wants to be called (`cpo-unavailable`), or
+         *     another run has not ended yet (`certification-running`).
+         */
+        CertificationConflict: {
+            headers: {
+                "X-Request-ID": components["headers"]["X-Request-ID"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": components["schemas"]["Problem"];
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description The form was not sent from a page of this server, or nobody is signed in. */
+        SandboxFormRefused: {
+            headers: {
+                "X-Request-ID": components["headers"]["X-Request-ID"];
+                [name: string]: unknown;
+            };
+            content: {
+                /**
+                 * @example {
+                 *       "message": "This form was not sent from a page of this server.",
+                 *       "type": "/problems/form-refused",
+                 *       "title": "Form refused",
+                 *       "status": 403,
+                 *       "request_id": "019370a4-7b2d-7e63-a1b2-c3d4e5f60718"
+                 *     }
+                 */
+                "application/json": components["schemas"]["Problem"];
+                /**
+                 * @example {
+                 *       "message": "This form was not sent from a page of this server.",
+                 *       "type": "/problems/form-refused",
+                 *       "title": "Form refused",
+                 *       "status": 403,
+                 *       "request_id": "019370a4-7b2d-7e63-a1b2-c3d4e5f60718"
+                 *     }
+                 */
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description The form is larger than 4,096 bytes. */
+        SandboxFormTooLarge: {
+            headers: {
+                "X-Request-ID": components["headers"]["X-Request-ID"];
+                [name: string]: unknown;
+            };
+            content: {
+                /**
+                 * @example {
+                 *       "message": "The body is larger than 4096 bytes.",
+                 *       "type": "/problems/body-too-large",
+                 *       "title": "Body too large",
+                 *       "status": 413,
+                 *       "request_id": "019370a4-7b2d-7e63-a1b2-c3d4e5f60718"
+                 *     }
+                 */
+                "application/json": components["schemas"]["Problem"];
+                /**
+                 * @example {
+                 *       "message": "The body is larger than 4096 bytes.",
+                 *       "type": "/problems/body-too-large",
+                 *       "title": "Body too large",
+                 *       "status": 413,
+                 *       "request_id": "019370a4-7b2d-7e63-a1b2-c3d4e5f60718"
+                 *     }
+                 */
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description The body is not `application/x-www-form-urlencoded` in UTF-8, or it is compressed. */
+        SandboxFormUnsupported: {
+            headers: {
+                "X-Request-ID": components["headers"]["X-Request-ID"];
+                [name: string]: unknown;
+            };
+            content: {
+                /**
+                 * @example {
+                 *       "message": "The body must be a form: send Content-Type: application/x-www-form-urlencoded.",
+                 *       "type": "/problems/unsupported-media-type",
+                 *       "title": "Unsupported media type",
+                 *       "status": 415,
+                 *       "request_id": "019370a4-7b2d-7e63-a1b2-c3d4e5f60718"
+                 *     }
+                 */
+                "application/json": components["schemas"]["Problem"];
+                /**
+                 * @example {
+                 *       "message": "The body must be a form: send Content-Type: application/x-www-form-urlencoded.",
+                 *       "type": "/problems/unsupported-media-type",
+                 *       "title": "Unsupported media type",
+                 *       "status": 415,
+                 *       "request_id": "019370a4-7b2d-7e63-a1b2-c3d4e5f60718"
+                 *     }
+                 */
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description Too many CPOs were created from this address, or too many exist. */
+        TooManySandboxCpos: {
+            headers: {
+                "X-Request-ID": components["headers"]["X-Request-ID"];
+                "Retry-After": components["headers"]["Retry-After"];
+                [name: string]: unknown;
+            };
+            content: {
+                /**
+                 * @example {
+                 *       "message": "Too many CPOs were created from this address within an hour.",
+                 *       "type": "/problems/too-many-sandbox-cpos",
+                 *       "title": "Too many sandbox CPOs",
+                 *       "status": 429,
+                 *       "request_id": "019370a4-7b2d-7e63-a1b2-c3d4e5f60718"
+                 *     }
+                 */
+                "application/json": components["schemas"]["Problem"];
+                /**
+                 * @example {
+                 *       "message": "Too many CPOs were created from this address within an hour.",
+                 *       "type": "/problems/too-many-sandbox-cpos",
+                 *       "title": "Too many sandbox CPOs",
+                 *       "status": 429,
+                 *       "request_id": "019370a4-7b2d-7e63-a1b2-c3d4e5f60718"
+                 *     }
+                 */
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
@@ -2667,6 +3653,35 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
+        /** @description The token was replaced before, or too many older tokens still work. */
+        TokenConflict: {
+            headers: {
+                "X-Request-ID": components["headers"]["X-Request-ID"];
+                [name: string]: unknown;
+            };
+            content: {
+                /**
+                 * @example {
+                 *       "message": "This token was replaced before, and cannot be rotated again.",
+                 *       "type": "/problems/token-replaced",
+                 *       "title": "Token replaced",
+                 *       "status": 409,
+                 *       "request_id": "019370a4-7b2d-7e63-a1b2-c3d4e5f60718"
+                 *     }
+                 */
+                "application/json": components["schemas"]["Problem"];
+                /**
+                 * @example {
+                 *       "message": "This token was replaced before, and cannot be rotated again.",
+                 *       "type": "/problems/token-replaced",
+                 *       "title": "Token replaced",
+                 *       "status": 409,
+                 *       "request_id": "019370a4-7b2d-7e63-a1b2-c3d4e5f60718"
+                 *     }
+                 */
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
     };
     parameters: {
         /**
@@ -2714,12 +3729,12 @@ export interface components {
          */
         OurUserAgent: string;
         /**
-         * @description Always sent. The id of the request that caused this call. Quote it when you report a problem.
+         * @description Always sent. The id of this call; each attempt has its own. `GET /v1/scsp/calls` lists it. Quote it when you report a problem.
          * @example 019370a4-7b2d-7e63-a1b2-c3d4e5f60718
          */
         OurRequestId: string;
         /**
-         * @description Always sent (W3C Trace Context). An unpair notification belongs to the trace of the request that caused it.
+         * @description Always sent (W3C Trace Context). A call belongs to the trace of the request that caused it.
          * @example 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00
          */
         OurTraceparent: string;
@@ -2918,6 +3933,7 @@ export interface operations {
                     "application/json": components["schemas"]["PairOcppResponse"];
                 };
             };
+            307: components["responses"]["SandboxRedirect"];
             400: components["responses"]["BadRequest"];
             401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
@@ -3019,6 +4035,7 @@ export interface operations {
                     "application/json": components["schemas"]["PairOcpiResponse"];
                 };
             };
+            307: components["responses"]["SandboxRedirect"];
             400: components["responses"]["BadRequest"];
             401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
@@ -3120,6 +4137,7 @@ export interface operations {
                     "application/json": components["schemas"]["PairOcpiResponse"];
                 };
             };
+            307: components["responses"]["SandboxRedirect"];
             400: components["responses"]["BadRequest"];
             401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
@@ -3221,6 +4239,7 @@ export interface operations {
                     "application/json": components["schemas"]["PairOcpiResponse"];
                 };
             };
+            307: components["responses"]["SandboxRedirect"];
             400: components["responses"]["BadRequest"];
             401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
@@ -3363,7 +4382,7 @@ export interface operations {
                      *       },
                      *       "token": {
                      *         "expires_at": "2026-12-06T12:00:00.000Z",
-                     *         "warning": "This token expires in 12 days. Ask Jedlix for a new one. Both work during an overlap."
+                     *         "warning": "This token expires in 12 days. Replace it with POST /v1/scsp/tokens/rotate, unless you have already."
                      *       },
                      *       "limits": [
                      *         {
@@ -3415,6 +4434,12 @@ export interface operations {
                  * @example 50
                  */
                 limit?: components["parameters"]["Limit"];
+                /** @description Returns only attempts with this `X-Request-ID`. Case matters. */
+                request_id?: string;
+                /** @description Returns only attempts for this `uid`. Case does not matter. */
+                uid?: components["schemas"]["StationUid"];
+                /** @description Returns only attempts with this outcome. */
+                outcome?: components["schemas"]["AttemptOutcome"];
             };
             header?: {
                 /**
@@ -3470,6 +4495,158 @@ export interface operations {
             401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             405: components["responses"]["MethodNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    listCalls: {
+        parameters: {
+            query?: {
+                /** @description The `next_cursor` of the previous page. */
+                cursor?: components["parameters"]["Cursor"];
+                /**
+                 * @description The maximum number of items per page.
+                 * @example 50
+                 */
+                limit?: components["parameters"]["Limit"];
+                /** @description Returns only the call with this `X-Request-ID`. Case matters. */
+                request_id?: string;
+            };
+            header?: {
+                /**
+                 * @description Your id for this request, echoed in the response. An id that does not consist of 1 to 128 characters out of
+                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced by a generated one. `X-Correlation-ID` is handled in the same way. If
+                 *     you send a `traceparent` header (W3C Trace Context), the log lines and outgoing calls of the request belong to
+                 *     your trace.
+                 */
+                "X-Request-ID"?: components["parameters"]["RequestId"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page of calls, and what waits. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "items": [
+                     *         {
+                     *           "id": "019370a4-9d4f-7085-ac2d-6e7f8a9b0c1d",
+                     *           "called_at": "2026-11-24T12:05:00.123Z",
+                     *           "operation": "unpair",
+                     *           "payload_protocol": "ocpp2.0.1",
+                     *           "request_id": "5d3c8f0a-2b7e-4c19-9a6d-7e8f90a1b2c3",
+                     *           "status": 503,
+                     *           "duration_ms": 87,
+                     *           "outcome": "rejected"
+                     *         },
+                     *         {
+                     *           "id": "019370a4-8c3e-7f74-9b1c-5d6e7f8a9b0c",
+                     *           "called_at": "2026-11-24T12:01:23.456Z",
+                     *           "operation": "pair",
+                     *           "payload_protocol": "ocpp2.0.1",
+                     *           "request_id": "0b6f5e4d-3c2b-4a19-8877-665544332211",
+                     *           "status": 200,
+                     *           "duration_ms": 112,
+                     *           "outcome": "invalid-answer",
+                     *           "errors": [
+                     *             {
+                     *               "pointer": "/charging_station/evses/0/evse_id",
+                     *               "message": "must be an integer"
+                     *             },
+                     *             {
+                     *               "pointer": "/charging_station/evses/0/connectors/0/id",
+                     *               "message": "is required"
+                     *             }
+                     *           ]
+                     *         }
+                     *       ],
+                     *       "next_cursor": null,
+                     *       "waiting": [
+                     *         {
+                     *           "operation": "unpair",
+                     *           "payload_protocol": "ocpp2.0.1",
+                     *           "uid": "5f69ad2c0ed5ca86d449cc93",
+                     *           "since": "2026-11-24T12:04:59.001Z",
+                     *           "attempts": 1,
+                     *           "next_attempt_at": "2026-11-24T12:05:01.210Z"
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["CallPage"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            405: components["responses"]["MethodNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    rotateToken: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description Your id for this request, echoed in the response. An id that does not consist of 1 to 128 characters out of
+                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced by a generated one. `X-Correlation-ID` is handled in the same way. If
+                 *     you send a `traceparent` header (W3C Trace Context), the log lines and outgoing calls of the request belong to
+                 *     your trace.
+                 */
+                "X-Request-ID"?: components["parameters"]["RequestId"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                /**
+                 * @example {
+                 *       "overlap_hours": 24
+                 *     }
+                 */
+                "application/json": components["schemas"]["RotateTokenRequest"];
+            };
+        };
+        responses: {
+            /** @description The new token. */
+            201: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": "019370a4-8c3e-7f74-9b1c-5d6e7f8a9b0c",
+                     *       "token": "scsp_cpo_dGhpcyBpcyBhbiBleGFtcGxlLCBub3QgYSB0b2tlbi4",
+                     *       "expires_at": "2027-11-24T12:00:00.000Z",
+                     *       "replaces": {
+                     *         "id": "019370a4-5e3b-7c31-9d2e-6f0b1c2d3e4f",
+                     *         "expires_at": "2026-11-25T12:00:00.000Z"
+                     *       }
+                     *     }
+                     */
+                    "application/json": components["schemas"]["RotatedToken"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            405: components["responses"]["MethodNotAllowed"];
+            409: components["responses"]["TokenConflict"];
+            413: components["responses"]["BodyTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
             429: components["responses"]["TooManyRequests"];
             500: components["responses"]["InternalError"];
             503: components["responses"]["Unavailable"];
@@ -5040,6 +6217,854 @@ export interface operations {
             503: components["responses"]["Unavailable"];
         };
     };
+    sandboxCreateCpo: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description Your id for this request, echoed in the response. An id that does not consist of 1 to 128 characters out of
+                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced by a generated one. `X-Correlation-ID` is handled in the same way. If
+                 *     you send a `traceparent` header (W3C Trace Context), the log lines and outgoing calls of the request belong to
+                 *     your trace.
+                 */
+                "X-Request-ID"?: components["parameters"]["RequestId"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "name": "Station Works"
+                 *     }
+                 */
+                "application/json": components["schemas"]["SandboxCpoRequest"];
+            };
+        };
+        responses: {
+            /** @description The CPO and its token. */
+            201: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "cpo": {
+                     *         "id": "019370a4-5e3b-7c31-9d2e-6f0b1c2d3e4f",
+                     *         "name": "Station Works"
+                     *       },
+                     *       "token": "scsp_cpo_0Zk3mFh2yQvJtq1cN8wXbR5uLr7dPgS4aVeYiT6oKjE",
+                     *       "expires_at": "2026-12-24T12:01:23.456Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["SandboxCpo"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            405: components["responses"]["MethodNotAllowed"];
+            413: components["responses"]["BodyTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["TooManySandboxCpos"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    sandboxGetEndpoint: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description Your id for this request, echoed in the response. An id that does not consist of 1 to 128 characters out of
+                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced by a generated one. `X-Correlation-ID` is handled in the same way. If
+                 *     you send a `traceparent` header (W3C Trace Context), the log lines and outgoing calls of the request belong to
+                 *     your trace.
+                 */
+                "X-Request-ID"?: components["parameters"]["RequestId"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The base URL at which your backend is called. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "base_url": "https://cpo.example/scsp"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["SandboxEndpoint"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            405: components["responses"]["MethodNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    sandboxSetEndpoint: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description Your id for this request, echoed in the response. An id that does not consist of 1 to 128 characters out of
+                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced by a generated one. `X-Correlation-ID` is handled in the same way. If
+                 *     you send a `traceparent` header (W3C Trace Context), the log lines and outgoing calls of the request belong to
+                 *     your trace.
+                 */
+                "X-Request-ID"?: components["parameters"]["RequestId"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "base_url": "https://cpo.example/scsp",
+                 *       "token": "a-token-of-your-own"
+                 *     }
+                 */
+                "application/json": components["schemas"]["SandboxEndpointRequest"];
+            };
+        };
+        responses: {
+            /** @description The base URL at which your backend is called from now on. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "base_url": "https://cpo.example/scsp"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["SandboxEndpoint"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            405: components["responses"]["MethodNotAllowed"];
+            413: components["responses"]["BodyTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    sandboxTestRedemption: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description Your id for this request, echoed in the response. An id that does not consist of 1 to 128 characters out of
+                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced by a generated one. `X-Correlation-ID` is handled in the same way. If
+                 *     you send a `traceparent` header (W3C Trace Context), the log lines and outgoing calls of the request belong to
+                 *     your trace.
+                 */
+                "X-Request-ID"?: components["parameters"]["RequestId"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "code": "100001",
+                 *       "payload_protocol": "ocpp2.0.1"
+                 *     }
+                 */
+                "application/json": components["schemas"]["SandboxRedemptionRequest"];
+            };
+        };
+        responses: {
+            /** @description The outcome of the redemption. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SandboxRedemption"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            405: components["responses"]["MethodNotAllowed"];
+            409: components["responses"]["SandboxNoEndpoint"];
+            413: components["responses"]["BodyTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    sandboxTestUnpair: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description Your id for this request, echoed in the response. An id that does not consist of 1 to 128 characters out of
+                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced by a generated one. `X-Correlation-ID` is handled in the same way. If
+                 *     you send a `traceparent` header (W3C Trace Context), the log lines and outgoing calls of the request belong to
+                 *     your trace.
+                 */
+                "X-Request-ID"?: components["parameters"]["RequestId"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "uid": "5f69ad2c0ed5ca86d449cc93"
+                 *     }
+                 */
+                "application/json": components["schemas"]["SandboxUnpairRequest"];
+            };
+        };
+        responses: {
+            /** @description The pairing has ended. Your backend will be notified. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "message": "Charging station successfully unpaired."
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Message"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["UnknownStation"];
+            405: components["responses"]["MethodNotAllowed"];
+            409: components["responses"]["SandboxNoEndpoint"];
+            413: components["responses"]["BodyTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    sandboxListCertification: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description Your id for this request, echoed in the response. An id that does not consist of 1 to 128 characters out of
+                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced by a generated one. `X-Correlation-ID` is handled in the same way. If
+                 *     you send a `traceparent` header (W3C Trace Context), the log lines and outgoing calls of the request belong to
+                 *     your trace.
+                 */
+                "X-Request-ID"?: components["parameters"]["RequestId"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description All checks, those of your endpoint first. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "items": [
+                     *         {
+                     *           "direction": "cpo",
+                     *           "id": "unpair-twice",
+                     *           "title": "The same unpair again is answered 200 or 404",
+                     *           "level": "required",
+                     *           "verdict": "passed",
+                     *           "clause": "An unpair may be repeated; 200 or 404 both mean that the station is not paired any more.",
+                     *           "operation": "cpoUnpairChargingStation",
+                     *           "last_seen_at": "2026-11-24T12:01:23.456Z"
+                     *         },
+                     *         {
+                     *           "direction": "client",
+                     *           "id": "client-404-final",
+                     *           "title": "A 404 on pair is not repeated",
+                     *           "level": "required",
+                     *           "verdict": "failed",
+                     *           "clause": "404 is the same answer for every incorrect code, and it counts.",
+                     *           "operation": "pairOcpp",
+                     *           "evidence": {
+                     *             "request_id": "019370a4-7b2d-7e63-a1b2-c3d4e5f60718",
+                     *             "at": "2026-11-24T12:01:23.456Z"
+                     *           },
+                     *           "remedy": "Show the customer that the code is incorrect and let them type it again. Each incorrect code counts.",
+                     *           "last_seen_at": "2026-11-24T12:01:23.456Z"
+                     *         },
+                     *         {
+                     *           "direction": "client",
+                     *           "id": "client-503-repeated",
+                     *           "title": "A 503 is repeated with the same Idempotency-Key",
+                     *           "level": "recommended",
+                     *           "verdict": "not_run",
+                     *           "clause": "After a 503 it may be unknown whether the request was processed; the same Idempotency-Key makes the repetition safe.",
+                     *           "operation": "pairOcpp",
+                     *           "needs": "a pair request with the code 000503"
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["CertificationList"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            405: components["responses"]["MethodNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    sandboxStartRun: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description Your id for this request, echoed in the response. An id that does not consist of 1 to 128 characters out of
+                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced by a generated one. `X-Correlation-ID` is handled in the same way. If
+                 *     you send a `traceparent` header (W3C Trace Context), the log lines and outgoing calls of the request belong to
+                 *     your trace.
+                 */
+                "X-Request-ID"?: components["parameters"]["RequestId"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CertificationRunRequest"];
+            };
+        };
+        responses: {
+            /** @description The run has started. */
+            202: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    /** @description The path of the run. */
+                    Location?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": "019370a4-6a1c-7b52-8f3d-2a4b6c8d0e1f",
+                     *       "status": "running",
+                     *       "started_at": "2026-11-24T12:01:23.456Z",
+                     *       "progress": {
+                     *         "done": 0,
+                     *         "total": 47
+                     *       }
+                     *     }
+                     */
+                    "application/json": components["schemas"]["CertificationRun"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            405: components["responses"]["MethodNotAllowed"];
+            409: components["responses"]["CertificationConflict"];
+            413: components["responses"]["BodyTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    sandboxFollowRun: {
+        parameters: {
+            query?: {
+                /** @description The maximum time to wait for the end, in seconds. 0 returns immediately. */
+                wait?: number;
+            };
+            header?: {
+                /**
+                 * @description Your id for this request, echoed in the response. An id that does not consist of 1 to 128 characters out of
+                 *     `A-Z a-z 0-9 . _ ~ + / = : -` is replaced by a generated one. `X-Correlation-ID` is handled in the same way. If
+                 *     you send a `traceparent` header (W3C Trace Context), the log lines and outgoing calls of the request belong to
+                 *     your trace.
+                 */
+                "X-Request-ID"?: components["parameters"]["RequestId"];
+            };
+            path: {
+                /**
+                 * @description The `id` of the run.
+                 * @example 019370a4-6a1c-7b52-8f3d-2a4b6c8d0e1f
+                 */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The current state of the run, with the report if it has finished. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": "019370a4-6a1c-7b52-8f3d-2a4b6c8d0e1f",
+                     *       "status": "finished",
+                     *       "started_at": "2026-11-24T12:01:23.456Z",
+                     *       "ended_at": "2026-11-24T12:01:24.456Z",
+                     *       "progress": {
+                     *         "done": 1,
+                     *         "total": 1
+                     *       },
+                     *       "report": {
+                     *         "kit_version": "0.2.0",
+                     *         "contract_sha256": "7d793037a0760186574b0282f2f435e7a1a3e9d5b3c4f1a2b3c4d5e6f7a8b9c0",
+                     *         "target": "https://cpo.example/scsp",
+                     *         "started_at": "2026-11-24T12:01:23.456Z",
+                     *         "finished_at": "2026-11-24T12:01:24.456Z",
+                     *         "counts": {
+                     *           "passed": 0,
+                     *           "failed": 1,
+                     *           "warning": 0,
+                     *           "not_run": 0
+                     *         },
+                     *         "checks": [
+                     *           {
+                     *             "id": "unpair-unknown",
+                     *             "title": "The unpair of an unknown station is answered 404",
+                     *             "level": "required",
+                     *             "verdict": "failed",
+                     *             "clause": "An unpair of a station that the CPO does not know is answered 404.",
+                     *             "evidence": {
+                     *               "request": "curl -i -X POST 'https://cpo.example/scsp/v1/cpo/evse/scsp-kit-1/unpair' -H 'authorization: Bearer '\"$TOKEN\"",
+                     *               "response": "HTTP 200 after 12 ms\ncontent-type: application/json\n\n{}",
+                     *               "note": "an unknown uid: expected 404, got 200"
+                     *             },
+                     *             "remedy": "Answer 404 when no station with this uid is paired."
+                     *           }
+                     *         ]
+                     *       }
+                     *     }
+                     */
+                    "application/json": components["schemas"]["CertificationRun"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            405: components["responses"]["MethodNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    sandboxPage: {
+        parameters: {
+            query?: {
+                /** @description What a form has just done. The page says so. */
+                done?: components["schemas"]["SandboxDone"];
+                /** @description The outcome of a redemption. */
+                outcome?: components["schemas"]["SandboxOutcome"];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description An HTML page. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /** @example <!doctype html><title>Your sandbox</title> */
+                    "text/html": string;
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            405: components["responses"]["MethodNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    sandboxSignUpForm: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "name": "Station Works"
+                 *     }
+                 */
+                "application/x-www-form-urlencoded": components["schemas"]["SandboxSignUpForm"];
+            };
+        };
+        responses: {
+            /** @description A page with the token. */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /** @example <!doctype html><title>Your token</title> */
+                    "text/html": string;
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            403: components["responses"]["SandboxFormRefused"];
+            405: components["responses"]["MethodNotAllowed"];
+            413: components["responses"]["SandboxFormTooLarge"];
+            415: components["responses"]["SandboxFormUnsupported"];
+            429: components["responses"]["TooManySandboxCpos"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    sandboxSignInForm: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "token": "scsp_cpo_0Zk3mFh2yQvJtq1cN8wXbR5uLr7dPgS4aVeYiT6oKjE"
+                 *     }
+                 */
+                "application/x-www-form-urlencoded": components["schemas"]["SandboxSignInForm"];
+            };
+        };
+        responses: {
+            /** @description Done. Redirects to the page. */
+            303: {
+                headers: {
+                    /** @description The address of the page. */
+                    Location: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["BadRequest"];
+            403: components["responses"]["SandboxFormRefused"];
+            405: components["responses"]["MethodNotAllowed"];
+            413: components["responses"]["SandboxFormTooLarge"];
+            415: components["responses"]["SandboxFormUnsupported"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    sandboxSignOutForm: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "form_token": "fH2kq0hS3mVt8wXbR5uLr7dPgS4aVeYiT6oKjE1cN8w"
+                 *     }
+                 */
+                "application/x-www-form-urlencoded": components["schemas"]["SandboxForm"];
+            };
+        };
+        responses: {
+            /** @description Done. Redirects to the page. */
+            303: {
+                headers: {
+                    /** @description The address of the page. */
+                    Location: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["BadRequest"];
+            403: components["responses"]["SandboxFormRefused"];
+            405: components["responses"]["MethodNotAllowed"];
+            413: components["responses"]["SandboxFormTooLarge"];
+            415: components["responses"]["SandboxFormUnsupported"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    sandboxShowTokenForm: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "form_token": "fH2kq0hS3mVt8wXbR5uLr7dPgS4aVeYiT6oKjE1cN8w"
+                 *     }
+                 */
+                "application/x-www-form-urlencoded": components["schemas"]["SandboxForm"];
+            };
+        };
+        responses: {
+            /** @description A page with the token. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /** @example <!doctype html><title>Your token</title> */
+                    "text/html": string;
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            403: components["responses"]["SandboxFormRefused"];
+            405: components["responses"]["MethodNotAllowed"];
+            413: components["responses"]["SandboxFormTooLarge"];
+            415: components["responses"]["SandboxFormUnsupported"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    sandboxUnpairForm: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "form_token": "fH2kq0hS3mVt8wXbR5uLr7dPgS4aVeYiT6oKjE1cN8w",
+                 *       "uid": "station-1"
+                 *     }
+                 */
+                "application/x-www-form-urlencoded": components["schemas"]["SandboxUnpairForm"];
+            };
+        };
+        responses: {
+            /** @description Done. Redirects to the page. */
+            303: {
+                headers: {
+                    /** @description The address of the page. */
+                    Location: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["BadRequest"];
+            403: components["responses"]["SandboxFormRefused"];
+            404: components["responses"]["UnknownStation"];
+            405: components["responses"]["MethodNotAllowed"];
+            413: components["responses"]["SandboxFormTooLarge"];
+            415: components["responses"]["SandboxFormUnsupported"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    sandboxEndpointForm: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "form_token": "fH2kq0hS3mVt8wXbR5uLr7dPgS4aVeYiT6oKjE1cN8w",
+                 *       "base_url": "https://cpo.example/scsp",
+                 *       "token": "a-token-of-your-own"
+                 *     }
+                 */
+                "application/x-www-form-urlencoded": components["schemas"]["SandboxEndpointForm"];
+            };
+        };
+        responses: {
+            /** @description Done. Redirects to the page. */
+            303: {
+                headers: {
+                    /** @description The address of the page. */
+                    Location: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["BadRequest"];
+            403: components["responses"]["SandboxFormRefused"];
+            405: components["responses"]["MethodNotAllowed"];
+            413: components["responses"]["SandboxFormTooLarge"];
+            415: components["responses"]["SandboxFormUnsupported"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    sandboxRedemptionForm: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "form_token": "fH2kq0hS3mVt8wXbR5uLr7dPgS4aVeYiT6oKjE1cN8w",
+                 *       "code": "100001",
+                 *       "payload_protocol": "ocpp2.0.1"
+                 *     }
+                 */
+                "application/x-www-form-urlencoded": components["schemas"]["SandboxRedemptionForm"];
+            };
+        };
+        responses: {
+            /** @description Done. Redirects to the page. */
+            303: {
+                headers: {
+                    /** @description The address of the page. */
+                    Location: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["BadRequest"];
+            403: components["responses"]["SandboxFormRefused"];
+            405: components["responses"]["MethodNotAllowed"];
+            409: components["responses"]["SandboxNoEndpoint"];
+            413: components["responses"]["SandboxFormTooLarge"];
+            415: components["responses"]["SandboxFormUnsupported"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    sandboxTestUnpairForm: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "form_token": "fH2kq0hS3mVt8wXbR5uLr7dPgS4aVeYiT6oKjE1cN8w",
+                 *       "uid": "station-1"
+                 *     }
+                 */
+                "application/x-www-form-urlencoded": components["schemas"]["SandboxUnpairForm"];
+            };
+        };
+        responses: {
+            /** @description Done. Redirects to the page. */
+            303: {
+                headers: {
+                    /** @description The address of the page. */
+                    Location: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["BadRequest"];
+            403: components["responses"]["SandboxFormRefused"];
+            404: components["responses"]["UnknownStation"];
+            405: components["responses"]["MethodNotAllowed"];
+            409: components["responses"]["SandboxNoEndpoint"];
+            413: components["responses"]["SandboxFormTooLarge"];
+            415: components["responses"]["SandboxFormUnsupported"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    sandboxRunForm: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "form_token": "fH2kq0hS3mVt8wXbR5uLr7dPgS4aVeYiT6oKjE1cN8w"
+                 *     }
+                 */
+                "application/x-www-form-urlencoded": components["schemas"]["SandboxRunForm"];
+            };
+        };
+        responses: {
+            /** @description Done. Redirects to the page. */
+            303: {
+                headers: {
+                    /** @description The address of the page. */
+                    Location: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["BadRequest"];
+            403: components["responses"]["SandboxFormRefused"];
+            405: components["responses"]["MethodNotAllowed"];
+            409: components["responses"]["CertificationConflict"];
+            413: components["responses"]["SandboxFormTooLarge"];
+            415: components["responses"]["SandboxFormUnsupported"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
     cpoPairOcpp: {
         parameters: {
             query?: never;
@@ -5050,12 +7075,12 @@ export interface operations {
                  */
                 "User-Agent"?: components["parameters"]["OurUserAgent"];
                 /**
-                 * @description Always sent. The id of the request that caused this call. Quote it when you report a problem.
+                 * @description Always sent. The id of this call; each attempt has its own. `GET /v1/scsp/calls` lists it. Quote it when you report a problem.
                  * @example 019370a4-7b2d-7e63-a1b2-c3d4e5f60718
                  */
                 "X-Request-ID"?: components["parameters"]["OurRequestId"];
                 /**
-                 * @description Always sent (W3C Trace Context). An unpair notification belongs to the trace of the request that caused it.
+                 * @description Always sent (W3C Trace Context). A call belongs to the trace of the request that caused it.
                  * @example 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00
                  */
                 traceparent?: components["parameters"]["OurTraceparent"];
@@ -5148,12 +7173,12 @@ export interface operations {
                  */
                 "User-Agent"?: components["parameters"]["OurUserAgent"];
                 /**
-                 * @description Always sent. The id of the request that caused this call. Quote it when you report a problem.
+                 * @description Always sent. The id of this call; each attempt has its own. `GET /v1/scsp/calls` lists it. Quote it when you report a problem.
                  * @example 019370a4-7b2d-7e63-a1b2-c3d4e5f60718
                  */
                 "X-Request-ID"?: components["parameters"]["OurRequestId"];
                 /**
-                 * @description Always sent (W3C Trace Context). An unpair notification belongs to the trace of the request that caused it.
+                 * @description Always sent (W3C Trace Context). A call belongs to the trace of the request that caused it.
                  * @example 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00
                  */
                 traceparent?: components["parameters"]["OurTraceparent"];
@@ -5219,12 +7244,12 @@ export interface operations {
                  */
                 "User-Agent"?: components["parameters"]["OurUserAgent"];
                 /**
-                 * @description Always sent. The id of the request that caused this call. Quote it when you report a problem.
+                 * @description Always sent. The id of this call; each attempt has its own. `GET /v1/scsp/calls` lists it. Quote it when you report a problem.
                  * @example 019370a4-7b2d-7e63-a1b2-c3d4e5f60718
                  */
                 "X-Request-ID"?: components["parameters"]["OurRequestId"];
                 /**
-                 * @description Always sent (W3C Trace Context). An unpair notification belongs to the trace of the request that caused it.
+                 * @description Always sent (W3C Trace Context). A call belongs to the trace of the request that caused it.
                  * @example 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00
                  */
                 traceparent?: components["parameters"]["OurTraceparent"];
@@ -5290,12 +7315,12 @@ export interface operations {
                  */
                 "User-Agent"?: components["parameters"]["OurUserAgent"];
                 /**
-                 * @description Always sent. The id of the request that caused this call. Quote it when you report a problem.
+                 * @description Always sent. The id of this call; each attempt has its own. `GET /v1/scsp/calls` lists it. Quote it when you report a problem.
                  * @example 019370a4-7b2d-7e63-a1b2-c3d4e5f60718
                  */
                 "X-Request-ID"?: components["parameters"]["OurRequestId"];
                 /**
-                 * @description Always sent (W3C Trace Context). An unpair notification belongs to the trace of the request that caused it.
+                 * @description Always sent (W3C Trace Context). A call belongs to the trace of the request that caused it.
                  * @example 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00
                  */
                 traceparent?: components["parameters"]["OurTraceparent"];
@@ -5361,12 +7386,12 @@ export interface operations {
                  */
                 "User-Agent"?: components["parameters"]["OurUserAgent"];
                 /**
-                 * @description Always sent. The id of the request that caused this call. Quote it when you report a problem.
+                 * @description Always sent. The id of this call; each attempt has its own. `GET /v1/scsp/calls` lists it. Quote it when you report a problem.
                  * @example 019370a4-7b2d-7e63-a1b2-c3d4e5f60718
                  */
                 "X-Request-ID"?: components["parameters"]["OurRequestId"];
                 /**
-                 * @description Always sent (W3C Trace Context). An unpair notification belongs to the trace of the request that caused it.
+                 * @description Always sent (W3C Trace Context). A call belongs to the trace of the request that caused it.
                  * @example 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00
                  */
                 traceparent?: components["parameters"]["OurTraceparent"];
@@ -5411,12 +7436,12 @@ export interface operations {
                  */
                 "User-Agent"?: components["parameters"]["OurUserAgent"];
                 /**
-                 * @description Always sent. The id of the request that caused this call. Quote it when you report a problem.
+                 * @description Always sent. The id of this call; each attempt has its own. `GET /v1/scsp/calls` lists it. Quote it when you report a problem.
                  * @example 019370a4-7b2d-7e63-a1b2-c3d4e5f60718
                  */
                 "X-Request-ID"?: components["parameters"]["OurRequestId"];
                 /**
-                 * @description Always sent (W3C Trace Context). An unpair notification belongs to the trace of the request that caused it.
+                 * @description Always sent (W3C Trace Context). A call belongs to the trace of the request that caused it.
                  * @example 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00
                  */
                 traceparent?: components["parameters"]["OurTraceparent"];
@@ -5526,6 +7551,13 @@ export interface operations {
                     "text/html": string;
                 };
             };
+            /** @description The page is the one that `If-None-Match` names. */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
             400: components["responses"]["BadRequest"];
             405: components["responses"]["MethodNotAllowed"];
             500: components["responses"]["InternalError"];
@@ -5551,6 +7583,212 @@ export interface operations {
                     "text/html": string;
                 };
             };
+            /** @description The page is the one that `If-None-Match` names. */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["BadRequest"];
+            405: components["responses"]["MethodNotAllowed"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    guides: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description An HTML page. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /** @example <!doctype html><title>SCSP pairing</title> */
+                    "text/html": string;
+                };
+            };
+            /** @description The page is the one that `If-None-Match` names. */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["BadRequest"];
+            405: components["responses"]["MethodNotAllowed"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    guide: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The name of a guide, as `GET /guides` links it.
+                 * @example cpo
+                 */
+                guide: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description An HTML page. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /** @example <!doctype html><title>Guide for CPOs</title> */
+                    "text/html": string;
+                };
+            };
+            /** @description The page is the one that `If-None-Match` names. */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["BadRequest"];
+            404: components["responses"]["NotFound"];
+            405: components["responses"]["MethodNotAllowed"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    webhooks: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description An HTML page. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /** @example <!doctype html><title>SCSP pairing</title> */
+                    "text/html": string;
+                };
+            };
+            /** @description The page is the one that `If-None-Match` names. */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["BadRequest"];
+            405: components["responses"]["MethodNotAllowed"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    changelog: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description An HTML page. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /** @example <!doctype html><title>SCSP pairing</title> */
+                    "text/html": string;
+                };
+            };
+            /** @description The page is the one that `If-None-Match` names. */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["BadRequest"];
+            405: components["responses"]["MethodNotAllowed"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    versions: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description An HTML page. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /** @example <!doctype html><title>SCSP pairing</title> */
+                    "text/html": string;
+                };
+            };
+            /** @description The page is the one that `If-None-Match` names. */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["BadRequest"];
+            405: components["responses"]["MethodNotAllowed"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    status: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description An HTML page. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /** @example <!doctype html><title>SCSP pairing</title> */
+                    "text/html": string;
+                };
+            };
+            /** @description The page is the one that `If-None-Match` names. */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
             400: components["responses"]["BadRequest"];
             405: components["responses"]["MethodNotAllowed"];
             500: components["responses"]["InternalError"];
@@ -5575,6 +7813,13 @@ export interface operations {
                     /** @example <!doctype html><title>SCSP pairing</title> */
                     "text/html": string;
                 };
+            };
+            /** @description The page is the one that `If-None-Match` names. */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             400: components["responses"]["BadRequest"];
             405: components["responses"]["MethodNotAllowed"];
@@ -5603,9 +7848,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /** @example <!doctype html><title>Incorrect pairing code</title> */
+                    /** @example <!doctype html><title>Guide for CPOs</title> */
                     "text/html": string;
                 };
+            };
+            /** @description The page is the one that `If-None-Match` names. */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             400: components["responses"]["BadRequest"];
             404: components["responses"]["NotFound"];
@@ -5723,6 +7975,11 @@ export interface operations {
                  * @example v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4=
                  */
                 "webhook-signature": components["parameters"]["WebhookSignature"];
+                /**
+                 * @description Always sent (W3C Trace Context). A call belongs to the trace of the request that caused it.
+                 * @example 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00
+                 */
+                traceparent?: components["parameters"]["OurTraceparent"];
             };
             path?: never;
             cookie?: never;
@@ -5795,6 +8052,11 @@ export interface operations {
                  * @example v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4=
                  */
                 "webhook-signature": components["parameters"]["WebhookSignature"];
+                /**
+                 * @description Always sent (W3C Trace Context). A call belongs to the trace of the request that caused it.
+                 * @example 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00
+                 */
+                traceparent?: components["parameters"]["OurTraceparent"];
             };
             path?: never;
             cookie?: never;
@@ -5865,6 +8127,11 @@ export interface operations {
                  * @example v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4=
                  */
                 "webhook-signature": components["parameters"]["WebhookSignature"];
+                /**
+                 * @description Always sent (W3C Trace Context). A call belongs to the trace of the request that caused it.
+                 * @example 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00
+                 */
+                traceparent?: components["parameters"]["OurTraceparent"];
             };
             path?: never;
             cookie?: never;
@@ -5929,6 +8196,11 @@ export interface operations {
                  * @example v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4=
                  */
                 "webhook-signature": components["parameters"]["WebhookSignature"];
+                /**
+                 * @description Always sent (W3C Trace Context). A call belongs to the trace of the request that caused it.
+                 * @example 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00
+                 */
+                traceparent?: components["parameters"]["OurTraceparent"];
             };
             path?: never;
             cookie?: never;
@@ -5998,6 +8270,11 @@ export interface operations {
                  * @example v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4=
                  */
                 "webhook-signature": components["parameters"]["WebhookSignature"];
+                /**
+                 * @description Always sent (W3C Trace Context). A call belongs to the trace of the request that caused it.
+                 * @example 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00
+                 */
+                traceparent?: components["parameters"]["OurTraceparent"];
             };
             path?: never;
             cookie?: never;
@@ -6064,6 +8341,11 @@ export interface operations {
                  * @example v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4=
                  */
                 "webhook-signature": components["parameters"]["WebhookSignature"];
+                /**
+                 * @description Always sent (W3C Trace Context). A call belongs to the trace of the request that caused it.
+                 * @example 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00
+                 */
+                traceparent?: components["parameters"]["OurTraceparent"];
             };
             path?: never;
             cookie?: never;
@@ -6131,6 +8413,11 @@ export interface operations {
                  * @example v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4=
                  */
                 "webhook-signature": components["parameters"]["WebhookSignature"];
+                /**
+                 * @description Always sent (W3C Trace Context). A call belongs to the trace of the request that caused it.
+                 * @example 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00
+                 */
+                traceparent?: components["parameters"]["OurTraceparent"];
             };
             path?: never;
             cookie?: never;
@@ -6198,6 +8485,11 @@ export interface operations {
                  * @example v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4=
                  */
                 "webhook-signature": components["parameters"]["WebhookSignature"];
+                /**
+                 * @description Always sent (W3C Trace Context). A call belongs to the trace of the request that caused it.
+                 * @example 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00
+                 */
+                traceparent?: components["parameters"]["OurTraceparent"];
             };
             path?: never;
             cookie?: never;
@@ -6265,6 +8557,11 @@ export interface operations {
                  * @example v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4=
                  */
                 "webhook-signature": components["parameters"]["WebhookSignature"];
+                /**
+                 * @description Always sent (W3C Trace Context). A call belongs to the trace of the request that caused it.
+                 * @example 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00
+                 */
+                traceparent?: components["parameters"]["OurTraceparent"];
             };
             path?: never;
             cookie?: never;
@@ -6330,6 +8627,11 @@ export interface operations {
                  * @example v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4=
                  */
                 "webhook-signature": components["parameters"]["WebhookSignature"];
+                /**
+                 * @description Always sent (W3C Trace Context). A call belongs to the trace of the request that caused it.
+                 * @example 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00
+                 */
+                traceparent?: components["parameters"]["OurTraceparent"];
             };
             path?: never;
             cookie?: never;
@@ -6396,6 +8698,11 @@ export interface operations {
                  * @example v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4=
                  */
                 "webhook-signature": components["parameters"]["WebhookSignature"];
+                /**
+                 * @description Always sent (W3C Trace Context). A call belongs to the trace of the request that caused it.
+                 * @example 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00
+                 */
+                traceparent?: components["parameters"]["OurTraceparent"];
             };
             path?: never;
             cookie?: never;
@@ -6458,6 +8765,11 @@ export interface operations {
                  * @example v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4=
                  */
                 "webhook-signature": components["parameters"]["WebhookSignature"];
+                /**
+                 * @description Always sent (W3C Trace Context). A call belongs to the trace of the request that caused it.
+                 * @example 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00
+                 */
+                traceparent?: components["parameters"]["OurTraceparent"];
             };
             path?: never;
             cookie?: never;

@@ -45,6 +45,12 @@ export const problems = {
     'This CPO is suspended.',
     'Ask Jedlix for the reason and to resume the CPO. All pairings are kept.',
   ],
+  'form-refused': [
+    403,
+    'Form refused',
+    'This form was not sent from a page of this server.',
+    'Open /sandbox again, sign in with your token if it asks for it, and send the form from there.',
+  ],
   'not-found': [
     404,
     'Not found',
@@ -97,7 +103,7 @@ export const problems = {
     409,
     'CPO unavailable',
     'This CPO is suspended or does not issue codes.',
-    'Let the customer choose one of the CPOs that GET /v1/app/cpos returns.',
+    'An app: let the customer choose one of the CPOs that GET /v1/app/cpos returns. A CPO in a sandbox: set your endpoint first with PUT /v1/scsp/me/endpoint.',
   ],
   'code-already-used': [
     409,
@@ -134,6 +140,18 @@ export const problems = {
     'Events expired',
     'The events after this position are not kept any more. Start again from a snapshot: GET /v1/links.',
     'Read all current links (GET /v1/links), then follow the events after its as_of. A position beyond the end has the same remedy: the database was restored to an earlier point.',
+  ],
+  'token-replaced': [
+    409,
+    'Token replaced',
+    'This token was replaced before, and cannot be rotated again.',
+    'Use the token that replaced it. If the response with that token was lost, ask Jedlix for a new one. If you did not rotate it, somebody else did: ask Jedlix to revoke it, which also revokes what replaced it.',
+  ],
+  'too-many-tokens': [
+    409,
+    'Too many tokens',
+    'Three tokens that were replaced are still valid.',
+    'Wait until one of them has expired: each is valid for its overlap, at most 168 hours. The token of the request remains valid.',
   ],
   'body-too-large': [
     413,
@@ -182,6 +200,18 @@ export const problems = {
     'Too many codes',
     'Too many pairing codes were issued for this user, please try again later.',
     'Wait as many seconds as the Retry-After header says. Cancelled and expired codes count too. An active code stays valid.',
+  ],
+  'certification-running': [
+    409,
+    'Certification running',
+    'A run of the checks of your endpoint is not finished yet.',
+    'Wait for the run: GET /v1/scsp/certification/runs/{id}?wait=30. It ends within two minutes.',
+  ],
+  'too-many-sandbox-cpos': [
+    429,
+    'Too many sandbox CPOs',
+    'Too many CPOs were created from this address within an hour.',
+    'Use the CPO that you have: its token is valid for 30 days. Or wait as many seconds as the Retry-After header says.',
   ],
   'headers-too-large': [
     431,

@@ -17,6 +17,10 @@ export function writeTraceparent({ traceId, spanId, sampled }: TraceContext): st
   return `00-${traceId}-${spanId}-${sampled ? '01' : '00'}`;
 }
 
+/** Returns what is stored of an origin, so that what happens later belongs to its trace; null if no request is the origin. */
+export const storedTrace = (origin: Origin | undefined) =>
+  origin === undefined ? null : writeTraceparent(origin.trace);
+
 /** Creates a span in the parent's trace, or in a new one. A new trace is not sampled: this service records no spans. */
 export function newSpan(random: { requestId(): string }, parent: TraceContext | undefined): TraceContext {
   const spanId = random.requestId().replaceAll('-', '').slice(16);
@@ -26,3 +30,9 @@ export function newSpan(random: { requestId(): string }, parent: TraceContext | 
 
 /** Returns the ids of a span under the field names used in the log. */
 export const traceFields = ({ traceId, spanId }: TraceContext) => ({ trace_id: traceId, span_id: spanId });
+
+/** Returns the ids of a request, or of what it caused, under the field names used in the log. */
+export const originFields = ({ requestId, trace }: Origin) => ({ request_id: requestId, ...traceFields(trace) });
+
+/** Returns no fields for a command, and for what the service does by itself, such as expiring codes. */
+export const optionalOriginFields = (origin: Origin | undefined) => origin && originFields(origin);

@@ -1,7 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import { EventEmitter } from 'node:events';
 import { RefusedAttempts } from '../../src/attempts/refused-attempts';
+import { newSpan } from '../../src/contract/trace-context';
 import { random } from '../../src/crypto/random';
+import { createMetrics } from '../../src/metrics/metrics';
 import { Problem } from '../../src/problems';
 import { protocols } from '../../src/protocols';
 import {
@@ -261,10 +263,17 @@ describe('storing a refused attempt', () => {
   test('is given up, and logged, for what comes beyond a thousand at once', async () => {
     const cpo = await service.cpo();
     const log = recordedLog();
-    const attempts = new RefusedAttempts({ db: service.db, random, log: log.log });
+    const attempts = new RefusedAttempts({
+      db: service.db,
+      random,
+      log: log.log,
+      metrics: createMetrics(log.log),
+    });
     const refuse = () => {
+      const requestId = randomUUID();
+      const origin = { requestId, trace: newSpan(random, undefined) };
       const res = Object.assign(new EventEmitter(), {
-        locals: { caller: { cpo }, problem: new Problem('malformed-request'), requestId: randomUUID() },
+        locals: { caller: { cpo }, problem: new Problem('malformed-request'), requestId, origin },
       });
       const req = { openapi: { schema: { operationId: 'pairOcpp' } }, path: PATH };
       attempts.watch(req as never, res as never, () => undefined);

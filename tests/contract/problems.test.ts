@@ -8,6 +8,7 @@ import { bodyOfSchema } from '../harness/body-of-schema';
 import { jsonSchema, pairOperations, parametersOf, stationOf } from '../harness/contract-protocols';
 import { declaredProblems } from '../harness/declared-problems';
 import { type Answer, anIncorrectCode, aStation, type Harness, startHarness, type TestCpo } from '../harness/harness';
+import { FORM, type PageSession, signInOnPage } from '../harness/page-session';
 import { openRaw } from '../harness/raw-http';
 
 /** A header that makes the handler of any operation fail as the named problem, which no request can provoke. */
@@ -49,17 +50,20 @@ let full: Harness;
 /** Soon loses patience with a slow sender. */
 let impatient: Harness;
 let cpo: TestCpo;
+/** The session of that CPO on the page of the sandbox. */
+let session: PageSession;
 /** What the app gets when a CPO does not answer: it takes a while, during which the others are provoked. */
 let timedOut: Promise<Response>;
 
 beforeAll(async () => {
   service = await startHarness({ SANDBOX: 'true' });
-  full = await startHarness({}, { load: { requestsPerCaller: 0, pages: 0 } });
+  full = await startHarness({ SANDBOX: 'true' }, { load: { requestsPerCaller: 0, pages: 0 } });
   impatient = await startHarness(
     {},
     { http: { headersTimeout: 100, requestTimeout: 100, connectionsCheckingInterval: 20 } },
   );
   cpo = await service.cpo();
+  session = await signInOnPage(service, cpo.token);
   const silent = await startCpo(service, () => {});
   timedOut = service.redeem(silent, '1');
   await silent.asked(1);
@@ -68,6 +72,10 @@ afterAll(() => Promise.all([service.stop(), full.stop(), impatient.stop()]));
 
 const rolesOf = ({ operation }: Operation) => (operation.security as { bearer?: string[] }[])[0]?.bearer;
 const takesBody = ({ operation }: Operation) => operation.requestBody !== undefined;
+const isForm = ({ path }: Operation) => path.startsWith('/sandbox/');
+/** Whether an operation is authenticated by the cookie of the page. */
+const isSignedIn = (operation: Operation) =>
+  operation.path.startsWith('/sandbox') && !is('sandboxSignUpForm', 'sandboxSignInForm')(operation);
 const has = (operation: Operation, name: string) => parametersOf(document, operation).some((one) => one.name === name);
 const is =
   (...ids: string[]) =>
@@ -75,12 +83,17 @@ const is =
     ids.includes(id);
 const pairsHere = ({ id }: Operation) => pairs.has(id);
 const redeems = is('redeemCode');
+const testsAtCpo = is(
+  ...['sandboxTestRedemption', 'sandboxTestUnpair', 'sandboxStartRun'],
+  ...['sandboxRedemptionForm', 'sandboxTestUnpairForm', 'sandboxRunForm'],
+);
 const ofOneEndpoint = ({ path }: Operation) => path.startsWith('/v1/app/webhook-endpoints/{id}');
 const redelivers = is('redeliverWebhookEvents');
 const always = () => true;
 
 type Sent = {
   token?: string;
+  session?: PageSession;
   body?: unknown;
   headers?: Record<string, string>;
   query?: string;
@@ -97,6 +110,14 @@ function send(operation: Operation, sent: Sent = {}, to = service): Promise<Resp
   const required = parametersOf(document, operation).filter((one) => one.in === 'query' && one.required);
   const query = sent.query ?? required.map(({ name }) => `${name}=1`).join('&');
   const token = rolesOf(operation)?.includes('cpo') ? (to === service ? cpo.token : '') : to.appToken;
+  if (isForm(operation) || isSignedIn(operation)) {
+    const { cookie, formToken } = sent.session ?? session;
+    const body = sent.body ?? { ...(takesBody(operation) && bodyOf(operation)), form_token: formToken };
+    return to.request(operation.method.toUpperCase(), `${path}${query && `?${query}`}`, {
+      ...(takesBody(operation) && { raw: sent.raw ?? new URLSearchParams(Object(body)).toString() }),
+      headers: { 'Content-Type': FORM, Origin: to.url, Cookie: cookie, ...sent.headers },
+    });
+  }
   return to.request(operation.method.toUpperCase(), `${path}${query && `?${query}`}`, {
     ...(rolesOf(operation) && { token: sent.token ?? token }),
     ...(takesBody(operation) && sent.raw === undefined && { body: sent.body ?? bodyOf(operation) }),
@@ -207,8 +228,21 @@ const PROVOCATIONS: Record<ProblemType, Provocation> = {
       return untilRefused(403, () => send(operation, { token: suspended.token }));
     },
   },
+  'form-refused': {
+    by: isForm,
+    run: (operation) => send(operation, { headers: { Origin: 'https://elsewhere.example' } }),
+  },
   'not-found': {
-    by: (operation) => is('followCode', 'cancelCode', 'getEvent', 'problem')(operation) || ofOneEndpoint(operation),
+    by: (operation) =>
+      is(
+        'followCode',
+        'cancelCode',
+        'getEvent',
+        'guide',
+        'problem',
+        'sandboxGetEndpoint',
+        'sandboxFollowRun',
+      )(operation) || ofOneEndpoint(operation),
     run: (operation) =>
       send(operation, {
         params: { id: 'x', type: 'x' },
@@ -219,7 +253,18 @@ const PROVOCATIONS: Record<ProblemType, Provocation> = {
     by: (operation) => pairsHere(operation) || redeems(operation),
     run: (operation) => pairOnce(operation, { code: redeems(operation) ? ' ' : anIncorrectCode() }),
   },
-  'unknown-station': { by: ({ path }) => path.includes('{uid}'), run: (operation) => send(operation) },
+  'unknown-station': {
+    by: (operation) =>
+      operation.path.includes('{uid}') ||
+      is('sandboxTestUnpair', 'sandboxTestUnpairForm', 'sandboxUnpairForm')(operation),
+    async run(operation) {
+      const callable = testsAtCpo(operation) ? await startCpo(service, () => {}) : undefined;
+      return send(
+        operation,
+        callable && { token: callable.token, session: await signInOnPage(service, callable.token) },
+      );
+    },
+  },
   'events-expired': { by: is('listEvents'), run: (operation) => send(operation, { query: `after=${'9'.repeat(18)}` }) },
   'not-linked': { by: is('getLinks'), run: (operation) => send(operation, { query: `uid=unknown&cpo_id=${cpo.id}` }) },
   'user-forgotten': {
@@ -237,7 +282,7 @@ const PROVOCATIONS: Record<ProblemType, Provocation> = {
   },
   'method-not-allowed': {
     by: always,
-    run: (operation) => service.request('PUT', operation.path.replace(/[{}]/g, '')),
+    run: ({ path }) => service.request(document.paths[path]?.put ? 'PATCH' : 'PUT', path.replace(/[{}]/g, '')),
   },
   'request-timeout': { by: () => false, run: none },
   'station-already-paired': {
@@ -249,8 +294,19 @@ const PROVOCATIONS: Record<ProblemType, Provocation> = {
     },
   },
   'cpo-unavailable': {
-    by: redeems,
-    run: (operation) => send(operation, { body: { ...bodyOf(operation), cpo_id: cpo.id } }),
+    by: (operation) => redeems(operation) || testsAtCpo(operation),
+    run: (operation) => send(operation, redeems(operation) ? { body: { ...bodyOf(operation), cpo_id: cpo.id } } : {}),
+  },
+  'certification-running': {
+    by: is('sandboxStartRun', 'sandboxRunForm'),
+    async run(operation) {
+      const silent = await startCpo(service, () => {});
+      const sent = isForm(operation)
+        ? { session: await signInOnPage(service, silent.token) }
+        : { token: silent.token, body: {} };
+      await send(operation, sent);
+      return send(operation, sent);
+    },
   },
   'code-already-used': {
     by: is('cancelCode'),
@@ -304,6 +360,22 @@ const PROVOCATIONS: Record<ProblemType, Provocation> = {
       return send(operation, { token: app.token, params: { id }, body: { since: '2026-01-01T00:00:00Z' } });
     },
   },
+  'token-replaced': {
+    by: is('rotateToken'),
+    run: (operation) => untilRefused(409, () => send(operation)),
+  },
+  'too-many-tokens': {
+    by: is('rotateToken'),
+    async run(operation) {
+      let { token } = await service.cpo();
+      return untilRefused(409, async () => {
+        const answer = await send(operation, { token });
+        token = answer.body.token;
+        if (answer.status === 201) service.secrets.add(token);
+        return answer;
+      });
+    },
+  },
   'body-too-large': { by: takesBody, run: (operation) => send(operation, { raw: `"${'x'.repeat(65_536)}"` }) },
   'unsupported-media-type': {
     by: takesBody,
@@ -328,8 +400,12 @@ const PROVOCATIONS: Record<ProblemType, Provocation> = {
     },
   },
   'too-many-requests': {
-    by: (operation) => !!rolesOf(operation),
+    by: (operation) => !!rolesOf(operation) || isSignedIn(operation),
     async run(operation) {
+      if (isSignedIn(operation)) {
+        const cookie = `scsp-sandbox=${(await full.cpo()).token}`;
+        return send(operation, { session: { ...session, cookie } }, full);
+      }
       const token = rolesOf(operation)?.includes('cpo') ? (await full.cpo()).token : full.appToken;
       return send(operation, { token }, full);
     },
@@ -344,6 +420,10 @@ const PROVOCATIONS: Record<ProblemType, Provocation> = {
       const user_id = `U-${++count}`;
       return untilRefused(429, () => send(operation, { body: { user_id, charging_location_id: '1' } }));
     },
+  },
+  'too-many-sandbox-cpos': {
+    by: is('sandboxCreateCpo', 'sandboxSignUpForm'),
+    run: (operation) => untilRefused(429, () => send(operation)),
   },
   'headers-too-large': { by: () => false, run: none },
   'internal-error': {
@@ -361,7 +441,8 @@ const PROVOCATIONS: Record<ProblemType, Provocation> = {
 /** A body in which a member breaks the contract: where all are optional, the empty body does not. */
 function invalidBody(operation: Operation): object {
   if (is('changeWebhookEndpoint')(operation)) return { status: 'asleep' };
-  return is('rotateWebhookSecret')(operation) ? { overlap_hours: -1 } : {};
+  if (is('sandboxStartRun')(operation)) return { only: [] };
+  return is('rotateWebhookSecret', 'rotateToken')(operation) ? { overlap_hours: -1 } : {};
 }
 
 /** A query in which a parameter breaks the contract. */
