@@ -1,7 +1,9 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { parse } from 'content-type';
 import type { Dispatcher } from 'undici';
-import { Problem } from '../problems';
+import type { CallOutcome } from '../calls/call';
+import { readUpTo } from '../outbound/read-up-to';
+import { Problem, type ValidationError } from '../problems';
 import { isUid } from '../stations/station';
 
 const ANSWER_LIMIT = 65_536;
@@ -9,38 +11,61 @@ const ANSWER_LIMIT = 65_536;
 /** The response of a CPO. */
 export type Answer = { readonly status: number; readonly headers: IncomingHttpHeaders; readonly bytes: Buffer };
 
+/** What a response means: its outcome for the CPO, and for the caller a value or the problem. */
+export type Reading<T> = {
+  readonly outcome: CallOutcome;
+  /** Why the `outcome` is `invalid-answer`, without values of the response, or `unreachable`. */
+  readonly errors?: readonly ValidationError[];
+} & ({ readonly value: T } | { readonly problem: Problem });
+
+/** Ends a call that has no complete response. */
+export class NoAnswer extends Error {
+  override readonly name = 'NoAnswer';
+  constructor(
+    readonly reading: Reading<never>,
+    /** The status of a response that is too large. */
+    readonly status?: number,
+  ) {
+    super(reading.outcome);
+  }
+}
+
 /**
  * Reads the body of a response.
- * @throws Problem `cpo-failed` when it is larger than 65,536 bytes
+ * @throws NoAnswer `invalid-answer` when it is larger than 65,536 bytes
  */
-export async function readAll(body: Dispatcher.ResponseData['body']): Promise<Buffer> {
-  const chunks: Buffer[] = [];
-  let size = 0;
-  for await (const chunk of body) {
-    size += chunk.length;
-    // Leaving the loop destroys the stream and its connection.
-    if (size > ANSWER_LIMIT)
-      throw new Problem('cpo-failed', { message: `The CPO's answer is larger than ${ANSWER_LIMIT} bytes.` });
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks);
+export async function readAll({ body, statusCode }: Dispatcher.ResponseData): Promise<Buffer> {
+  const { bytes, truncated } = await readUpTo(body, ANSWER_LIMIT);
+  if (!truncated) return bytes;
+  const problem = new Problem('cpo-failed', { message: `The CPO's answer is larger than ${ANSWER_LIMIT} bytes.` });
+  throw new NoAnswer(invalidAnswer(problem, `is larger than ${ANSWER_LIMIT} bytes`), statusCode);
 }
 
 /** Returns the media type of a response in lower case, without parameters. */
 export const mediaTypeOf = ({ headers }: Answer): string => parse(headers['content-type'] ?? '').type;
 
-/** Creates the problem for a response with an unexpected status. */
-export const answered = (status: number) => new Problem('cpo-failed', { message: `The CPO answered ${status}.` });
+/** Reads a response as one that breaks the contract as a whole. */
+function invalidAnswer(problem: Problem, message: string): Reading<never> {
+  return { outcome: 'invalid-answer', errors: [{ pointer: '', message }], problem };
+}
+
+/** Reads a response with an unexpected status. */
+export function unexpected({ status }: Answer): Reading<never> {
+  const problem = new Problem('cpo-failed', { message: `The CPO answered ${status}.` });
+  return { outcome: status >= 300 && status <= 399 ? 'redirected' : 'rejected', problem };
+}
 
 /**
- * Creates the problem for a 404 response to a code: an incorrect code only if the body is JSON. A router that does not know the
+ * Reads a 404 response to a code: an incorrect code only if the body is JSON. A router that does not know the
  * path also responds with 404, but rarely in JSON (contract, section 5).
  */
-export function notFound(answer: Answer): Problem {
-  if (/^application\/([\w.+-]+\+)?json$/.test(mediaTypeOf(answer))) return new Problem('incorrect-code');
-  return new Problem('cpo-failed', {
+export function notFound(answer: Answer): Reading<never> {
+  if (/^application\/([\w.+-]+\+)?json$/.test(mediaTypeOf(answer)))
+    return { outcome: 'incorrect-code', problem: new Problem('incorrect-code') };
+  const problem = new Problem('cpo-failed', {
     message: 'The CPO answered 404 without JSON: its base_url or the payload protocol is wrong.',
   });
+  return invalidAnswer(problem, 'is a 404 without JSON: the base_url or the payload protocol is wrong');
 }
 
 /**

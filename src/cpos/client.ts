@@ -1,37 +1,69 @@
 import { Agent, request } from 'undici';
+import type { Call, CallOperation } from '../calls/call';
+import type { RecordCalls } from '../calls/record-calls';
 import type { OpenApiDocument } from '../contract/document';
-import { newSpan, type Origin, writeTraceparent } from '../contract/trace-context';
+import { newSpan, type Origin, type TraceContext, writeTraceparent } from '../contract/trace-context';
 import { jsonValidator, type ValidateJson } from '../contract/validate-json';
 import type { Random } from '../crypto/random';
-import type { Metrics } from '../metrics';
+import type { Metrics } from '../metrics/metrics';
 import { checkedLookup, ForbiddenAddress, literalHost, mayCall } from '../outbound/address';
-import { type CallOutcome, Circuits } from '../outbound/circuit';
-import { Problem } from '../problems';
+import { type CallOutcome as CircuitOutcome, Circuits } from '../outbound/circuit';
+import { connectionFailure } from '../outbound/connection-failure';
+import { Problem, type ValidationError } from '../problems';
 import { type PayloadProtocol, storedProtocolOf } from '../protocols';
 import type { StationBody } from '../protocols/protocol';
-import { type Answer, answered, notFound, readAll, uidIn } from './answer';
+import { type Answer, NoAnswer, notFound, type Reading, readAll, uidIn, unexpected } from './answer';
 import type { CallableCpo } from './cpos';
 import { containsSecret, readStation } from './station-answer';
 
-const DEADLINE_MS = 10_000;
-const CONNECT_MS = 5_000;
+export const DEADLINE_MS = 10_000;
+export const CONNECT_MS = 5_000;
 
 const STOPPED = 'The service stopped before the CPO answered.';
 const FORBIDDEN = "The CPO's address is private or otherwise special and must not be called.";
 
-/** The origin of a call to a CPO: the request, and any string that identifies the user. */
-export type Caller = { readonly origin: Origin; readonly user: string; readonly signal?: AbortSignal | undefined };
+/** The address at which a CPO redeems its codes. */
+export const pairUrl = ({ baseUrl }: CallableCpo, payloadProtocol: PayloadProtocol) =>
+  `${baseUrl}${pairPath(payloadProtocol)}`;
+const pairPath = (payloadProtocol: PayloadProtocol) => `/v1/cpo/${payloadProtocol}/pair`;
 
-/** The station in a CPO's response, or the reason why the response was rejected, with its uid if one could be read. */
+/** The origin of a call to a CPO: the request that caused it, and any string that identifies the user. */
+export type Caller = {
+  readonly origin: Origin;
+  readonly user: string;
+  /** The pairing that the call is about, for the log. */
+  readonly pairingId?: string | null;
+  readonly signal?: AbortSignal | undefined;
+  /** Told of the call once it has ended. */
+  readonly onCall?: (call: Call) => void;
+};
+
+/**
+ * The station in a CPO's response, or the reason why the response was rejected, with all validation errors, and its uid if one
+ * could be read.
+ */
 export type StationAnswer =
   | { readonly body: StationBody }
-  | { readonly refused: Problem; readonly uid: string | undefined };
+  | { readonly refused: Problem; readonly errors: readonly ValidationError[]; readonly uid: string | undefined };
+
+/** A call before it is made. */
+type Planned = {
+  readonly cpo: CallableCpo;
+  readonly operation: CallOperation;
+  readonly payloadProtocol: string;
+  readonly path: string;
+  readonly body?: unknown;
+  readonly caller: Caller;
+};
+
+/** What identifies a call on both sides: a new request id, in the trace of its origin. */
+type CallIds = { readonly requestId: string; readonly trace: TraceContext };
 
 /** Calls CPOs, with one connection pool and one circuit breaker for each CPO in a process. */
 export class CpoClient {
   readonly #agent: Agent;
   readonly #userAgent: string;
-  readonly #circuits: Circuits;
+  readonly circuits: Circuits;
   /** Validates the body of a response, as strictly as a request of a CPO. */
   readonly #validate: ValidateJson;
 
@@ -41,8 +73,9 @@ export class CpoClient {
     document: OpenApiDocument,
     readonly metrics: Metrics,
     readonly random: Random,
+    readonly calls: Pick<RecordCalls, 'add'>,
   ) {
-    this.#circuits = new Circuits(metrics);
+    this.circuits = new Circuits(metrics);
     // A separate agent, so that proxy settings of the environment do not apply.
     this.#agent = new Agent({ connect: { lookup: checkedLookup(loopback), timeout: CONNECT_MS } });
     this.#userAgent = `scsp-pairing/${document.info.version}`;
@@ -62,15 +95,21 @@ export class CpoClient {
     const secrets = [code, cpo.token ?? ''].filter((secret) => secret !== '');
     const logFailure = ({ message }: Problem) =>
       this.metrics.cpoCallFailed({ cpo_id: cpo.id, payload_protocol: payloadProtocol }, caller.origin, message);
-    try {
-      const answer = await this.#post(cpo, `/v1/cpo/${payloadProtocol}/pair`, { code }, caller);
-      if (answer.status === 404) throw notFound(answer);
-      if (answer.status !== 200) throw answered(answer.status);
-      const read = readStation(this.#validate, payloadProtocol, answer, secrets);
-      if (!(read instanceof Problem)) return { body: read };
-      logFailure(read);
+    const path = pairPath(payloadProtocol);
+    const read = (answer: Answer): Reading<StationAnswer> => {
+      if (answer.status === 404) return notFound(answer);
+      if (answer.status !== 200) return unexpected(answer);
+      const station = readStation(this.#validate, payloadProtocol, answer, secrets);
+      if ('body' in station) return { outcome: 'answered', value: station };
+      const { problem: refused, errors } = station;
       const uid = uidIn(answer.bytes);
-      return { refused: read, uid: containsSecret(uid, secrets) ? undefined : uid };
+      const value = { refused, errors, uid: containsSecret(uid, secrets) ? undefined : uid };
+      return { outcome: 'invalid-answer', errors, value };
+    };
+    try {
+      const found = await this.#call({ cpo, operation: 'pair', payloadProtocol, path, body: { code }, caller }, read);
+      if ('refused' in found) logFailure(found.refused);
+      return found;
     } catch (error) {
       if (error instanceof Problem && error.type !== 'incorrect-code') logFailure(error);
       throw error;
@@ -84,25 +123,66 @@ export class CpoClient {
    */
   async notifyUnpaired(cpo: CallableCpo, payloadProtocol: string, uid: string, caller: Caller): Promise<void> {
     const path = `/v1/cpo/${storedProtocolOf(payloadProtocol).unpairSegment}/${encodeURIComponent(uid)}/unpair`;
-    const { status } = await this.#post(cpo, path, undefined, caller);
-    if ((status < 200 || status > 299) && status !== 404 && status !== 410) throw answered(status);
+    await this.#call({ cpo, operation: 'unpair', payloadProtocol, path, caller }, (answer): Reading<void> => {
+      const { status } = answer;
+      const acknowledged = (status >= 200 && status <= 299) || status === 404 || status === 410;
+      return acknowledged ? { outcome: 'answered', value: undefined } : unexpected(answer);
+    });
   }
 
-  /** Returns the ids of the CPOs whose circuit is open, which must not be called. */
-  openCircuits(): string[] {
-    return this.#circuits.open();
+  /**
+   * Makes a call, records it and logs it.
+   * @param read says what the response means
+   * @throws Problem that of the reading, or `unavailable` (circuit open: not called and not recorded)
+   */
+  async #call<T>(planned: Planned, read: (answer: Answer) => Reading<T>): Promise<T> {
+    const { cpo, operation, payloadProtocol, caller } = planned;
+    const ids = { requestId: this.random.requestId(), trace: newSpan(this.random, caller.origin.trace) };
+    const id = this.random.uuid();
+    const startedAt = performance.now();
+    let reading: Reading<T>;
+    let status: number | undefined;
+    try {
+      const answer = await this.#post(planned, ids);
+      reading = read(answer);
+      status = answer.status;
+    } catch (error) {
+      if (!(error instanceof NoAnswer)) {
+        if (error instanceof Problem) this.metrics.cpoNotCalled(cpo.id, operation);
+        throw error;
+      }
+      ({ reading, status } = error);
+    }
+    const { outcome, errors = [] } = reading;
+    const durationMs = performance.now() - startedAt;
+    const call: Call = {
+      id,
+      cpoId: cpo.id,
+      operation,
+      payloadProtocol,
+      requestId: ids.requestId,
+      status,
+      durationMs,
+      outcome,
+      errors,
+    };
+    caller.onCall?.(call);
+    this.calls.add(call, { ...caller.origin, trace: ids.trace }, caller.pairingId ?? undefined);
+    if ('problem' in reading) throw reading.problem;
+    return reading.value;
   }
 
   /**
    * Sends one POST request through the CPO's circuit breaker, without following redirects or retrying.
-   * @throws Problem `cpo-failed` (no connection, response too large), `cpo-timed-out`, `unavailable` (circuit open: not called)
+   * @throws NoAnswer without a complete response
+   * @throws Problem `unavailable` (circuit open: not called)
    */
-  async #post(cpo: CallableCpo, path: string, body: unknown, caller: Caller): Promise<Answer> {
+  async #post({ cpo, path, body, caller }: Planned, ids: CallIds): Promise<Answer> {
     const url = new URL(cpo.baseUrl + path);
     const literal = literalHost(url);
     if (literal !== undefined && !mayCall(literal, this.loopback))
-      throw new Problem('cpo-failed', { message: FORBIDDEN });
-    const recordOutcome = this.#circuits.enter(cpo.id, caller.user);
+      throw new NoAnswer({ outcome: 'forbidden-address', problem: new Problem('cpo-failed', { message: FORBIDDEN }) });
+    const recordOutcome = this.circuits.enter(cpo.id, caller.user);
     const controller = new AbortController();
     let timedOut = false;
     const deadline = setTimeout(() => {
@@ -111,26 +191,26 @@ export class CpoClient {
     }, DEADLINE_MS);
     const onStop = () => controller.abort();
     caller.signal?.addEventListener('abort', onStop);
-    let outcome: CallOutcome = 'failed';
+    let outcome: CircuitOutcome = 'failed';
     try {
       const response = await request(url, {
         method: 'POST',
         dispatcher: this.#agent,
         signal: controller.signal,
-        headers: this.#headers(cpo, body, caller.origin),
+        headers: this.#headers(cpo, body, ids),
         body: body === undefined ? null : JSON.stringify(body),
       });
-      const bytes = await readAll(response.body);
+      const bytes = await readAll(response);
       if (response.statusCode < 500) outcome = 'answered';
       return { status: response.statusCode, headers: response.headers, bytes };
     } catch (cause) {
-      if (cause instanceof Problem) outcome = 'answered';
-      else if (!timedOut && (cause instanceof ForbiddenAddress || caller.signal?.aborted)) outcome = 'unknown';
-      if (cause instanceof Problem) throw cause;
-      if (timedOut) throw new Problem('cpo-timed-out', { cause });
-      if (caller.signal?.aborted) throw new Problem('cpo-failed', { message: STOPPED, cause });
-      const message = cause instanceof ForbiddenAddress ? FORBIDDEN : 'The CPO could not be reached.';
-      throw new Problem('cpo-failed', { message, cause });
+      if (cause instanceof NoAnswer) {
+        outcome = 'answered';
+        throw cause;
+      }
+      const failure = failureOf(cause, timedOut, caller.signal?.aborted ?? false);
+      if (failure.outcome === 'forbidden-address' || failure.outcome === 'interrupted') outcome = 'unknown';
+      throw new NoAnswer(failure);
     } finally {
       recordOutcome(outcome);
       clearTimeout(deadline);
@@ -138,13 +218,13 @@ export class CpoClient {
     }
   }
 
-  #headers(cpo: CallableCpo, body: unknown, { requestId, trace }: Origin): Record<string, string> {
+  #headers(cpo: CallableCpo, body: unknown, { requestId, trace }: CallIds): Record<string, string> {
     return {
       accept: 'application/json',
       'accept-encoding': 'identity',
       'user-agent': this.#userAgent,
       'x-request-id': requestId,
-      traceparent: writeTraceparent(newSpan(this.random, trace)),
+      traceparent: writeTraceparent(trace),
       ...(cpo.token !== undefined && { authorization: `Bearer ${cpo.token}` }),
       ...(body !== undefined && { 'content-type': 'application/json' }),
     };
@@ -153,4 +233,15 @@ export class CpoClient {
   close(): Promise<void> {
     return this.#agent.destroy();
   }
+}
+
+/** Says why a call has no response. */
+function failureOf(cause: unknown, timedOut: boolean, stopped: boolean): Reading<never> {
+  if (timedOut) return { outcome: 'timed-out', problem: new Problem('cpo-timed-out', { cause }) };
+  const failed = (message: string) => new Problem('cpo-failed', { message, cause });
+  if (stopped) return { outcome: 'interrupted', problem: failed(STOPPED) };
+  if (cause instanceof ForbiddenAddress) return { outcome: 'forbidden-address', problem: failed(FORBIDDEN) };
+  const { cause: why, remedy } = connectionFailure(cause);
+  const errors = [{ pointer: '', message: `${why}. ${remedy}` }];
+  return { outcome: 'unreachable', errors, problem: failed(`The CPO could not be reached: ${why}.`) };
 }

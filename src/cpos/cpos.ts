@@ -15,10 +15,12 @@ export type Cpo = {
   readonly payloadProtocols: readonly string[] | null;
   readonly createdAt: Date;
   readonly suspendedAt: Date | null;
+  /** Whether its own developer created it, in a sandbox deployment. */
+  readonly sandbox: boolean;
 };
 
 const COLUMNS = `id, name, base_url as "baseUrl", payload_protocols as "payloadProtocols",
-  created_at as "createdAt", suspended_at as "suspendedAt"`;
+  created_at as "createdAt", suspended_at as "suspendedAt", sandbox`;
 
 /** What is needed to call a CPO; `token` is the bearer token that the CPO issued to us. */
 export type CallableCpo = { readonly id: string; readonly baseUrl: string; readonly token: string | undefined };
@@ -80,13 +82,14 @@ export function listCpos(db: Database): Promise<Cpo[]> {
 }
 
 /**
- * Returns the id of the CPO with an id or a name; an id takes precedence.
+ * Returns the id of the CPO with an id or a name; an id takes precedence. Self-service CPOs have no name of their own: any
+ * stranger may have given it.
  * @throws OperatorError when there is none
  */
 export async function cpoIdOf(db: Pick<Database, 'query'>, idOrName: string): Promise<string> {
   const [cpo] = await rows<{ id: string }>(
     db,
-    `select id from cpos where id::text = $1 or name = $2 order by id::text = $1 desc limit 1`,
+    `select id from cpos where id::text = $1 or (name = $2 and not sandbox) order by id::text = $1 desc limit 1`,
     [idOrName.toLowerCase(), idOrName],
   );
   if (cpo === undefined) throw new OperatorError(`no CPO has the id or name ${idOrName}`);
@@ -117,13 +120,19 @@ export async function setSuspended(ctx: Audited, id: string, suspended: boolean)
 
 /**
  * Returns a CPO that can redeem codes: not suspended, with a base URL, and serving the protocol.
+ * @param selfService whether it may be a self-service CPO, which apps do not know
  * @throws Problem `invalid-request` for an unknown id or a protocol that the CPO does not serve, `cpo-unavailable`
  */
-export async function callableCpo(ctx: Context, id: string, payloadProtocol: string): Promise<CallableCpo> {
+export async function callableCpo(
+  ctx: Context,
+  id: string,
+  payloadProtocol: string,
+  selfService = false,
+): Promise<CallableCpo> {
   const cpo = await findCpo(ctx, id);
   const invalid = (pointer: string, message: string) =>
     new Problem('invalid-request', { errors: [{ pointer, message }] });
-  if (cpo === undefined) throw invalid('/cpo_id', 'is not the id of a known CPO');
+  if (cpo === undefined || (cpo.sandbox && !selfService)) throw invalid('/cpo_id', 'is not the id of a known CPO');
   if (cpo.suspendedAt !== null || cpo.baseUrl === null) throw new Problem('cpo-unavailable');
   if (cpo.payloadProtocols?.includes(payloadProtocol) === false)
     throw invalid('/payload_protocol', `is not served by this CPO, which serves ${cpo.payloadProtocols.join(', ')}`);
@@ -170,11 +179,12 @@ with before as (
     and ($4 is null or $5::bytea is not null or b.outbound_token is null
       or substring($4 from ${ORIGIN}) = substring(b.base_url from ${ORIGIN}))
   returning c.*
-), ${audited('cpo.calling', AUDIT_DETAIL)}
+), ${audited('cpo.calling', AUDIT_DETAIL, '$9::boolean')}
 select ${COLUMNS} from changed`;
 
 /**
  * Changes the outbound configuration of a CPO. Members that are undefined keep their values.
+ * @param isAudited false for a stranger's own change to a self-service CPO
  * @throws OperatorError for an unknown id, for a token without a base URL, and for a base URL at another origin without a
  *   token when a token is set for the former origin
  */
@@ -182,11 +192,12 @@ export async function setOutbound(
   ctx: Audited & Pick<Context, 'keys'>,
   id: string,
   { baseUrl, outboundToken, payloadProtocols }: Outbound,
+  isAudited = true,
 ): Promise<Cpo> {
   const sealed = outboundToken === undefined ? undefined : seal(ctx.keys, outboundToken, id);
   const secret = [sealed?.bytes ?? null, sealed?.keyId ?? null];
   const protocols = [payloadProtocols !== undefined, payloadProtocols ?? null];
-  const values = [...auditParameters(ctx), id, baseUrl ?? null, ...secret, ...protocols];
+  const values = [...auditParameters(ctx), id, baseUrl ?? null, ...secret, ...protocols, isAudited];
   const [cpo] = isUuid(id) ? await rows<Cpo>(ctx.db, SET_OUTBOUND, values) : [];
   if (cpo !== undefined) return cpo;
   const [refused] = isUuid(id) ? await rows<Cpo>(ctx.db, `select ${COLUMNS} from cpos where id = $1`, [id]) : [];
@@ -227,7 +238,7 @@ export function listCallableCpos(
   return rows(
     db,
     `select id, name, payload_protocols as "payloadProtocols" from cpos
-     where suspended_at is null and base_url is not null and name > $1 order by name limit $2`,
+     where suspended_at is null and base_url is not null and not sandbox and name > $1 order by name limit $2`,
     [after, limit],
   );
 }

@@ -1,55 +1,57 @@
 import { once } from 'node:events';
-import { createServer, type ServerResponse } from 'node:http';
+import { createServer as createHttpServer } from 'node:http';
+import { createServer as createHttpsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
-import express, { type ErrorRequestHandler, type RequestHandler } from 'express';
+import express, { type ErrorRequestHandler, type Request, type RequestHandler, type Response } from 'express';
 import { middleware as validator } from 'express-openapi-validator';
 import { operationsOf, readContract, servedBy, toValidatorDocument } from '../contract/document';
 import { formats } from '../contract/formats';
 import type { Log } from '../log';
-import { isValidCode, json, scenarios, stationOf } from './scenarios';
+import { type Behaviour, correct, type Received } from './behaviour';
+import { type MutantName, mutants } from './mutants';
+import { carryOut, json, type Outcome } from './reply';
+import { createStations } from './stations';
 
 /** A request that the sandbox CPO received, and the status of its response. */
 export type Call = { at: string; operation: string; uid?: string; status: number };
 
 export type SandboxCpo = { readonly url: string; readonly calls: readonly Call[]; stop(): Promise<void> };
 
-const INCORRECT = { message: 'Incorrect Code, please check the code and try again.' };
-const SLOW_MS = 2_000;
+/**
+ * `mutant`: the one rule to break, so that a check of the conformance kit fails. `tls`: a PEM key and certificate, to serve https.
+ */
+export type SandboxCpoOptions = {
+  readonly mutant?: MutantName;
+  readonly tls?: { readonly key: string; readonly cert: string };
+};
+
 const KEPT_CALLS = 100;
+const INCORRECT = 404;
 
 /**
  * Starts a CPO backend that implements the CPO's half of openapi.yaml, with a scenario for each code. It depends on the service
  * over HTTP only. `GET /calls` lists the requests that it received, the newest first.
  * @param token the bearer token to accept
  */
-export async function startSandboxCpo(port: number, token: string, log: Log): Promise<SandboxCpo> {
+export async function startSandboxCpo(
+  port: number,
+  token: string,
+  log: Log,
+  { mutant, tls }: SandboxCpoOptions = {},
+): Promise<SandboxCpo> {
   const contract = servedBy(readContract().document, 'cpo');
-  const used = new Set<string>();
-  const unpaired = new Map<string, number>();
+  const behaviour: Behaviour = { ...correct, ...(mutant !== undefined && mutants[mutant]) };
+  const stations = createStations(behaviour);
   const calls: Call[] = [];
+  const counts = { pair: 0, unpair: 0, rejected: 0 };
+  let incorrectInARow = 0;
 
-  const pair = (member: 'charging_station' | 'evse', code: string, res: ServerResponse): void => {
-    const scenario = Object.hasOwn(scenarios, code) ? scenarios[code] : undefined;
-    if (scenario !== undefined) return scenario.answer(res);
-    if (!isValidCode(code) || used.has(code)) return json(res, 404, INCORRECT);
-    if (code.startsWith('1')) used.add(code);
-    const answer = () => json(res, 200, stationOf(code, member));
-    if (code.startsWith('3')) setTimeout(answer, SLOW_MS);
-    else answer();
-  };
-
-  /**
-   * Unpairs a station. If its code ends in 9, the first two requests fail, like those to a backend that is restarting.
-   */
-  const unpair = (uid: string, res: ServerResponse): void => {
-    const code = /^SANDBOX-(\d{6})$/i.exec(uid)?.[1];
-    if (code === undefined)
-      return json(res, 404, { message: 'The specified charging station is not valid or does not exist.' });
-    const times = (unpaired.get(code) ?? 0) + 1;
-    unpaired.set(code, times);
-    if (code.endsWith('9') && times <= 2) return json(res, 500, { message: 'Internal server error.' });
-    used.delete(code);
-    return json(res, 200, { message: 'Charging station successfully unpaired.' });
+  const respond = (req: Request, res: Response, kind: Received['kind'], outcome: Outcome): void => {
+    counts[kind] += 1;
+    incorrectInARow = kind === 'pair' && outcome.reply?.status === INCORRECT ? incorrectInARow + 1 : 0;
+    const { method, path, headers, body } = req;
+    const received = { kind, method, path, headers, body, token, nth: counts[kind], incorrectInARow };
+    carryOut(res, behaviour.answer(outcome, received));
   };
 
   const record: RequestHandler = (req, res, next) => {
@@ -68,38 +70,50 @@ export async function startSandboxCpo(port: number, token: string, log: Log): Pr
     next();
   };
 
-  const failure: ErrorRequestHandler = (error, _req, res, _next) => {
+  const authorize: RequestHandler = (req, res, next) => {
+    const { searchParams } = new URL(req.originalUrl, 'http://cpo');
+    if (behaviour.isAuthorized(req.headers.authorization, searchParams, token)) return next();
+    respond(req, res, 'rejected', json(401, { message: 'Unauthorized.' }, { 'www-authenticate': 'Bearer' }));
+  };
+
+  const failure: ErrorRequestHandler = (error, req, res, _next) => {
     const status = typeof error?.status === 'number' ? error.status : 500;
-    json(res, status, { message: status === 401 ? 'Unauthorized.' : `Rejected: ${error?.message}` });
+    const headers = status === 405 ? { allow: String(error.headers?.Allow) } : undefined;
+    // The message of a parser quotes the body, which contains a code.
+    const message =
+      error?.type === 'entity.parse.failed' ? 'The body is not valid JSON.' : `Rejected: ${error?.message}`;
+    respond(req, res, 'rejected', json(status, { message }, headers));
   };
 
   const app = express();
   app.disable('x-powered-by');
   app.get('/calls', (_req, res) => void res.json(calls));
   app.use(record);
+  app.use(authorize);
   app.use(express.json());
   const checks = validator({
     apiSpec: toValidatorDocument(contract) as never,
     formats,
-    validateSecurity: {
-      handlers: { bearerOfCpo: async (req) => req.headers.authorization === `Bearer ${token}` },
-    },
+    // Checked before the body is read.
+    validateSecurity: false,
     fileUploader: false,
   });
   // The types of the validator are not compatible with those of Express.
   app.use(checks as unknown as RequestHandler[]);
-  app.use((req, res, next) => {
+  app.use(async (req, res, next) => {
     const operation = operationsOf(contract).find(({ id }) => id === req.openapi?.schema.operationId);
     if (operation === undefined) return next();
-    if (operation.path.endsWith('/unpair')) return unpair(req.openapi?.pathParams.uid ?? '', res);
-    return pair(operation.path.includes('ocpi') ? 'evse' : 'charging_station', req.body.code, res);
+    if (operation.path.endsWith('/unpair'))
+      return respond(req, res, 'unpair', stations.unpair(req.openapi?.pathParams.uid ?? ''));
+    const member = operation.path.includes('ocpi') ? 'evse' : 'charging_station';
+    respond(req, res, 'pair', await stations.pair(req.body.code, member));
   });
   app.use(failure);
 
-  const server = createServer(app).listen(port, '127.0.0.1');
+  const server = (tls === undefined ? createHttpServer(app) : createHttpsServer(tls, app)).listen(port, '127.0.0.1');
   await once(server, 'listening');
   return {
-    url: `http://localhost:${(server.address() as AddressInfo).port}`,
+    url: `${tls === undefined ? 'http' : 'https'}://localhost:${(server.address() as AddressInfo).port}`,
     calls,
     async stop() {
       const closed = once(server, 'close');

@@ -29,7 +29,9 @@ export async function openSandbox(service: Context, url: string): Promise<OpenSa
   const ctx: Seeding = { ...service, actor: 'sandbox' };
   const file = join(ctx.config.dataDir, 'sandbox.json');
   const last = readLast(file);
-  const cpo = (await listCpos(ctx.db)).find(({ name }) => name === DEMO_CPO) ?? (await addCpo(ctx, DEMO_CPO));
+  const cpo =
+    (await listCpos(ctx.db)).find(({ name, sandbox }) => name === DEMO_CPO && !sandbox) ??
+    (await addCpo(ctx, DEMO_CPO));
   const sandbox: Sandbox = {
     url,
     cpo: { id: cpo.id, token: await liveToken(ctx, last?.cpo?.token, { role: 'cpo', cpoId: cpo.id }) },

@@ -11,5 +11,5 @@ export function expiryWarning(expiresAt: Date, now: number): string | undefined 
   if (!expiresSoon(expiresAt, now)) return undefined;
   const days = Math.floor((expiresAt.getTime() - now) / DAY_MS);
   const remaining = days < 1 ? 'less than a day' : days === 1 ? '1 day' : `${days} days`;
-  return `This token expires in ${remaining}. Ask Jedlix for a new one. Both work during an overlap.`;
+  return `This token expires in ${remaining}. Replace it with POST /v1/scsp/tokens/rotate, unless you have already.`;
 }

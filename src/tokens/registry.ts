@@ -4,12 +4,13 @@ import { rows } from '../db/query';
 import { Problem } from '../problems';
 import type { Caller } from './caller';
 import { expiresSoon } from './expiry';
+import { REVOKED_MESSAGE } from './replay';
 import { hashToken, TOKENS_CHANNEL } from './tokens';
 
 const LIVE = `
 select encode(t.hash, 'hex') as hash, t.id as "tokenId", t.role, t.app_name as app, t.expires_at as "expiresAt",
   case when c.id is not null then
-    json_build_object('id', c.id, 'name', c.name, 'suspended', c.suspended_at is not null) end as cpo
+    json_build_object('id', c.id, 'name', c.name, 'suspended', c.suspended_at is not null, 'sandbox', c.sandbox) end as cpo
 from tokens t left join cpos c on c.id = t.cpo_id
 where t.revoked_at is null and t.expires_at > now()`;
 
@@ -81,6 +82,11 @@ export class TokenRegistry {
    */
   verify(token: string): Caller | undefined | Promise<Caller | undefined> {
     return this.#find(hashToken(token).toString('hex'));
+  }
+
+  /** Returns the caller of a token as far as this process knows it, without a look-up: not for authentication. */
+  known(token: string): Caller | undefined {
+    return this.#live.get(hashToken(token).toString('hex'));
   }
 
   /** Returns the current state of a caller, as `verify` would. */
@@ -165,7 +171,9 @@ export class TokenRegistry {
   #warn(): void {
     const now = this.ctx.listener.now();
     for (const { tokenId, role, cpo, expiresAt } of this.#live.values()) {
-      if (!expiresSoon(expiresAt, now) || now - (this.#warned.get(tokenId) ?? -Infinity) < DAY_MS) continue;
+      // Tokens of self-service CPOs never last longer.
+      if (cpo?.sandbox || !expiresSoon(expiresAt, now) || now - (this.#warned.get(tokenId) ?? -Infinity) < DAY_MS)
+        continue;
       this.#warned.set(tokenId, now);
       const fields = { token_id: tokenId, role, cpo_id: cpo?.id, expires_at: expiresAt.toISOString() };
       this.ctx.log.warn('token expires soon', fields);
@@ -201,7 +209,9 @@ export class TokenRegistry {
       this.#changed = false;
       try {
         const live = await rows<Caller>(this.ctx.db, LIVE);
+        const before = this.#live;
         this.#live = new Map(live.map((caller) => [caller.hash, caller]));
+        this.#logRevoked(before.values());
         // The rows may lack a change that was notified while they were read.
         this.#current = !this.#changed;
         this.#notifyRevoked();
@@ -211,6 +221,14 @@ export class TokenRegistry {
         this.ctx.log.warn('tokens could not be read, looking each up');
       }
     }
+  }
+
+  /** Logs which tokens have ended before they expired: after a restore, `scsp token revoke --replay` reads it. */
+  #logRevoked(before: Iterable<Caller>): void {
+    const now = this.ctx.listener.now();
+    for (const { hash, tokenId, role, cpo, expiresAt } of before)
+      if (!this.#live.has(hash) && expiresAt.getTime() > now)
+        this.ctx.log.info(REVOKED_MESSAGE, { token_id: tokenId, role, cpo_id: cpo?.id });
   }
 
   #notifyRevoked(): void {

@@ -36,10 +36,11 @@ export function hashToken(token: string): Buffer {
   return hash('sha256', token, 'buffer');
 }
 
-const tokenOf = (role: Role, secret: Buffer) => `scsp_${role}_${secret.toString('base64url')}`;
+/** Returns the token with a secret. */
+export const tokenOf = (role: Role, secret: Buffer) => `scsp_${role}_${secret.toString('base64url')}`;
 
 /** The detail of audit entries about a token. */
-const AUDIT_DETAIL = `jsonb_strip_nulls(jsonb_build_object('role', role, 'cpo_id', cpo_id, 'app', app_name))`;
+export const AUDIT_DETAIL = `jsonb_strip_nulls(jsonb_build_object('role', role, 'cpo_id', cpo_id, 'app', app_name))`;
 
 const ISSUE = `
 with changed as (
@@ -111,27 +112,6 @@ export async function rotateToken(ctx: Audited, replaces: string, overlapHours: 
   const { role, expiresAt, oldExpiresAt } = rotated;
   if (role === null) throw new OperatorError(`the token ${replaces} is revoked or has expired: issue a new one`);
   return { id, token: tokenOf(role, secret), expiresAt, replaces, oldExpiresAt };
-}
-
-const REVOKE = `
-with before as (
-  select * from tokens where id = $3 for no key update
-), changed as (
-  update tokens t set revoked_at = now() from before b where t.id = b.id and b.revoked_at is null returning t.*
-), ${audited('token.revoke', AUDIT_DETAIL)}
-select id, revoked_at as "revokedAt" from changed
-union all select id, revoked_at from before where revoked_at is not null`;
-
-/**
- * Revokes a token, effective on every replica within 1 s. Idempotent.
- * @throws OperatorError for an unknown id
- */
-export async function revokeToken(ctx: Audited, id: string): Promise<{ id: string; revokedAt: Date }> {
-  const [revoked] = isUuid(id)
-    ? await rows<{ id: string; revokedAt: Date }>(ctx.db, REVOKE, [...auditParameters(ctx), id])
-    : [];
-  if (revoked === undefined) throw new OperatorError(`no token has the id ${id}`);
-  return revoked;
 }
 
 /** Returns all tokens, the oldest first. */

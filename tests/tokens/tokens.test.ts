@@ -3,7 +3,8 @@ import { Client } from 'pg';
 import { Listener } from '../../src/db/listener';
 import type { Database } from '../../src/db/pool';
 import { TokenRegistry } from '../../src/tokens/registry';
-import { issueToken, revokeToken, rotateToken, TOKENS_CHANNEL } from '../../src/tokens/tokens';
+import { revokeToken } from '../../src/tokens/revoke';
+import { issueToken, rotateToken, TOKENS_CHANNEL } from '../../src/tokens/tokens';
 import { type Harness, recordedLog, startHarness, type TestCpo } from '../harness/harness';
 import { until, untilStatus } from '../harness/until';
 
@@ -230,12 +231,15 @@ test.each([
   ["interval '30 days 1 minute'", undefined],
   [
     "interval '29 days 23 hours'",
-    'This token expires in 29 days. Ask Jedlix for a new one. Both work during an overlap.',
+    'This token expires in 29 days. Replace it with POST /v1/scsp/tokens/rotate, unless you have already.',
   ],
-  ["interval '25 hours'", 'This token expires in 1 day. Ask Jedlix for a new one. Both work during an overlap.'],
+  [
+    "interval '25 hours'",
+    'This token expires in 1 day. Replace it with POST /v1/scsp/tokens/rotate, unless you have already.',
+  ],
   [
     "interval '23 hours'",
-    'This token expires in less than a day. Ask Jedlix for a new one. Both work during an overlap.',
+    'This token expires in less than a day. Replace it with POST /v1/scsp/tokens/rotate, unless you have already.',
   ],
 ])('with %s left, who asks who it is is warned: %s', async (left, warning) => {
   const cpo = await service.cpo();
