@@ -1,5 +1,6 @@
 import { validate as isUuid } from 'uuid';
 import type { Context } from '../context';
+import { type Origin, storedTrace } from '../contract/trace-context';
 import { rows } from '../db/query';
 import type { CodeStatus } from '../db/schema/codes';
 import { Problem } from '../problems';
@@ -45,7 +46,7 @@ with cancelled as (
   where id = $1 and status = 'active' and expires_at > now()
   returning id, pg_notify('${CODES_CHANNEL}', id::text)
 ), event as (
-  insert into events (id, type, code_id) select $2, 'pairing_code.cancelled', id from cancelled
+  insert into events (id, type, code_id, traceparent) select $2, 'pairing_code.cancelled', id, $3 from cancelled
 )
 select id from cancelled`;
 
@@ -53,10 +54,10 @@ select id from cancelled`;
  * Cancels an active code. Leaves a cancelled or expired one unchanged.
  * @throws Problem `not-found`, `code-already-used`
  */
-export async function cancelCode(ctx: Context, id: string): Promise<void> {
+export async function cancelCode(ctx: Context, id: string, origin: Origin): Promise<void> {
   if (!isUuid(id)) throw new Problem('not-found');
-  const [cancelled] = await rows<{ id: string }>(ctx.db, CANCEL, [id, ctx.random.uuid()]);
-  if (cancelled !== undefined) return ctx.metrics.codeCancelled(id);
+  const [cancelled] = await rows<{ id: string }>(ctx.db, CANCEL, [id, ctx.random.uuid(), storedTrace(origin)]);
+  if (cancelled !== undefined) return ctx.metrics.codeCancelled(id, origin);
   const { code } = await readCode(ctx, id);
   if (code.status === 'used') throw new Problem('code-already-used');
 }

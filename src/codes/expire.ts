@@ -19,7 +19,7 @@ export async function expireCodes(ctx: ExpiryContext, batchSize = BATCH): Promis
   for (let more = true; more && !ctx.stopping.aborted; ) {
     // The statement reads ranges: a stricter isolation level would roll back concurrent transactions.
     const [batch] = await transaction(ctx.db, (tx) => rows<Expired>(tx, EXPIRE, [batchSize]), 'READ COMMITTED');
-    for (const id of batch?.ids ?? []) ctx.metrics.codeExpired(id);
+    for (const id of batch?.ids ?? []) ctx.metrics.codeExpired(id, undefined);
     more = batch?.more ?? false;
   }
 }

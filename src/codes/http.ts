@@ -7,15 +7,21 @@ import { type Code, cancelCode } from './codes';
 import { createIssueCode } from './issue';
 import { watchCode } from './watch';
 
-export function codeHandlers(ctx: Context): Pick<Handlers, 'issueCode' | 'followCode' | 'cancelCode'> {
-  const issueCode = createIssueCode(ctx);
+/** @param isReserved see `createIssueCode` */
+export function codeHandlers(
+  ctx: Context,
+  isReserved?: (code: string) => boolean,
+): Pick<Handlers, 'issueCode' | 'followCode' | 'cancelCode'> {
+  const issueCode = createIssueCode(ctx, isReserved);
   return {
     async issueCode(req, res) {
       const issued = await issueCode({
         userId: req.body.user_id,
         chargingLocationId: req.body.charging_location_id,
         cpoId: req.body.cpo_id,
+        origin: res.locals.origin,
       });
+      res.locals.subject = { code_id: issued.id, cpo_id: issued.cpoId ?? undefined };
       const { id, ...rest } = writeCode(issued);
       res
         .status(201)
@@ -28,11 +34,14 @@ export function codeHandlers(ctx: Context): Pick<Handlers, 'issueCode' | 'follow
       const code = await watchCode(ctx, req.params.id, req.query.wait ?? 0, signal).catch(unlessRefused(res));
       await stillAllowed(res);
       const paired = code.status === 'used' ? await stationOfCode(ctx.db, code.id) : undefined;
+      const cpoId = paired?.cpoId ?? code.cpoId ?? undefined;
+      res.locals.subject = { code_id: code.id, cpo_id: cpoId, pairing_id: paired?.pairingId };
       res.json({ ...writeCode(code), pairing: paired && writePairing(paired) });
     },
 
     async cancelCode(req, res) {
-      await cancelCode(ctx, req.params.id);
+      await cancelCode(ctx, req.params.id, res.locals.origin);
+      res.locals.subject = { code_id: req.params.id };
       res.status(204).end();
     },
   };

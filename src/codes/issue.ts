@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Context } from '../context';
+import { type Origin, storedTrace } from '../contract/trace-context';
 import { subjectHashes } from '../crypto/keys';
 import { Batcher, requestDeadlines } from '../db/batcher';
 import { asBytea, prepared, preparedRows } from '../db/query';
@@ -13,6 +14,8 @@ export type IssueRequest = {
   readonly chargingLocationId: string;
   /** Binds the code to this CPO. */
   readonly cpoId?: string | undefined;
+  /** Undefined for a command. */
+  readonly origin?: Origin;
 };
 
 type IssueContext = Pick<Context, 'config' | 'db' | 'metrics' | 'random' | 'keys'>;
@@ -24,7 +27,7 @@ const CANDIDATES_PER_RETRY = 8;
 /** The number of shorter codes after which the expected length decreases by one. */
 const SHORTER_AFTER = 32;
 
-/** A request with the candidate values that `scsp_issue_codes_v2` chooses from. */
+/** A request with the candidate values that `scsp_issue_codes_v3` chooses from. */
 type Draft = { readonly id: string; readonly request: IssueRequest; readonly candidates: readonly Candidate[] };
 type Candidate = { readonly code: string; readonly stored: object };
 
@@ -46,20 +49,25 @@ const ISSUE = prepared(
   'issue',
   `select n, outcome, i, length, retry_after as "retryAfter", twins_needed as "twinsNeeded", created_at as "createdAt",
     expires_at as "expiresAt", replaced_id as "replacedId", replaced_status as "replacedStatus"
-  from scsp_issue_codes_v2($1, $2, $3, $4, $5, $6, $7) order by n`,
+  from scsp_issue_codes_v3($1, $2, $3, $4, $5, $6, $7) order by n`,
 );
 
 /**
  * Creates the function that issues a code for a user and charging location and cancels the previous one (contract,
  * section 4). Concurrent requests share a statement.
+ * @param isReserved whether a value must not be issued: the test codes of a sandbox deployment
  * @returns a function that throws Problem `invalid-request` (unknown CPO), `too-many-codes`, `unavailable`
  */
-export function createIssueCode(ctx: IssueContext): (request: IssueRequest) => Promise<IssuedCode> {
+export function createIssueCode(
+  ctx: IssueContext,
+  isReserved: (code: string) => boolean = () => false,
+): (request: IssueRequest) => Promise<IssuedCode> {
   const batcher = new Batcher<Draft, Result>({
     work: (drafts) => issueAll(ctx, drafts),
     maxBatchSize: MAX_BATCH_SIZE,
     failsAll: (error) => error instanceof Problem && error.type === 'unavailable',
   });
+  ctx.metrics.readFrom({ codeQueue: () => batcher.queued });
   /** The length to offer next: rises with the first longer code, falls by one after `SHORTER_AFTER` shorter ones. */
   let expectedLength = ctx.config.codeLength;
   let twinsNeeded = false;
@@ -69,7 +77,9 @@ export function createIssueCode(ctx: IssueContext): (request: IssueRequest) => P
     let lengths = longest > ctx.config.codeLength ? [longest - 1, longest] : [longest];
     const deadlines = requestDeadlines();
     while (performance.now() < deadlines.startBy) {
-      const candidates = lengths.map((length) => generateCandidate(ctx, length, twinsNeeded));
+      const candidates = lengths
+        .map((length) => generateCandidate(ctx, length, twinsNeeded))
+        .filter(({ code }) => !isReserved(code));
       const id = ctx.random.uuid();
       const result = await batcher.add(request.userId, { id, request, candidates }, deadlines);
       expectedLength = Math.max(result.length ?? ctx.config.codeLength, expectedLength - 1 / SHORTER_AFTER);
@@ -90,7 +100,7 @@ export function createIssueCode(ctx: IssueContext): (request: IssueRequest) => P
           await sleep(1 + Math.random() * 20);
           break;
         default:
-          throw new TypeError(`scsp_issue_codes_v2 returned the unknown outcome ${result.outcome satisfies never}`);
+          throw new TypeError(`scsp_issue_codes_v3 returned the unknown outcome ${result.outcome satisfies never}`);
       }
     }
     throw new Problem('unavailable');
@@ -126,6 +136,7 @@ async function issueAll(ctx: IssueContext, drafts: readonly Draft[]): Promise<Re
     cpo_id: request.cpoId,
     user_hashes: subjectHashes(ctx.keys, 'user', request.userId).map(asBytea),
     replaced_event: ctx.random.uuid(),
+    traceparent: storedTrace(request.origin),
   }));
   const candidates = drafts.flatMap((draft, n) => draft.candidates.map(({ code, stored }) => ({ code, stored, n })));
   const { codeLength, codeTtlSeconds, limits } = ctx.config;
@@ -139,14 +150,16 @@ async function issueAll(ctx: IssueContext, drafts: readonly Draft[]): Promise<Re
     limits.userCodes10Min,
   ]);
   for (const { n, outcome, replacedId, replacedStatus } of outcomes) {
-    if (replacedId !== null) ctx.metrics[replacedStatus === 'expired' ? 'codeExpired' : 'codeCancelled'](replacedId);
-    if (outcome === 'issued') ctx.metrics.codeIssued(drafts[n]?.id ?? '');
+    const { origin, cpoId } = drafts[n]?.request ?? {};
+    if (replacedId !== null)
+      ctx.metrics[replacedStatus === 'expired' ? 'codeExpired' : 'codeCancelled'](replacedId, origin);
+    if (outcome === 'issued') ctx.metrics.codeIssued(drafts[n]?.id ?? '', origin, cpoId);
   }
   return outcomes.map((outcome) => ({ ...outcome, code: candidates[outcome.i ?? -1]?.code }));
 }
 
 function issuedCode(id: string, request: IssueRequest, { code, createdAt, expiresAt }: Result): IssuedCode {
-  if (code === undefined) throw new TypeError('scsp_issue_codes_v2 returned an unknown candidate');
+  if (code === undefined) throw new TypeError('scsp_issue_codes_v3 returned an unknown candidate');
   const { userId, chargingLocationId, cpoId = null } = request;
   return { id, status: 'active', userId, chargingLocationId, cpoId, createdAt, expiresAt, code };
 }

@@ -1,6 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Log } from '../log';
-import { atMost } from './at-most';
+import type { Log, LogFields } from '../log';
 
 /** A queue in the database. */
 export type Queue<Item, Result = void> = {
@@ -14,17 +13,17 @@ export type Queue<Item, Result = void> = {
    * before the call.
    */
   call(item: Item, signal: AbortSignal): Promise<Result>;
-  /** Records a delivery. */
+  /** Records a delivery. Many calls may end at the same time: this and `failed` bound the connections that they take. */
   delivered(item: Item, result: Result): Promise<void>;
   /** Records a failed attempt. */
   failed(item: Item, error: unknown): Promise<void>;
+  /** Returns what identifies an item in the log. */
+  logFields(item: Item): LogFields;
 };
 
 export type EngineLimits = {
   /** The maximum number of calls in flight. */
   readonly calls: number;
-  /** The maximum number of outcomes recorded at the same time, each on a connection of the pool. */
-  readonly writes: number;
   /** The interval of polling, for items that become due later and for expired leases of other processes. */
   readonly pollMs: number;
   /** How long calls in flight may continue after a stop. */
@@ -44,16 +43,13 @@ export class DeliveryEngine<Item, Result = void> {
   #wakeUp: () => void = () => {};
   #loop: Promise<void> | undefined;
   #unavailable = false;
-  readonly #record: ReturnType<typeof atMost>;
 
   constructor(
     readonly name: string,
     readonly log: Log,
     readonly queue: Queue<Item, Result>,
     readonly limits: EngineLimits,
-  ) {
-    this.#record = atMost(limits.writes);
-  }
+  ) {}
 
   start(): void {
     this.#loop ??= this.#run();
@@ -119,7 +115,10 @@ export class DeliveryEngine<Item, Result = void> {
     const ended = this.#attempt(item, controller.signal)
       // The outcome could not be recorded: the lease expires, and the item is delivered again.
       .catch((error: unknown) =>
-        this.log.warn(`${this.name}: an outcome could not be written`, { reason: reasonOf(error) }),
+        this.log.warn(`${this.name}: an outcome could not be written`, {
+          ...this.queue.logFields(item),
+          reason: reasonOf(error),
+        }),
       )
       .then(() => {
         this.#inFlight.delete(ended);
@@ -133,9 +132,9 @@ export class DeliveryEngine<Item, Result = void> {
     try {
       result = await this.queue.call(item, signal);
     } catch (error) {
-      return this.#record(() => this.queue.failed(item, error));
+      return this.queue.failed(item, error);
     }
-    return this.#record(() => this.queue.delivered(item, result));
+    return this.queue.delivered(item, result);
   }
 }
 

@@ -18,7 +18,7 @@ const BATCH = 500;
  */
 export const PUBLISH_TIMES = { pollMs: 500, lockedMs: 100, pauseMs: 25 };
 
-const PUBLISH = 'select published, more, restarted from scsp_publish_events_v1($1)';
+const PUBLISH = 'select published, more, restarted from scsp_publish_events_v2($1)';
 type Published = { readonly published: number; readonly more: boolean; readonly restarted: boolean };
 
 /**

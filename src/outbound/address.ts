@@ -101,7 +101,7 @@ export async function isForbidden(url: URL, loopback: boolean): Promise<boolean>
 export async function readBaseUrl(text: string, loopback: boolean): Promise<string> {
   const url = URL.canParse(text) ? new URL(text) : undefined;
   if (url?.protocol !== 'https:' && !(loopback && url?.protocol === 'http:'))
-    throw new OperatorError('the base URL must begin with https://');
+    throw new OperatorError(`the base URL must begin with https://${loopback ? ' or http://' : ''}`);
   if (url.username !== '' || url.password !== '' || url.search !== '' || url.hash !== '')
     throw new OperatorError('the base URL must have no user, password, query or fragment');
   if (await isForbidden(url, loopback))

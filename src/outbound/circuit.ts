@@ -3,6 +3,8 @@ import { Problem } from '../problems';
 const FAILURES_TO_OPEN = 10;
 const SUBJECTS_TO_OPEN = 3;
 const OPEN_MS = 30_000;
+/** An open circuit without a trial call for so long is forgotten: another replica may know that the target answers again. */
+const FORGET_MS = 600_000;
 
 /**
  * `failed`: 5xx, a time-out or no connection. `unknown`: the call was not sent or was aborted, so that it does not
@@ -15,7 +17,9 @@ type Circuit = {
   failures: number;
   /** The subjects of the failed calls, at most SUBJECTS_TO_OPEN. */
   readonly subjects: Set<string>;
+  /** When it opened, or its last trial call failed. */
   openedAt: number | undefined;
+  openSince: number | undefined;
   /** Whether the trial call, which closes the circuit or keeps it open, is in flight. */
   trial: boolean;
 };
@@ -38,6 +42,18 @@ export class Circuits {
   /** Returns the ids of the targets whose circuit is open, which must not be called. */
   open(): string[] {
     return [...this.#circuits].filter(([, circuit]) => this.#waitMs(circuit) > 0).map(([target]) => target);
+  }
+
+  /**
+   * Returns the targets whose circuit has opened and not closed again, also while trial calls are let through, with its age in ms.
+   * Closes those without a trial call for 10 minutes.
+   */
+  ages(): { readonly target: string; readonly ms: number }[] {
+    for (const [target, { openedAt }] of this.#circuits)
+      if (openedAt !== undefined && this.now() - openedAt > FORGET_MS) this.#close(target);
+    return [...this.#circuits].flatMap(([target, { openSince }]) =>
+      openSince === undefined ? [] : [{ target, ms: this.now() - openSince }],
+    );
   }
 
   /**
@@ -80,6 +96,7 @@ export class Circuits {
       failures: 0,
       subjects: new Set(),
       openedAt: undefined,
+      openSince: undefined,
       trial: false,
     };
     this.#circuits.set(target, circuit);
@@ -92,6 +109,7 @@ export class Circuits {
     if (circuit.subjects.size < SUBJECTS_TO_OPEN) circuit.subjects.add(subject);
     if (circuit.failures < FAILURES_TO_OPEN || circuit.subjects.size < SUBJECTS_TO_OPEN) return;
     circuit.openedAt = this.now();
+    circuit.openSince = circuit.openedAt;
     this.metrics.circuitOpened(target);
   }
 }

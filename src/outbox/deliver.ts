@@ -1,23 +1,29 @@
 import type { Context } from '../context';
-import { newSpan, type Origin, readTraceparent } from '../contract/trace-context';
+import { newSpan, type Origin, originFields, readTraceparent } from '../contract/trace-context';
 import { hashSubject } from '../crypto/keys';
 import { ADVISORY_LOCKS } from '../db/locks';
 import { rows, transaction } from '../db/query';
+import { atMost } from '../delivery/at-most';
 import { DeliveryEngine } from '../delivery/engine';
 import { EVENTS_CHANNEL, UNPUBLISHED } from '../events/events';
 import { Problem } from '../problems';
+import { stationKeysSql } from '../stations/station';
 import { OUTBOX_CHANNEL, type Unpaired } from './outbox';
+import { settle } from './settle';
 
 /** The maximum number of concurrent calls to one CPO, of all replicas together. */
 const CALLS_PER_CPO = 2;
 /** Longer than a call can take. When a process dies during a call, the next attempt starts after this time. */
 const LEASE_SECONDS = 20;
 const MAX_DELAY_SECONDS = 3_600;
-const GIVE_UP_AFTER = `interval '7 days'`;
+export const GIVE_UP_DAYS = 7;
+const GIVE_UP_AFTER = `interval '${GIVE_UP_DAYS} days'`;
 
 /** The maximum duration of a stop; calls in flight may use the first part. */
 export const STOP_MS = 5_000;
-const LIMITS = { calls: 256, writes: 4, pollMs: 1_000, finishMs: 2_000, stopMs: STOP_MS };
+/** The maximum number of outcomes recorded at the same time, each on a connection of the pool. */
+const WRITES = 4;
+const LIMITS = { calls: 256, pollMs: 1_000, finishMs: 2_000, stopMs: STOP_MS };
 
 /**
  * Leases due notifications: the oldest of each CPO, at most two leases for each. CPOs without a call in flight come first, so
@@ -63,10 +69,11 @@ with recursive target as (
   returning o.*
 )
 select c.id, c.attempts, c.pairing_id as "pairingId", c.cpo_id as "cpoId", c.payload_protocol as "payloadProtocol",
-  c.uid, c.traceparent, p.user_id as "userId",
+  c.uid, c.request_id as "requestId", c.traceparent, p.user_id as "userId",
   exists (
     select from pairings again
-    where again.station_uid = lower(c.uid collate "C") collate "default" and again.ended_at is null and again.cpo_id = c.cpo_id
+    where again.station_uid = any (${stationKeysSql('c.cpo_id', 'c.uid')}) and again.ended_at is null
+      and again.cpo_id = c.cpo_id
   ) as "pairedAgain"
 from claimed c left join pairings p on p.id = c.pairing_id`;
 
@@ -86,10 +93,10 @@ with known as (
     next_attempt_at = now() + make_interval(secs => least(${MAX_DELAY_SECONDS}, 2 ^ least(o.attempts - 1, 20)))
   from (select id, now() > created_at + ${GIVE_UP_AFTER} as is_late from outbox where id = $1) late
   where o.id = late.id and o.attempts = $2
-  returning o.gave_up_at, o.pairing_id, o.cpo_id, o.attempts
+  returning o.gave_up_at, o.pairing_id, o.cpo_id, o.attempts, o.traceparent
 ), event as (
-  insert into events (id, type, pairing_id, cpo_id, attempts)
-  select $4, 'cpo.notification_failed', pairing_id, cpo_id, attempts
+  insert into events (id, type, pairing_id, cpo_id, attempts, traceparent)
+  select $4, 'cpo.notification_failed', pairing_id, cpo_id, attempts, traceparent
   from postponed where gave_up_at is not null and pairing_id is not null
   returning pg_notify('${EVENTS_CHANNEL}', '${UNPUBLISHED}')
 )
@@ -103,28 +110,24 @@ with put_back as (
 )
 select id from put_back`;
 
-/** Deletes a notification. `$3`: whether the CPO was notified, or the station was paired again before. */
-const SETTLE = `
-with settled as (
-  delete from outbox where id = $1 returning pairing_id, cpo_id, attempts
-), event as (
-  insert into events (id, type, pairing_id, cpo_id, attempts)
-  select $2, 'cpo.notified', pairing_id, cpo_id, attempts from settled where $3 and pairing_id is not null
-  returning pg_notify('${EVENTS_CHANNEL}', '${UNPUBLISHED}')
-)
-select (select count(*) from event) from settled`;
-
 type Claimed = Unpaired & {
   readonly id: string;
   readonly pairingId: string | null;
   readonly attempts: number;
+  /** Null if an operator ended the pairing. */
+  readonly requestId: string | null;
   readonly traceparent: string | null;
   readonly userId: string | null;
   readonly pairedAgain: boolean;
 };
 
 /** A claimed notification. `user` identifies the customer for the circuit breaker; erased users count as one. */
-export type Delivery = Unpaired & { readonly origin: Origin; readonly user: string };
+export type Delivery = Unpaired & {
+  readonly origin: Origin;
+  readonly user: string;
+  /** Null if no pairing was stored here. */
+  readonly pairingId: string | null;
+};
 
 /** Notifies a CPO. Throws when that failed: Problem `unavailable` when the CPO was not called at all. */
 export type NotifyCpo = (delivery: Delivery, signal: AbortSignal) => Promise<void>;
@@ -135,6 +138,7 @@ export function startDelivery(
   notify: NotifyCpo,
   openCircuits: () => string[],
 ): { stop(): Promise<void> } {
+  const record = atMost(WRITES);
   const engine = new DeliveryEngine<Delivery & Claimed>(
     'outbox',
     ctx.log,
@@ -145,8 +149,13 @@ export function startDelivery(
         if (signal.aborted) throw new Problem('unavailable');
         if (!delivery.pairedAgain) await notify(delivery, signal);
       },
-      delivered: (delivery) => settle(ctx, delivery),
-      failed: (delivery, error) => postpone(ctx, delivery, error),
+      delivered: (delivery) => record(() => settle(ctx, delivery)),
+      failed: (delivery, error) => record(() => postpone(ctx, delivery, error)),
+      logFields: ({ pairingId, cpoId, origin }) => ({
+        pairing_id: pairingId ?? undefined,
+        cpo_id: cpoId,
+        ...originFields(origin),
+      }),
     },
     LIMITS,
   );
@@ -168,10 +177,13 @@ function claim(ctx: Context, count: number, excludedCpoIds: readonly string[]): 
   return transaction(ctx.db, work, 'READ COMMITTED');
 }
 
-/** Returns a new request id for the call, in the trace of the request that caused the notification. */
-function originOf(ctx: Context, { traceparent, userId }: Claimed): Pick<Delivery, 'origin' | 'user'> {
+/** Returns the request that caused the notification. */
+function originOf(ctx: Context, { requestId, traceparent, userId }: Claimed): Pick<Delivery, 'origin' | 'user'> {
   return {
-    origin: { requestId: ctx.random.requestId(), trace: newSpan(ctx.random, readTraceparent(traceparent)) },
+    origin: {
+      requestId: requestId ?? ctx.random.requestId(),
+      trace: newSpan(ctx.random, readTraceparent(traceparent)),
+    },
     user: userId === null ? '' : hashSubject(ctx.keys, 'user', userId).toString('hex'),
   };
 }
@@ -193,9 +205,4 @@ async function postpone(
     ctx.random.uuid(),
   ]);
   ctx.metrics.cpoNotNotified(delivery, reason, postponed?.gaveUpAt != null);
-}
-
-async function settle(ctx: Context, { id, pairedAgain, ...delivery }: Delivery & Claimed): Promise<void> {
-  await rows(ctx.db, SETTLE, [id, ctx.random.uuid(), !pairedAgain]);
-  ctx.metrics.cpoNotified(delivery, pairedAgain ? 'skipped' : 'delivered');
 }

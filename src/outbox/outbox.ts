@@ -1,10 +1,11 @@
 import type { EntityManager } from 'typeorm';
 import { validate as isUuid } from 'uuid';
 import { type Audited, audited, auditParameters } from '../audit/audit';
-import { type Origin, writeTraceparent } from '../contract/trace-context';
+import { type Origin, storedTrace } from '../contract/trace-context';
 import type { Database } from '../db/pool';
 import { rows } from '../db/query';
 import { OperatorError } from '../problems';
+import { stationKeysSql } from '../stations/station';
 
 /** A station that is no longer paired, for the notification of its CPO. */
 export type Unpaired = { readonly cpoId: string; readonly payloadProtocol: string; readonly uid: string };
@@ -42,7 +43,7 @@ with enqueued as (
   from cpos c
   where c.id = $3 and c.base_url is not null and not exists (
     select from pairings p
-    where p.station_uid = lower($5::text collate "C") collate "default" and p.ended_at is null and p.cpo_id = c.id)
+    where p.station_uid = any (${stationKeysSql('c.id', '$5::text')}) and p.ended_at is null and p.cpo_id = c.id)
   returning id
 )
 select pg_notify('${OUTBOX_CHANNEL}', '') from enqueued`;
@@ -53,7 +54,7 @@ select pg_notify('${OUTBOX_CHANNEL}', '') from enqueued`;
  * @param delaySeconds how long a statement whose response was lost may still commit the pairing
  */
 export async function enqueueUnpaired(
-  db: Database,
+  db: Pick<Database, 'query'>,
   { cpoId, payloadProtocol, uid }: Unpaired,
   origin: Origin,
   delaySeconds: number,
@@ -61,10 +62,7 @@ export async function enqueueUnpaired(
   await rows(db, ENQUEUE_UNPAIRED, [...columnsOf(origin), cpoId, payloadProtocol, uid, delaySeconds]);
 }
 
-const columnsOf = (origin: Origin | undefined) => [
-  origin?.requestId ?? null,
-  origin === undefined ? null : writeTraceparent(origin.trace),
-];
+const columnsOf = (origin: Origin | undefined) => [origin?.requestId ?? null, storedTrace(origin)];
 
 const ERASE_DEAD_LETTERED = `
 with erased as (
@@ -96,7 +94,7 @@ export type OutboxEntry = Omit<Unpaired, 'uid'> & {
   readonly requestId: string | null;
 };
 
-/** Returns undelivered notifications, the oldest first. Dead-lettered ones stay until they are retried or dropped. */
+/** Returns undelivered notifications, the oldest first. Dead-lettered ones stay until an operator or retention removes them. */
 export function listOutbox(db: Database): Promise<OutboxEntry[]> {
   return rows(
     db,

@@ -1,22 +1,22 @@
 import type { Response } from 'express';
 import { v5 as uuidv5 } from 'uuid';
-import { type Attempt, listAttempts, statusOf } from '../attempts/attempts';
 import type { Context } from '../context';
-import type { Handlers, Schemas } from '../contract/document';
+import type { Handlers } from '../contract/document';
 import type { Origin } from '../contract/trace-context';
 import type { CpoClient } from '../cpos/client';
-import { stillAllowed, unlessRefused } from '../http/client-disconnect';
-import { FIRST_ID, idIn, LAST_ID, readPage } from '../http/pagination';
+import { disconnected, stillAllowed, unlessRefused } from '../http/client-disconnect';
+import { FIRST_ID, idIn, readPage } from '../http/pagination';
 import { Problem } from '../problems';
 import { type PayloadProtocol, protocolOf } from '../protocols';
 import type { StationBody } from '../protocols/protocol';
 import { writePairing } from '../stations/http';
 import { listOwnStations, type OwnStation, type PairedStation, stationOfPairing } from '../stations/stations';
-import { type Caller, callerOf, cpoOf } from '../tokens/caller';
+import { type Caller, callerOf, cpoOf, scopeOf } from '../tokens/caller';
 import { expiryWarning } from '../tokens/expiry';
 import { REPLAYED, type Replay, type Reservation, readIdempotencyKey, withIdempotencyKey } from './idempotency';
 import { limitsOf } from './limits';
-import { createPair } from './pair';
+import { createPair, type Paired } from './pair';
+import type { PairRequest } from './pair-statement';
 import { createRedeem } from './redeem';
 import { rejectIfForgotten } from './replay';
 import { unpairByCpo, unpairForCustomer } from './unpair';
@@ -25,13 +25,20 @@ import { unpairByCpo, unpairForCustomer } from './unpair';
 const APP_OWNER_NAMESPACE = '0c5bd5a2-6f6e-5d3c-9e39-1f5d0a4d4c1b';
 const UNPAIRED = { message: 'Charging station successfully unpaired.' };
 
+/** Pairs, and may delay the response, send another one, or return members that replace or add to those of the response. */
+export type PairAndAnswer = (
+  request: PairRequest,
+  res: Response,
+) => Promise<{ readonly paired?: Paired; readonly members?: object | undefined }>;
+
+/** @param pair replaced in a sandbox deployment, for test codes */
 export function pairingHandlers(
   ctx: Context,
   client: CpoClient,
+  pair: PairAndAnswer = plainPair(ctx),
 ): Pick<
   Handlers,
   | 'whoAmI'
-  | 'listAttempts'
   | 'listOwnStations'
   | 'pairOcpp'
   | 'pairOcpi22'
@@ -42,46 +49,52 @@ export function pairingHandlers(
   | 'unpairEvse'
   | 'unpairForCustomer'
 > {
-  const pair = createPair(ctx);
   const redeem = createRedeem(ctx, client);
   const handlePair = async (payloadProtocol: PayloadProtocol, body: StationBody & { code: string }, res: Response) => {
     const protocol = protocolOf(payloadProtocol);
     const station = protocol.read(body);
     const cpoId = cpoOf(res).id;
-    const request = { cpoId, requestId: requestIdOf(res), payloadProtocol, code: body.code, station };
-    const replay = await idempotently(ctx, res, cpoId, `/v1/scsp/${payloadProtocol}/pair`, (reservation) =>
-      pair({ ...request, reservation }),
-    );
+    const scope = scopeOf(res);
+    const request = {
+      cpoId,
+      origin: originOf(res),
+      payloadProtocol,
+      code: body.code,
+      station,
+      uidScope: scope,
+      codeScope: scope,
+    };
+    let members: object | undefined;
+    const replay = await idempotently(ctx, res, cpoId, `/v1/scsp/${payloadProtocol}/pair`, async (reservation) => {
+      const answer = await pair({ ...request, reservation }, res);
+      members = answer.members;
+      res.locals.subject = { pairing_id: answer.paired?.pairingId, code_id: answer.paired?.codeId };
+    });
+    res.locals.subject ??= { pairing_id: replay?.pairingId ?? undefined };
+    if (disconnected(res) || res.headersSent) return;
     if (replay?.pairingId === null) await rejectIfForgotten(ctx, cpoId, body.code);
     if (replay?.forgotten) throw new Problem('incorrect-code', { headers: REPLAYED });
-    res.json({ message: 'Charging station successfully paired.', ...protocol.write(station) });
+    res.json({ message: 'Charging station successfully paired.', ...protocol.write(station), ...members });
   };
   const unpair = async (req: { params: { uid: string } }, res: Response) => {
-    await unpairByCpo(ctx, cpoOf(res).id, req.params.uid);
+    const { pairingId } = await unpairByCpo(ctx, cpoOf(res).id, req.params.uid, originOf(res), scopeOf(res));
+    res.locals.subject = { pairing_id: pairingId };
     res.json(UNPAIRED);
   };
 
   return {
     async whoAmI(_req, res) {
-      const { id, name } = cpoOf(res);
+      const { id, name, sandbox } = cpoOf(res);
       const { expiresAt } = callerOf(res);
       const limits = await limitsOf(ctx, id);
       res.json({
         cpo: { id, name },
-        token: { expires_at: expiresAt.toISOString(), warning: expiryWarning(expiresAt, ctx.listener.now()) },
+        token: {
+          expires_at: expiresAt.toISOString(),
+          warning: sandbox ? undefined : expiryWarning(expiresAt, ctx.listener.now()),
+        },
         limits: limits.map(({ windowSeconds, ...limit }) => ({ ...limit, window_seconds: windowSeconds })),
       });
-    },
-
-    async listAttempts(req, res) {
-      const page = await readPage(
-        req.query,
-        LAST_ID,
-        ({ id }) => id,
-        (before, limit) => listAttempts(ctx.db, cpoOf(res).id, idIn(before), limit),
-        writeAttempt,
-      );
-      res.json(page);
     },
 
     async listOwnStations(req, res) {
@@ -89,7 +102,7 @@ export function pairingHandlers(
         req.query,
         FIRST_ID,
         ({ pairingId }: OwnStation) => pairingId,
-        (after, limit) => listOwnStations(ctx.db, cpoOf(res).id, idIn(after), limit),
+        (after, limit) => listOwnStations(ctx.db, ctx.config.sandbox, cpoOf(res).id, idIn(after), limit),
         ({ uid, payloadProtocol, pairedAt }) => ({
           uid,
           payload_protocol: payloadProtocol,
@@ -115,11 +128,13 @@ export function pairingHandlers(
         stillAllowed: () => stillAllowed(res),
       };
       let paired: PairedStation | undefined;
+      res.locals.subject = { cpo_id: request.cpoId };
       const replay = await idempotently(ctx, res, ownerOf(callerOf(res)), '/v1/app/pairings', async (reservation) => {
         paired = await redeem({ ...request, reservation }).catch(unlessRefused(res));
       });
       if (replay?.forgotten) throw new Problem('user-forgotten', { headers: REPLAYED });
       paired ??= await stationOfPairing(ctx.db, replay?.pairingId ?? '');
+      res.locals.subject.pairing_id = paired.pairingId;
       const location = `/v1/app/charging-stations/${encodeURIComponent(paired.station.uid)}`;
       res.status(201).location(location).json(writePairing(paired));
     },
@@ -128,10 +143,16 @@ export function pairingHandlers(
     unpairEvse: unpair,
 
     async unpairForCustomer(req, res) {
-      await unpairForCustomer(ctx, req.params.uid, originOf(res), req.query.user_id);
+      const ended = await unpairForCustomer(ctx, req.params.uid, originOf(res), req.query.user_id);
+      res.locals.subject = { cpo_id: ended.cpoId, pairing_id: ended.pairingId };
       res.json(UNPAIRED);
     },
   };
+}
+
+function plainPair(ctx: Context): PairAndAnswer {
+  const pair = createPair(ctx);
+  return async (request) => ({ paired: await pair(request) });
 }
 
 /**
@@ -159,16 +180,3 @@ const ownerOf = ({ app }: Caller): string => uuidv5(`app ${app}`, APP_OWNER_NAME
 const requestIdOf = (res: Response): string => res.locals.requestId;
 
 const originOf = (res: Response): Origin => res.locals.origin;
-
-function writeAttempt(attempt: Attempt): Schemas['Attempt'] {
-  return {
-    id: attempt.id,
-    attempted_at: attempt.attemptedAt.toISOString(),
-    request_id: attempt.requestId,
-    payload_protocol: attempt.payloadProtocol,
-    uid: attempt.uid ?? undefined,
-    outcome: attempt.outcome,
-    status: statusOf(attempt),
-    detail: attempt.detail ?? undefined,
-  };
-}

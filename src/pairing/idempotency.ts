@@ -28,6 +28,9 @@ export type Replay = {
  */
 export const LEASE_SECONDS = 30;
 
+/** How long a stored outcome is replayed. */
+export const KEEP_HOURS = 24;
+
 const RESERVE = `
 with reserved as (
   insert into idempotency_keys as i (cpo_id, path, key, body_hash, lease_until, request_id, reservation)
@@ -35,13 +38,14 @@ with reserved as (
   on conflict (cpo_id, path, key) do update
   set body_hash = excluded.body_hash, lease_until = excluded.lease_until, request_id = excluded.request_id,
     reservation = excluded.reservation, created_at = now(), outcome = null, pairing_id = null
-  where i.created_at < now() - interval '24 hours'
+  where i.created_at < now() - interval '${KEEP_HOURS} hours'
     or (i.outcome is null and i.lease_until < now() and i.body_hash = any ($4))
   returning key
 )
 select exists (select from reserved) as reserved, i.key is not null as found, i.body_hash = any ($4) as "sameBody",
   i.outcome, i.request_id as "requestId", i.pairing_id as "pairingId",
-  i.pairing_id is not null and p.user_id is null as forgotten,
+  -- A pairing with the test customer of a sandbox deployment has no user either, but a uid.
+  i.pairing_id is not null and p.user_id is null and p.station_uid is null as forgotten,
   greatest(1, ceil(extract(epoch from i.lease_until - now())))::int as "retryAfter"
 from (select) one
 left join idempotency_keys i on i.cpo_id = $1 and i.path = $2 and i.key = $3
@@ -133,7 +137,7 @@ export async function storeIncorrectCode(ctx: Pick<Context, 'db'>, { owner, path
 }
 
 /** Releases a key after a response that is not stored. */
-async function release(ctx: Context, { owner, path, key, id }: Reservation): Promise<void> {
+export async function release(ctx: Pick<Context, 'db'>, { owner, path, key, id }: Reservation): Promise<void> {
   const sql = `delete from idempotency_keys where ${HELD_RESERVATION} returning key`;
   await rows(ctx.db, `with released as (${sql}) select key from released`, [owner, path, key, id]);
 }

@@ -1,53 +1,21 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { hashCode, normalizeCode } from '../codes/code';
 import type { Context } from '../context';
-import { subjectHashes } from '../crypto/keys';
+import { createdAt } from '../crypto/random';
 import { Batcher, type Deadlines, requestDeadlines } from '../db/batcher';
-import { asBytea, prepared, preparedRows } from '../db/query';
+import { preparedRows } from '../db/query';
 import { Problem } from '../problems';
-import { type Station, stationKey } from '../stations/station';
-import { inProgress, type Reservation } from './idempotency';
-import { limitsRow, type Remaining, rateLimitHeaders, toLimits } from './limits';
-import { stationRows } from './station-rows';
-
-export type PairRequest = {
-  readonly cpoId: string;
-  readonly requestId: string;
-  readonly payloadProtocol: string;
-  /** As the customer typed it. */
-  readonly code: string;
-  readonly station: Station;
-  /** The outcome is stored under this reservation, in the same commit as the pairing. */
-  readonly reservation?: Reservation | undefined;
-};
-
-type Outcome =
-  | 'paired'
-  | 'station-already-paired'
-  | 'incorrect-code'
-  | 'too-many-incorrect-codes'
-  | 'retry'
-  | 'counter-locked'
-  | 'reservation-lost';
-
-type Row = ReturnType<typeof toRow>;
-type Result = Remaining & { n: number; outcome: Outcome; codeId: string | null; retryAfter: number | null };
-
-const PAIR = prepared(
-  'pair',
-  `select n, outcome, code_id as "codeId", retry_after as "retryAfter",
-     (remaining).limit_uid_10min as "limitUid10Min", (remaining).left_uid_10min as "leftUid10Min",
-     (remaining).limit_uid_24h as "limitUid24H", (remaining).left_uid_24h as "leftUid24H",
-     (remaining).limit_cpo_10min as "limitCpo10Min", (remaining).left_cpo_10min as "leftCpo10Min",
-     (remaining).limit_cpo_24h as "limitCpo24H", (remaining).left_cpo_24h as "leftCpo24H"
-   from scsp_pair_v2($1, $2, $3, $4, $5)`,
-);
+import { inProgress } from './idempotency';
+import { rateLimitHeaders, toLimits } from './limits';
+import { PAIR, type PairRequest, type PairResult, type PairRow, pairParameters, toPairRow } from './pair-statement';
 
 const MAX_BATCH_SIZE = 16;
 /** Limits how many CPOs may wait for a counter lock at a time. Each of them occupies a connection of the pool. */
 const MAX_LOCKED_CPOS = 3;
 
-export type Pair = (request: PairRequest) => Promise<void>;
+/** The ids of a new pairing and of the code that it used. */
+export type Paired = { readonly pairingId: string; readonly codeId: string };
+
+export type Pair = (request: PairRequest) => Promise<Paired>;
 
 /**
  * Creates the function that pairs a station with the customer who was shown the code (contract, section 3, steps 5-8).
@@ -56,26 +24,65 @@ export type Pair = (request: PairRequest) => Promise<void>;
  */
 export function createPair(ctx: Context): Pair {
   const send = createSend(ctx);
-  return async (request) => {
-    const row = toRow(ctx, request);
-    const deadlines = requestDeadlines();
-    while (performance.now() < deadlines.startBy) {
-      const result = await send(row, deadlines);
-      if (result.outcome !== 'retry' && result.outcome !== 'counter-locked') return finish(ctx, request, row, result);
-      // Wait without a connection. The jitter spreads the retries of requests that collided.
-      await sleep(1 + Math.random() * 20);
-    }
-    throw new Problem('unavailable');
-  };
+  return (request) => pairBy(ctx, send, request);
+}
+
+/** Sends a row to the database and returns what came of it. */
+export type Send = (row: PairRow, deadlines: Deadlines) => Promise<PairResult>;
+
+/**
+ * Pairs by a function that sends the row of the request, and records the outcome.
+ * @throws Problem as the function that `createPair` returns does, and what `send` throws
+ */
+export async function pairBy(ctx: Context, send: Send, request: PairRequest): Promise<Paired> {
+  const { origin } = request;
+  const fields = { cpo_id: request.cpoId, payload_protocol: request.payloadProtocol };
+  try {
+    const paired = await sendUntilDecided(ctx, send, request);
+    ctx.metrics.stationPaired({ pairing_id: paired.pairingId, code_id: paired.codeId, ...fields }, origin);
+    // The test codes of a sandbox deployment were never issued.
+    if (request.codeScope === undefined) ctx.metrics.codeUsed(ageOf(paired.codeId));
+    return paired;
+  } catch (error) {
+    // `RefusedAttempts` records a request whose Idempotency-Key another has taken over.
+    if (error instanceof Problem && error.type !== 'idempotency-in-progress')
+      ctx.metrics.pairingRefused(error.type, fields, origin);
+    throw error;
+  }
+}
+
+/** Returns the time in ms since a code was issued: its id tells, so that nothing needs to be read. */
+function ageOf(codeId: string): number | undefined {
+  const issuedAt = createdAt(codeId);
+  return issuedAt === undefined ? undefined : Date.now() - issuedAt;
+}
+
+/** Sends the row of a request, again while it collides with others. */
+async function sendUntilDecided(ctx: Context, send: Send, request: PairRequest): Promise<Paired> {
+  const row = toPairRow(ctx, request);
+  const deadlines = requestDeadlines();
+  while (performance.now() < deadlines.startBy) {
+    const result = await send(row, deadlines);
+    const { outcome, codeId } = result;
+    if (outcome === 'paired') return { pairingId: row.pairing_id, codeId: codeId ?? '' };
+    if (outcome === 'reservation-lost') throw inProgress(1);
+    if (outcome !== 'retry' && outcome !== 'counter-locked') throw refusal(outcome, result);
+    // Wait without a connection. The jitter spreads the retries of requests that collided.
+    await sleep(1 + Math.random() * 20);
+  }
+  throw new Problem('unavailable');
 }
 
 /**
  * Creates the function that sends a row in a batch shared by all CPOs. A CPO whose counter is locked by another replica
  * gets a batcher of its own, so that waiting for the lock delays no other CPO.
  */
-function createSend(ctx: Context): (row: Row, deadlines: Deadlines) => Promise<Result> {
+function createSend(ctx: Context): Send {
   const shared = createBatcher(ctx, false);
-  const cpoBatchers = new Map<string, { batcher: Batcher<Row, Result>; users: number }>();
+  const cpoBatchers = new Map<string, { batcher: Batcher<PairRow, PairResult>; users: number }>();
+  ctx.metrics.readFrom({
+    pairQueue: () => [...cpoBatchers.values()].reduce((sum, { batcher }) => sum + batcher.queued, shared.queued),
+  });
 
   return async (row, deadlines) => {
     if (!cpoBatchers.has(row.cpo_id)) {
@@ -96,20 +103,12 @@ function createSend(ctx: Context): (row: Row, deadlines: Deadlines) => Promise<R
 }
 
 /** @param wait whether to wait for locked counters instead of skipping their requests */
-function createBatcher(ctx: Context, wait: boolean): Batcher<Row, Result> {
-  const limits = limitsRow(ctx.config.limits);
-  return new Batcher<Row, Result>({
+function createBatcher(ctx: Context, wait: boolean): Batcher<PairRow, PairResult> {
+  return new Batcher<PairRow, PairResult>({
     async work(batch) {
-      const requests = batch.map(({ stationRows: _, ...row }, index) => ({ ...row, n: index + 1 }));
-      const results = await preparedRows<Result>(ctx.db, PAIR, [
-        JSON.stringify(requests),
-        JSON.stringify(batch.flatMap(({ stationRows }) => stationRows.evses)),
-        JSON.stringify(batch.flatMap(({ stationRows }) => stationRows.connectors)),
-        limits,
-        wait,
-      ]);
+      const results = await preparedRows<PairResult>(ctx.db, PAIR, pairParameters(ctx, batch, wait));
       results.sort((a, b) => a.n - b.n);
-      for (const cpoId of cposAtDayLimit(batch, results)) ctx.metrics.dayLimitReached(cpoId);
+      recordDayLimits(ctx, batch, results);
       return results;
     },
     maxBatchSize: MAX_BATCH_SIZE,
@@ -118,57 +117,24 @@ function createBatcher(ctx: Context, wait: boolean): Batcher<Row, Result> {
   });
 }
 
-/** Returns the CPOs that reached their 24-hour limit in this batch. */
-function cposAtDayLimit(batch: readonly Row[], results: readonly Result[]): Set<string> {
+/** Records the CPOs that reached their 24-hour limit in a batch. */
+export function recordDayLimits(
+  ctx: Pick<Context, 'metrics'>,
+  batch: readonly PairRow[],
+  results: readonly PairResult[],
+): void {
   const exhausting = batch.filter((_, i) => results[i]?.outcome === 'incorrect-code' && results[i].leftCpo24H <= 0);
-  return new Set(exhausting.map((row) => row.cpo_id));
+  for (const [cpoId, origin] of new Map(exhausting.map((row) => [row.cpo_id, row.origin])))
+    ctx.metrics.dayLimitReached(cpoId, origin);
 }
 
-function toRow(ctx: Context, request: PairRequest) {
-  const code = normalizeCode(request.code);
-  const pairingId = ctx.random.uuid();
-  const stationUid = stationKey(request.station.uid);
-  return {
-    cpo_id: request.cpoId,
-    pairing_id: pairingId,
-    event_id: ctx.random.uuid(),
-    attempt_id: ctx.random.uuid(),
-    request_id: request.requestId,
-    code_length: code.length,
-    code_hashes: ctx.keys.pairingCode.map((key) => asBytea(hashCode(key, code))),
-    payload_protocol: request.payloadProtocol,
-    uid: request.station.uid,
-    station_uid: stationUid,
-    uid_hashes: uidHashes(ctx, request.cpoId, stationUid),
-    idempotency_path: request.reservation?.path,
-    idempotency_key: request.reservation?.key,
-    reservation: request.reservation?.id,
-    stationRows: stationRows(pairingId, request.station),
-  };
-}
+type Refusal = 'station-already-paired' | 'incorrect-code' | 'too-many-incorrect-codes';
 
-/** Returns the keyed hashes under which failed attempts of a CPO and uid are counted. */
-function uidHashes(ctx: Pick<Context, 'keys'>, cpoId: string, stationUid: string): string[] {
-  return subjectHashes(ctx.keys, 'uid', `${cpoId} ${stationUid}`).map(asBytea);
-}
-
-/** Records the outcome in the metrics and throws the problem, if any. */
-function finish(ctx: Context, request: PairRequest, row: Row, result: Result): void {
-  const { outcome } = result;
-  if (outcome === 'paired') {
-    return ctx.metrics.stationPaired({
-      pairing_id: row.pairing_id,
-      code_id: result.codeId ?? '',
-      cpo_id: request.cpoId,
-      payload_protocol: request.payloadProtocol,
-    });
-  }
-  if (outcome === 'reservation-lost') throw inProgress(1);
-  if (outcome === 'retry' || outcome === 'counter-locked') throw new Problem('unavailable');
-  ctx.metrics.pairingRefused(outcome, request.cpoId);
-  if (outcome === 'station-already-paired') throw new Problem(outcome);
+/** Returns the problem of an outcome. */
+function refusal(outcome: Refusal, result: PairResult): Problem {
+  if (outcome === 'station-already-paired') return new Problem(outcome);
   const retryAfter = result.retryAfter ?? undefined;
-  throw new Problem(outcome, {
+  return new Problem(outcome, {
     headers: {
       ...rateLimitHeaders(toLimits(result), retryAfter),
       ...(retryAfter !== undefined && { 'Retry-After': String(retryAfter) }),

@@ -1,10 +1,11 @@
 import type { Context } from '../context';
-import type { Origin } from '../contract/trace-context';
+import { type Origin, storedTrace } from '../contract/trace-context';
 import type { CpoClient } from '../cpos/client';
 import { type CallableCpo, callableCpo } from '../cpos/cpos';
 import { hashSubject } from '../crypto/keys';
 import { ADVISORY_LOCKS } from '../db/locks';
 import { rows, transaction } from '../db/query';
+import { Counts } from '../delivery/counts';
 import { enqueueUnpaired } from '../outbox/outbox';
 import { Problem } from '../problems';
 import { type PayloadProtocol, protocolOf } from '../protocols';
@@ -33,7 +34,8 @@ const MAX_IN_FLIGHT_PER_CPO = 64;
 const RETRY_AFTER_SECONDS = '2';
 /** Delays the notification while the commit's outcome is unknown: longer than a statement can run. */
 const COMMIT_UNKNOWN_SECONDS = 10;
-const BLANK_CODE = /^[\s\p{Cf}]*$/u;
+/** Not sent to the CPO. */
+export const BLANK_CODE = /^[\s\p{Cf}]*$/u;
 
 const WINDOW = `interval '10 minutes'`;
 
@@ -67,7 +69,7 @@ with ended as (
 )
 select count(*) from ended`;
 
-const REDEEM = 'select outcome, paired_at as "pairedAt" from scsp_redeem_v2($1, $2, $3)';
+const REDEEM = 'select outcome, paired_at as "pairedAt" from scsp_redeem_v3($1, $2, $3)';
 
 type Stored =
   | { readonly outcome: 'paired'; readonly pairedAt: Date }
@@ -81,23 +83,18 @@ type Stored =
  *   `cpo-timed-out`, `unavailable`
  */
 export function createRedeem(ctx: Context, client: CpoClient): (request: RedeemRequest) => Promise<PairedStation> {
-  const inFlight = new Map<string, number>();
+  const inFlight = new Counts();
   const redeemOne = async (request: RedeemRequest) => {
+    // Before anything is counted by CPO: an app can name one that does not exist.
     const cpo = await callableCpo(ctx, request.cpoId, request.payloadProtocol);
-    if (BLANK_CODE.test(request.code)) throw new Problem('incorrect-code');
-    const others = inFlight.get(cpo.id) ?? 0;
-    if (others >= MAX_IN_FLIGHT_PER_CPO)
-      throw new Problem('unavailable', {
-        message: 'Too many codes of this CPO are being redeemed, please try again.',
-        headers: { 'Retry-After': RETRY_AFTER_SECONDS },
-      });
-    inFlight.set(cpo.id, others + 1);
     try {
-      return await redeem(ctx, client, cpo, request);
-    } finally {
-      const left = (inFlight.get(cpo.id) ?? 1) - 1;
-      if (left > 0) inFlight.set(cpo.id, left);
-      else inFlight.delete(cpo.id);
+      if (BLANK_CODE.test(request.code)) throw new Problem('incorrect-code');
+      if (inFlight.of(cpo.id) >= MAX_IN_FLIGHT_PER_CPO) throw tooMany(ctx);
+      return await inFlight.during(cpo.id, () => redeem(ctx, client, cpo, request));
+    } catch (error) {
+      const fields = { cpo_id: cpo.id, payload_protocol: request.payloadProtocol };
+      if (error instanceof Problem) ctx.metrics.redemptionRefused(error.type, fields, request.origin);
+      throw error;
     }
   };
   return async (request) => {
@@ -110,6 +107,14 @@ export function createRedeem(ctx: Context, client: CpoClient): (request: RedeemR
       throw error;
     }
   };
+}
+
+function tooMany(ctx: Context): Problem {
+  ctx.metrics.requestShed('redemptions');
+  return new Problem('unavailable', {
+    message: 'Too many codes of this CPO are being redeemed, please try again.',
+    headers: { 'Retry-After': RETRY_AFTER_SECONDS },
+  });
 }
 
 async function redeem(
@@ -129,13 +134,35 @@ async function redeem(
       await endAttempt(ctx, attempt, error).catch(() => undefined);
       throw error;
     });
-  if ('body' in response) return store(ctx, attempt, request, response.body);
+  if ('body' in response) {
+    const { userId, chargingLocationId, cpoId } = request;
+    const stored = await storeStation(ctx, attempt, request, response.body);
+    return { ...stored, cpoId, userId, chargingLocationId, payloadProtocol };
+  }
   await compensate(ctx, request, response.uid);
   await endAttempt(ctx, attempt, response.refused).catch(() => undefined);
   throw response.refused;
 }
 
-async function store(ctx: Context, attempt: string, request: RedeemRequest, body: StationBody): Promise<PairedStation> {
+/** A redemption that the CPO has answered. Users and locations are null for the test customer of a CPO in a sandbox deployment. */
+export type AnsweredRedemption = Omit<RedeemRequest, 'userId' | 'chargingLocationId' | 'code'> & {
+  readonly userId: string | null;
+  readonly chargingLocationId: string | null;
+  /** The id of the CPO within which the uid is unique. Undefined: among all CPOs. */
+  readonly uidScope?: string | undefined;
+};
+
+/**
+ * Stores the station that a CPO returned. If that fails, the CPO is notified of an unpair.
+ * @param attempt the id of a redemption attempt in progress
+ * @throws Problem `station-already-paired`, `user-forgotten`, `idempotency-in-progress`, `unavailable`
+ */
+export async function storeStation(
+  ctx: Context,
+  attempt: string,
+  request: AnsweredRedemption,
+  body: StationBody,
+): Promise<Pick<PairedStation, 'pairingId' | 'station' | 'pairedAt'>> {
   const { userId, chargingLocationId, cpoId, payloadProtocol } = request;
   const station = protocolOf(payloadProtocol).read(body);
   await request.stillAllowed().catch(async (error: unknown) => {
@@ -153,11 +180,12 @@ async function store(ctx: Context, attempt: string, request: RedeemRequest, body
     charging_location_id: chargingLocationId,
     payload_protocol: payloadProtocol,
     uid: station.uid,
-    station_uid: stationKey(station.uid),
+    station_uid: stationKey(station.uid, request.uidScope),
     idempotency_owner: request.reservation?.owner,
     idempotency_path: request.reservation?.path,
     idempotency_key: request.reservation?.key,
     reservation: request.reservation?.id,
+    traceparent: storedTrace(request.origin),
   };
   const { evses, connectors } = stationRows(pairingId, station);
   const [stored] = await rows<Stored>(
@@ -169,18 +197,23 @@ async function store(ctx: Context, attempt: string, request: RedeemRequest, body
     void compensate(ctx, request, station.uid, COMMIT_UNKNOWN_SECONDS);
     throw error;
   });
-  if (stored === undefined) throw new TypeError('scsp_redeem_v2 returned no row');
+  if (stored === undefined) throw new TypeError('scsp_redeem_v3 returned no row');
   if (stored.outcome !== 'paired') {
     await compensate(ctx, request, station.uid);
     throw stored.outcome === 'reservation-lost' ? inProgress(1) : new Problem(stored.outcome);
   }
-  ctx.metrics.stationPaired({ pairing_id: pairingId, cpo_id: cpoId, payload_protocol: payloadProtocol });
-  const { pairedAt } = stored;
-  return { pairingId, cpoId, userId, chargingLocationId, payloadProtocol, station, pairedAt };
+  const ids = { pairing_id: pairingId, cpo_id: cpoId };
+  ctx.metrics.stationPaired({ ...ids, payload_protocol: payloadProtocol }, request.origin);
+  return { pairingId, station, pairedAt: stored.pairedAt };
 }
 
 /** Enqueues an unpair notification for a station that only the CPO has paired. Dropped if it is paired here by then. */
-async function compensate(ctx: Context, request: RedeemRequest, uid: string | undefined, delaySeconds = 0) {
+export async function compensate(
+  ctx: Context,
+  request: Pick<RedeemRequest, 'cpoId' | 'payloadProtocol' | 'origin'>,
+  uid: string | undefined,
+  delaySeconds = 0,
+) {
   if (uid === undefined) return;
   const { cpoId, payloadProtocol, origin } = request;
   await enqueueUnpaired(ctx.db, { cpoId, payloadProtocol, uid }, origin, delaySeconds).catch((error: unknown) =>

@@ -1,6 +1,6 @@
 import type { Station } from '../stations/station';
 
-/** Holds the rows that `scsp_store_stations_v1` inserts for a station. */
+/** Holds the rows that `scsp_store_stations_v2` inserts for a station. */
 export type StationRows = { readonly evses: readonly object[]; readonly connectors: readonly object[] };
 
 /** Returns the rows of a station's EVSEs and connectors, in the order of the request. */

@@ -17,7 +17,7 @@ select id from changed`;
  */
 export async function unpairByOperator(ctx: Audited & Pick<Context, 'db'>, uid: string): Promise<Notification> {
   const [ended] = await transaction(ctx.db, async (tx) => {
-    const found = await endPairing(ctx, tx, uid, 'operator');
+    const found = await endPairing(ctx, tx, uid, { by: 'operator' });
     for (const { pairingId, cpoId } of found) await rows(tx, AUDIT, [...auditParameters(ctx), pairingId, cpoId]);
     await enqueue(tx, found);
     return found;

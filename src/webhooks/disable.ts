@@ -1,5 +1,6 @@
 import { type Audited, audited, auditParameters } from '../audit/audit';
 import type { Context } from '../context';
+import type { Origin } from '../contract/trace-context';
 import type { Database } from '../db/pool';
 import { rows } from '../db/query';
 import type { DisabledReason } from '../db/schema/webhooks';
@@ -37,8 +38,9 @@ const CONDITIONS: Readonly<Record<DisabledReason, string>> = {
 };
 
 /**
- * The endpoint is locked first, so that the feed is not locked while this waits for it. The share lock on the end of the feed keeps the publisher from assigning positions meanwhile: events up to `disabled_after`
- * have deliveries, later ones do not.
+ * The endpoint is locked first, so that the feed is not locked while this waits for it. The share lock on the end of
+ * the feed keeps the publisher from assigning positions meanwhile: events up to `disabled_after` have deliveries, later
+ * ones do not.
  */
 const disable = (condition: string) => `
 with endpoint as (
@@ -83,11 +85,14 @@ export async function disableEndpoint(
   return disabled;
 }
 
+/** Locks deliveries in the order in which outcomes are recorded. */
 const SKIP_PENDING = `
 with skipped as (
   update webhook_deliveries d set status = 'skipped'
   where d.endpoint_id = $1 and d.position = any (array(
-      select position from webhook_deliveries where endpoint_id = $1 and status = 'pending' limit ${BATCH} for update))
+      select position from webhook_deliveries where endpoint_id = $1 and status = 'pending' and position = any (array(
+        select position from webhook_deliveries where endpoint_id = $1 and status = 'pending' limit ${BATCH}))
+      order by position for no key update))
     and exists (select from webhook_endpoints where id = $1 and status = 'disabled')
   returning 1
 )
@@ -104,18 +109,31 @@ export async function skipPending(db: Database, id: string, goesOn: () => boolea
   }
 }
 
-/** Disables an endpoint by a decision of the service. */
-export async function disableByService(ctx: Context, id: string, reason: DisabledReason, url?: string): Promise<void> {
+/**
+ * Disables an endpoint by a decision of the service.
+ * @param cause the URL that was called, and the delivery that decided it; undefined for the check every minute
+ */
+export async function disableByService(
+  ctx: Context,
+  id: string,
+  reason: DisabledReason,
+  { url, origin }: { readonly url?: string; readonly origin?: Origin } = {},
+): Promise<void> {
   const disabled = await disableEndpoint({ db: ctx.db, random: ctx.random, actor: SERVICE }, id, reason, url);
-  if (disabled !== undefined) ctx.metrics.webhookDisabled(disabled);
+  if (disabled !== undefined) ctx.metrics.webhookDisabled(disabled, origin);
 }
 
+/** Locks endpoints in the order in which outcomes are recorded. */
 const ANNOUNCE = `
-with changed as (
-  update webhook_endpoints set announced_at = now()
+with due as (
+  select id from webhook_endpoints
   where status = 'enabled' and deleted_at is null and announced_at is null
     and failures >= ${FEWEST_FAILURES} and failing_since < now() - ${ANNOUNCE_AFTER}
-  returning id, app_name, failing_since
+  order by id for no key update
+), changed as (
+  update webhook_endpoints w set announced_at = now() from due
+  where w.id = due.id
+  returning w.id, w.app_name, w.failing_since
 ), event as (
   insert into events (id, type, endpoint_id, failing_since, app_name)
   select gen_random_uuid(), 'webhook_endpoint.failing', id, failing_since, app_name from changed

@@ -1,6 +1,7 @@
 import type { EntityManager } from 'typeorm';
 import { type Audited, audited, auditParameters } from '../audit/audit';
 import type { Context } from '../context';
+import type { Origin } from '../contract/trace-context';
 import { ADVISORY_LOCKS } from '../db/locks';
 import type { Database } from '../db/pool';
 import { rows, transaction } from '../db/query';
@@ -23,7 +24,8 @@ export type Endpoint = Pick<
   'id' | 'url' | 'types' | 'description' | 'status' | 'disabledReason' | 'createdAt' | 'failingSince' | 'lastSuccessAt'
 > & { readonly types: EventType[] | null };
 
-const COLUMNS = `id, url, types, description, status, disabled_reason as "disabledReason", created_at as "createdAt",
+/** The columns of `Endpoint`. */
+export const ENDPOINT_COLUMNS = `id, url, types, description, status, disabled_reason as "disabledReason", created_at as "createdAt",
   failing_since as "failingSince", last_success_at as "lastSuccessAt"`;
 
 /** The detail of audit entries: of the URL only the origin, because path and query may hold secrets. */
@@ -56,7 +58,7 @@ with changed as (
 ), secret as (
   insert into webhook_secrets (id, endpoint_id, secret, key_id) select $8::uuid, id, $9::bytea, $10 from changed
 ), ${audited('webhook.create', AUDIT_DETAIL)}
-select ${COLUMNS} from changed`;
+select ${ENDPOINT_COLUMNS} from changed`;
 
 /**
  * Creates an endpoint and its first secret, which is returned once.
@@ -94,7 +96,7 @@ export async function createEndpoint(
 export function listEndpoints(db: Database, app: string, after: string, limit: number): Promise<Endpoint[]> {
   return rows(
     db,
-    `select ${COLUMNS} from webhook_endpoints
+    `select ${ENDPOINT_COLUMNS} from webhook_endpoints
      where app_name = $1 and deleted_at is null and id > $2 order by id limit $3`,
     [app, after, limit],
   );
@@ -105,7 +107,7 @@ export async function getEndpoint(db: Pick<Database, 'query'>, { id, app }: Owne
   requireId(id);
   const [endpoint] = await rows<Endpoint>(
     db,
-    `select ${COLUMNS} from webhook_endpoints where id = $1 and app_name = $2 and deleted_at is null`,
+    `select ${ENDPOINT_COLUMNS} from webhook_endpoints where id = $1 and app_name = $2 and deleted_at is null`,
     [id, app],
   );
   if (endpoint === undefined) throw new Problem('not-found');
@@ -120,7 +122,7 @@ with changed as (
   where id = $3 and app_name = $4 and deleted_at is null
   returning *
 ), ${audited('webhook.change', AUDIT_DETAIL)}
-select ${COLUMNS} from changed`;
+select ${ENDPOINT_COLUMNS} from changed`;
 
 /**
  * Enables an endpoint. The events that were published while it was disabled become a gap, or extend the one before if nothing was
@@ -162,6 +164,7 @@ export async function changeEndpoint(
   ctx: Pick<Context, 'config' | 'db' | 'metrics' | 'random'> & Audited,
   owned: Owned,
   change: EndpointChange,
+  origin?: Origin,
 ): Promise<Endpoint> {
   const { id } = await getEndpoint(ctx.db, owned);
   const { url, types, description, status } = change;
@@ -197,7 +200,7 @@ export async function changeEndpoint(
     },
     'READ COMMITTED',
   );
-  if (changed.disabled !== undefined) ctx.metrics.webhookDisabled(changed.disabled);
+  if (changed.disabled !== undefined) ctx.metrics.webhookDisabled(changed.disabled, origin);
   return changed.endpoint;
 }
 

@@ -46,7 +46,8 @@ export function webhookHandlers(ctx: Context, client: WebhookClient): WebhookHan
     },
 
     async changeWebhookEndpoint(req, res) {
-      res.json(writeEndpoint(await changeEndpoint(audited(res), ownedBy(res, req.params.id), req.body)));
+      const owned = ownedBy(res, req.params.id);
+      res.json(writeEndpoint(await changeEndpoint(audited(res), owned, req.body, res.locals.origin)));
     },
 
     async deleteWebhookEndpoint(req, res) {

@@ -1,12 +1,16 @@
 import { validate as isUuid } from 'uuid';
-import type { Audited } from '../audit/audit';
+import { type Audited, audited, auditParameters } from '../audit/audit';
 import type { Context } from '../context';
+import type { Origin } from '../contract/trace-context';
 import type { Database } from '../db/pool';
 import { rows } from '../db/query';
 import { OperatorError } from '../problems';
+import type { WebhookClient, WebhookOutcome } from './client';
 import { disableEndpoint } from './disable';
-import { type Endpoint, getEndpoint } from './endpoints';
+import { ENDPOINT_COLUMNS, type Endpoint, getEndpoint } from './endpoints';
 import type { Owned } from './owned';
+import { redeliverEvent, redeliverSince } from './redeliver';
+import { testEndpoint } from './test-call';
 
 /** An endpoint in the list for operators. */
 export type OperatedEndpoint = Endpoint & { readonly app: string };
@@ -15,9 +19,7 @@ export type OperatedEndpoint = Endpoint & { readonly app: string };
 export function listAllEndpoints(db: Database, app?: string): Promise<OperatedEndpoint[]> {
   return rows(
     db,
-    `select id, app_name as app, url, types, description, status, disabled_reason as "disabledReason",
-       created_at as "createdAt", failing_since as "failingSince", last_success_at as "lastSuccessAt"
-     from webhook_endpoints where deleted_at is null and ($1::text is null or app_name = $1) order by id`,
+    `select app_name as app, ${ENDPOINT_COLUMNS} from webhook_endpoints where deleted_at is null and ($1::text is null or app_name = $1) order by id`,
     [app ?? null],
   );
 }
@@ -42,6 +44,43 @@ export async function disableByOperator(
   owned: Owned,
 ): Promise<Endpoint> {
   const disabled = await disableEndpoint(ctx, owned.id, 'operator');
-  if (disabled !== undefined) ctx.metrics.webhookDisabled(disabled);
+  if (disabled !== undefined) ctx.metrics.webhookDisabled(disabled, undefined);
   return getEndpoint(ctx.db, owned);
+}
+
+const operated = (action: 'webhook.test' | 'webhook.redeliver', detail: string) => `
+with changed as (
+  select id, app_name from webhook_endpoints where id = $3
+), ${audited(action, detail)}
+select id from changed`;
+
+const TESTED = operated('webhook.test', `jsonb_build_object('app', app_name)`);
+
+const REDELIVERED = operated(
+  'webhook.redeliver',
+  `jsonb_strip_nulls(jsonb_build_object('app', app_name, 'event_id', $4::uuid, 'since', $5::timestamptz))`,
+);
+
+/** Tests an endpoint by a decision of an operator. */
+export function testByOperator(
+  ctx: Parameters<typeof testEndpoint>[0] & Audited,
+  client: WebhookClient,
+  owned: Owned,
+  origin: Origin,
+): Promise<WebhookOutcome> {
+  const audit = (tx: Audited['db']) => rows(tx, TESTED, [...auditParameters(ctx), owned.id]);
+  return testEndpoint(ctx, client, owned, origin, audit);
+}
+
+/** Delivers an event, or all since an instant, again by a decision of an operator. */
+export function redeliverByOperator(
+  ctx: Pick<Context, 'db'> & Audited,
+  owned: Owned,
+  from: { readonly event: string } | { readonly since: Date },
+): Promise<void> {
+  const audit = (event: string | null, since: Date | null) => (tx: Audited['db']) =>
+    rows(tx, REDELIVERED, [...auditParameters(ctx), owned.id, event, since]);
+  return 'event' in from
+    ? redeliverEvent(ctx.db, owned, from.event, audit(from.event, null))
+    : redeliverSince(ctx.db, owned, from.since, audit(null, from.since));
 }

@@ -1,17 +1,20 @@
 import type { Context } from '../context';
-import type { Origin } from '../contract/trace-context';
-import { rows } from '../db/query';
+import { type Origin, originFields } from '../contract/trace-context';
+import { atMost } from '../delivery/at-most';
+import type { LogFields } from '../log';
 import { Problem } from '../problems';
+import { Answering } from './answering';
 import type { WebhookOutcome } from './client';
 import { disableByService } from './disable';
 import { pauseSeconds } from './pauses';
+import { createRecordOutcome, type RecordOutcome } from './record-outcomes';
 
 /** How long a delivery waits that cannot be signed. */
 const UNSIGNED_SECONDS = 60;
-/** How often the time of the last success is updated at most. */
-const SUCCESS_SECONDS = 5;
 /** The status of a response that disables the endpoint at once. */
 const GONE = 410;
+/** The maximum number of endpoints that are disabled at the same time, each on a connection of the pool. */
+const DISABLED_AT_ONCE = 2;
 
 /** A leased delivery; `targetId` is its endpoint, `url` the endpoint's URL when it was leased, `id` the event. */
 export type Leased = {
@@ -24,86 +27,76 @@ export type Leased = {
   readonly origin: Origin;
 };
 
-/**
- * The endpoint's row is changed first, in the same order as by a redelivery, and only when something changes: it would be a hot
- * row otherwise. An outcome of another URL, which it had before, says nothing about the endpoint. A redelivery that was requested during the call has set `attempts` to 0; the event is then sent again.
- */
-const DELIVERED = `
-with endpoint as (
-  update webhook_endpoints set last_success_at = now(), failures = 0, failing_since = null, announced_at = null
-  where id = $1 and url = $7 and (failures > 0 or failing_since is not null or last_success_at is null
-    or last_success_at < now() - make_interval(secs => ${SUCCESS_SECONDS}))
-  returning 1
-), delivery as (
-  update webhook_deliveries d
-  set leased_until = null, last_status = $5, last_duration_ms = $6, last_error = null,
-    status = case when d.attempts = $4 then 'delivered' else d.status end,
-    next_attempt_at = case when d.attempts = $4 then d.next_attempt_at else now() end
-  where d.endpoint_id = $1 and d.position = $2 and d.leased_until = $3 and (select count(*) from endpoint) >= 0
-  returning 1
-)
-select count(*)::int as count from delivery`;
+/** What came of a call, and what its event is about, for the log. */
+export type Sent = WebhookOutcome & { readonly about?: Pick<LogFields, 'cpo_id' | 'pairing_id' | 'code_id'> };
 
-/** A delivery that was skipped meanwhile, because the endpoint was disabled, stays skipped. */
-const FAILED = `
-with endpoint as (
-  update webhook_endpoints set failures = failures + 1, failing_since = coalesce(failing_since, now())
-  where id = $1 and url = $9 and deleted_at is null
-  returning failures
-), delivery as (
-  update webhook_deliveries d
-  set leased_until = null, last_status = $5, last_duration_ms = $6, last_error = $7,
-    status = case when d.attempts = $4 and d.status = 'pending' and $8::float8 is null then 'failed' else d.status end,
-    next_attempt_at = case when d.attempts = $4 then now() + make_interval(secs => coalesce($8::float8, 0)) else now() end
-  where d.endpoint_id = $1 and d.position = $2 and d.leased_until = $3 and (select count(*) from endpoint) >= 0
-  returning 1
-)
-select failures from endpoint`;
+/** Returns what identifies a delivery in the log. */
+export const deliveryFields = ({ targetId, id, origin }: Leased) => ({
+  endpoint_id: targetId,
+  event_id: id,
+  ...originFields(origin),
+});
 
-/** Releases the lease of a delivery that was not sent, without counting an attempt. */
-const PUT_BACK = `
-with put_back as (
-  update webhook_deliveries
-  set attempts = greatest(attempts - 1, 0), leased_until = null, next_attempt_at = now() + make_interval(secs => $4)
-  where endpoint_id = $1 and position = $2 and leased_until = $3
-  returning 1
-)
-select count(*)::int as count from put_back`;
+const leaseOf = ({ targetId, url, position, leasedUntil, attempt }: Leased) => ({
+  endpointId: targetId,
+  url,
+  position,
+  leasedUntil,
+  attempt,
+});
 
-/** Returns the first four parameters of the statements that record an outcome. */
-const leaseOf = ({ targetId, position, leasedUntil, attempt }: Leased) => [targetId, position, leasedUntil, attempt];
-
-const callOf = ({ targetId, id, origin }: Leased, { status, durationMs }: WebhookOutcome) => ({
+const callOf = ({ targetId, id, origin }: Leased, { about, status, durationMs }: Sent) => ({
   endpointId: targetId,
   eventId: id,
   origin,
+  about,
   status,
   durationMs,
 });
 
-/** Records that an endpoint accepted an event. */
-export async function recordDelivered(ctx: Context, delivery: Leased, outcome: WebhookOutcome): Promise<void> {
-  await rows(ctx.db, DELIVERED, [...leaseOf(delivery), outcome.status, outcome.durationMs, delivery.url]);
-  ctx.metrics.webhookDelivered(callOf(delivery, outcome));
-}
+/** A call that was accepted. `publishedAt`, by `performance.now()`, is undefined for an event that is delivered again. */
+export type Delivered = Sent & { readonly publishedAt: number | undefined };
 
-/** Records a failed attempt and plans the next one. A 410 response disables the endpoint. */
-export async function recordFailed(ctx: Context, delivery: Leased, outcome: WebhookOutcome): Promise<void> {
-  const pause = pauseSeconds(ctx.random, delivery.attempt, outcome.retryAfter);
-  const { status, durationMs, error } = outcome;
-  const values = [...leaseOf(delivery), status ?? null, durationMs, error ?? null, pause ?? null, delivery.url];
-  const [endpoint] = await rows<{ failures: number }>(ctx.db, FAILED, values);
-  const failures = endpoint?.failures ?? 0;
-  ctx.metrics.webhookNotDelivered(callOf(delivery, outcome), error ?? '', { failures, gaveUp: pause === undefined });
-  if (status === GONE) await disableByService(ctx, delivery.targetId, 'gone', delivery.url);
-}
+/** Records what came of deliveries. */
+export type Outcomes = {
+  /** Records that an endpoint accepted an event. */
+  delivered(delivery: Leased, outcome: Delivered): Promise<void>;
+  /** Records a failed attempt and plans the next one. A 410 response disables the endpoint. */
+  failed(delivery: Leased, outcome: Sent): Promise<void>;
+  /** Releases the lease of a delivery that was not sent: the service stops, the circuit is open, or a secret cannot be decrypted. */
+  putBack(delivery: Leased, error: unknown): Promise<void>;
+};
 
-/** Releases the lease of a delivery that was not sent: the service stops, the circuit is open, or a secret cannot be decrypted. */
-export async function putBack(ctx: Context, delivery: Leased, error: unknown): Promise<void> {
-  const unavailable = error instanceof Problem && error.type === 'unavailable' ? error : undefined;
-  const seconds = unavailable === undefined ? UNSIGNED_SECONDS : Number(unavailable.headers['Retry-After'] ?? 1);
-  if (unavailable === undefined)
-    ctx.log.error('a webhook event cannot be sent', { endpoint_id: delivery.targetId, reason: String(error) });
-  const [targetId, position, leasedUntil] = leaseOf(delivery);
-  await rows(ctx.db, PUT_BACK, [targetId, position, leasedUntil, seconds]);
+export function createOutcomes(ctx: Context, record: RecordOutcome = createRecordOutcome(ctx)): Outcomes {
+  const disabling = atMost(DISABLED_AT_ONCE);
+  const answering = new Answering();
+  return {
+    async delivered(delivery, outcome) {
+      const { status, durationMs, publishedAt } = outcome;
+      const answersSince = answering.accepted(delivery.targetId);
+      // A repeated attempt says when the endpoint answered again, not how soon it got the event.
+      const isFirst = publishedAt !== undefined && delivery.attempt === 1;
+      const delaySeconds = isFirst ? (performance.now() - Math.max(publishedAt, answersSince)) / 1_000 : undefined;
+      await record({ ...leaseOf(delivery), result: 'delivered', status, durationMs });
+      ctx.metrics.webhookDelivered(callOf(delivery, outcome), delaySeconds);
+    },
+    async failed(delivery, outcome) {
+      answering.failed(delivery.targetId);
+      const pause = pauseSeconds(ctx.random, delivery.attempt, outcome.retryAfter);
+      const { status, durationMs, error } = outcome;
+      const { failures } = await record({ ...leaseOf(delivery), result: 'failed', status, durationMs, error, pause });
+      ctx.metrics.webhookNotDelivered(callOf(delivery, outcome), error ?? '', {
+        failures,
+        gaveUp: pause === undefined,
+      });
+      if (status === GONE) await disabling(() => disableByService(ctx, delivery.targetId, 'gone', delivery));
+    },
+    async putBack(delivery, error) {
+      const unavailable = error instanceof Problem && error.type === 'unavailable' ? error : undefined;
+      if (unavailable === undefined)
+        ctx.log.error('a webhook event cannot be sent', { ...deliveryFields(delivery), reason: String(error) });
+      const pause = unavailable === undefined ? UNSIGNED_SECONDS : Number(unavailable.headers['Retry-After'] ?? 1);
+      await record({ ...leaseOf(delivery), result: 'put-back', pause });
+    },
+  };
 }

@@ -1,3 +1,4 @@
+import type { WriteAudit } from '../audit/audit';
 import type { Context } from '../context';
 import type { Database } from '../db/pool';
 import { rows, rowsInIndexOrder, transaction } from '../db/query';
@@ -49,13 +50,21 @@ type Redelivered = { readonly status: 'enabled' | 'disabled'; readonly busy: boo
  * @throws Problem `not-found` for an unknown endpoint, and for an event that is not in the feed or not for this endpoint;
  *   `endpoint-disabled`, `redelivery-in-progress`
  */
-export async function redeliverEvent(db: Database, { id, app }: Owned, eventId: string): Promise<void> {
+export async function redeliverEvent(
+  db: Database,
+  { id, app }: Owned,
+  eventId: string,
+  audit?: WriteAudit,
+): Promise<void> {
   requireId(id);
   requireId(eventId);
-  const values = [id, app, eventId, typesFor({ app })];
-  const [found] = await transaction(db, (tx) => rows<Redelivered>(tx, REDELIVER_EVENT, values), 'READ COMMITTED');
-  requireIdle(found);
-  if (found.queued === 0) throw new Problem('not-found');
+  const work = async (tx: Pick<Database, 'query'>) => {
+    const [found] = await rows<Redelivered>(tx, REDELIVER_EVENT, [id, app, eventId, typesFor({ app })]);
+    requireIdle(found);
+    if (found.queued === 0) throw new Problem('not-found');
+    await audit?.(tx);
+  };
+  await transaction(db, work, 'READ COMMITTED');
 }
 
 function requireIdle<Found extends Omit<Redelivered, 'queued'>>(found: Found | undefined): asserts found is Found {
@@ -98,13 +107,16 @@ select status, busy, (select count(*)::int from started) as started from endpoin
  * Begins to deliver all events since an instant again, under the same ids. A job queues them in batches.
  * @throws Problem `not-found`, `endpoint-disabled`, `redelivery-in-progress`
  */
-export async function redeliverSince(db: Database, { id, app }: Owned, since: Date): Promise<void> {
+export async function redeliverSince(db: Database, { id, app }: Owned, since: Date, audit?: WriteAudit): Promise<void> {
   requireId(id);
   const [start] = await rowsInIndexOrder<{ position: string }>(db, POSITION_BEFORE, [since]);
   const values = [id, app, start?.position ?? '0', since];
-  const work = (tx: Pick<Database, 'query'>) => rows<Omit<Redelivered, 'queued'>>(tx, START, values);
-  const [found] = await transaction(db, work, 'READ COMMITTED');
-  requireIdle(found);
+  const work = async (tx: Pick<Database, 'query'>) => {
+    const [found] = await rows<Omit<Redelivered, 'queued'>>(tx, START, values);
+    requireIdle(found);
+    await audit?.(tx);
+  };
+  await transaction(db, work, 'READ COMMITTED');
 }
 
 /** Queues the next batch of a redelivery in the order of positions, and ends the redelivery after the last one. */

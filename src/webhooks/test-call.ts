@@ -1,4 +1,5 @@
 import type { EntityManager } from 'typeorm';
+import type { WriteAudit } from '../audit/audit';
 import type { Context } from '../context';
 import type { Schemas } from '../contract/document';
 import { newSpan, type Origin } from '../contract/trace-context';
@@ -24,12 +25,14 @@ export async function testEndpoint(
   client: WebhookClient,
   { id, app }: Owned,
   origin: Origin,
+  audit?: WriteAudit,
 ): Promise<WebhookOutcome> {
   requireId(id);
   const work = async (tx: EntityManager) => {
     const [found] = await rows<Tested>(tx, TESTED, [id, app]);
     if (found === undefined) throw new Problem('not-found');
     await countForApp(tx, app, 'tested_at');
+    await audit?.(tx);
     return found;
   };
   const tested = await transaction(ctx.db, work, 'READ COMMITTED');

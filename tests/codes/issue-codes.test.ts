@@ -242,8 +242,8 @@ describe('values that are kept back', () => {
       returns table (n int, outcome text, i int, length int, retry_after int, twins_needed boolean,
         created_at timestamptz, expires_at timestamptz, replaced_id uuid, replaced_status text)`;
     await service.sql.query(
-      `alter function scsp_issue_codes_v2 rename to unbounded;
-       create function scsp_issue_codes_v2 ${shape} language sql as 'select * from unbounded($1, $2, $3, $4 - 13, $5, $6, $7)'`,
+      `alter function scsp_issue_codes_v3 rename to unbounded;
+       create function scsp_issue_codes_v3 ${shape} language sql as 'select * from unbounded($1, $2, $3, $4 - 13, $5, $6, $7)'`,
     );
     const answers = await times(8, () => issue(service, randomUUID()));
     expect([count(answers, 201), count(answers, 503)]).toEqual([5, 3]);
@@ -418,7 +418,7 @@ describe('the function', () => {
       former_keys: [],
     }));
     const { rows } = await client.query(
-      'select * from scsp_issue_codes_v2($1, $2, $3, 18, 20000, 600, 10) order by n',
+      'select * from scsp_issue_codes_v3($1, $2, $3, 18, 20000, 600, 10) order by n',
       [JSON.stringify(requests), JSON.stringify(values), shortest],
     );
     return rows.map(({ outcome }) => outcome);

@@ -197,12 +197,16 @@ describe('cpo.notified', () => {
     const { uid, pairing_id, event } = await paired(backend);
     await service.unpairAsApp(uid);
     await backend.asked(1);
-    await sql(
-      `update outbox set created_at = now() - interval '8 days', next_attempt_at = now() where pairing_id = $1`,
+    const [{ traceparent }] = await sql(
+      `update outbox set created_at = now() - interval '8 days', next_attempt_at = now() where pairing_id = $1
+       returning traceparent`,
       [pairing_id],
     );
     const failed = await eventAfter(event.position, about('pairing_id', pairing_id, 'cpo.notification_failed'));
     expect(failed.data).toEqual({ pairing_id, cpo_id: backend.id, attempts: expect.any(Number), uid });
+    // Its deliveries belong to the trace of the unpair.
+    expect(await sql('select traceparent from events where id = $1', [failed.id])).toEqual([{ traceparent }]);
+    expect(traceparent).toMatch(/^00-/);
     await backend.down();
   });
 });

@@ -3,6 +3,7 @@ import { PUBLISH_TIMES, publishEvents } from '../../src/events/publish';
 import { runRetention } from '../../src/retention/retention';
 import { type AnEvent, endOf, eventsAfter, followUntil } from '../harness/feed';
 import { aStation, type Harness, NO_LIMITS, startHarness, type TestCpo } from '../harness/harness';
+import { issueDirectly, pairDirectly } from '../harness/pair-function';
 import { until, untilSo } from '../harness/until';
 
 let service: Harness;
@@ -172,6 +173,21 @@ test('events of 0.2.0 are renamed or left out, those of before the upgrade are n
   for (const id of [former, issued, skipped]) expect((await get(id)).status).toBe(404);
 });
 
+test('what a replica of 0.2.0 pairs and unpairs is published', async () => {
+  const after = await endOf(service);
+  const [code, uid] = [randomUUID(), `S-${randomUUID()}`];
+  await issueDirectly(service.sql, [code]);
+  expect(await pairDirectly(service.sql, [{ cpoId: cpo.id, code, uid }], { version: 1 })).toMatchObject([
+    { outcome: 'paired' },
+  ]);
+  await sql(`select from scsp_unpair_v1($1, 'cpo', gen_random_uuid(), $2, null)`, [uid.toLowerCase(), cpo.id]);
+  const events = await followUntil(service, after, ({ type }) => type === 'station.unpaired');
+  expect(events.map(({ type, data }) => [type, data.uid, data.reason])).toEqual([
+    ['station.paired', uid, undefined],
+    ['station.unpaired', uid, 'cpo'],
+  ]);
+});
+
 describe('after the database was restored or failed over', () => {
   /** As a base backup of another cluster, or a promoted standby, would have it. */
   const restored = () => sql(`update event_feed set database_identity = 'another 00000001'`);
@@ -194,10 +210,18 @@ describe('after the database was restored or failed over', () => {
   test.each([
     ['is another cluster', `regexp_replace(database_identity, '^[0-9]+', '1')`],
     ['was promoted', `replace(database_identity, ' 00000001 ', ' 00000000 ')`],
-    ['is another database of the cluster', `regexp_replace(database_identity, '[0-9]+$', '1')`],
+    ['is another database of the cluster', `regexp_replace(database_identity, '[0-9]+ ([0-9]+)$', '1 \\1')`],
   ])('a database that %s is noticed', async (_what, identity) => {
     const end = await endOf(service);
     await sql(`update event_feed set database_identity = ${identity}`);
+    const [first] = await followUntil(service, end, () => true);
+    expect(first?.type).toBe('feed.restarted');
+  });
+
+  test('tables that were dropped and loaded again, as by pg_restore --clean, are noticed', async () => {
+    const end = await endOf(service);
+    await sql(`create table loaded (like event_feed including all); insert into loaded select * from event_feed;
+      drop table event_feed; alter table loaded rename to event_feed`);
     const [first] = await followUntil(service, end, () => true);
     expect(first?.type).toBe('feed.restarted');
   });
@@ -290,8 +314,8 @@ describe('the publisher', () => {
   test('halves a batch that fails, until it is small enough', async () => {
     const other = await startHarness(NO_LIMITS);
     await other.sql.query(
-      `alter function scsp_publish_events_v1 rename to publish;
-       create function scsp_publish_events_v1(largest integer)
+      `alter function scsp_publish_events_v2 rename to publish;
+       create function scsp_publish_events_v2(largest integer)
        returns table (published integer, more boolean, restarted boolean) language plpgsql as $$ begin
          if largest > 100 then raise 'canceling statement due to statement timeout'; end if;
          return query select * from publish(largest);

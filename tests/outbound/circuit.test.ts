@@ -33,6 +33,26 @@ test('ten failures in a row of three users open it for 30 s', () => {
   expect([refusal(), circuits.open()]).toEqual([undefined, []]);
 });
 
+test('its age is that of its first opening, until it closes', () => {
+  expect(circuits.ages()).toEqual([]);
+  open();
+  now += 30_000;
+  circuits.enter(CPO, 'x')('failed');
+  expect(circuits.ages()).toEqual([{ target: CPO, ms: 30_000 }]);
+  now += 40_000;
+  expect([circuits.open(), circuits.ages()]).toEqual([[], [{ target: CPO, ms: 70_000 }]]);
+  circuits.enter(CPO, 'x')('answered');
+  expect(circuits.ages()).toEqual([]);
+});
+
+test('it closes by itself when nobody has called for ten minutes', () => {
+  open();
+  now += 600_000;
+  expect(circuits.ages()).toHaveLength(1);
+  now += 1;
+  expect([circuits.ages(), told]).toEqual([[], ['opened', 'closed']]);
+});
+
 test('a hundred failures of two users do not, nor do nine of three', () => {
   for (let i = 0; i < 50; i++) ['a', 'b'].forEach(fail);
   circuits.enter(CPO, 'c')('answered');

@@ -3,7 +3,7 @@ import { GUESS_ODDS } from '../../src/codes/code';
 import { capacity } from '../harness/capacity';
 import { type Answer, anIncorrectCode, aStation, type Harness, startHarness, type TestCpo } from '../harness/harness';
 import { issueDirectly, pairDirectly } from '../harness/pair-function';
-import { untilSo } from '../harness/until';
+import { untilAnswered, untilSo } from '../harness/until';
 
 let service: Harness;
 let replica: Harness;
@@ -16,11 +16,14 @@ afterAll(async () => {
   await service.stop();
 });
 
-const wrong = (cpo: TestCpo, uid?: string, by = service) => by.pair(cpo, anIncorrectCode(), aStation(uid));
+const wrong = (cpo: TestCpo, uid?: string, by = service) => {
+  const [code, station] = [anIncorrectCode(), aStation(uid)];
+  return untilAnswered(() => by.pair(cpo, code, station));
+};
 const LOCK_WAITS = `select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`;
 const times = <T>(n: number, make: (i: number) => Promise<T>) =>
   Promise.all(Array.from({ length: n }, (_, i) => make(i)));
-const inTurn = async (n: number, make: () => Promise<Answer>) => {
+const oneByOne = async (n: number, make: () => Promise<Answer>) => {
   const statuses: number[] = [];
   for (let i = 0; i < n; i++) statuses.push((await make()).status);
   return statuses;
@@ -50,7 +53,7 @@ const limitsOf = async (cpo: TestCpo) => {
 test('five incorrect codes in ten minutes are the limit of a CPO and uid, in any spelling', async () => {
   const cpo = await service.cpo();
   const uid = `Guess-${randomUUID()}`;
-  expect(await inTurn(5, () => wrong(cpo, uid))).toEqual([404, 404, 404, 404, 404]);
+  expect(await oneByOne(5, () => wrong(cpo, uid))).toEqual([404, 404, 404, 404, 404]);
   const refused = await wrong(cpo, uid.toUpperCase());
   expect([refused.status, refused.body.type]).toEqual([429, '/problems/too-many-incorrect-codes']);
   const wait = Number(refused.headers.get('Retry-After'));
@@ -73,7 +76,7 @@ test('ten in 24 hours are the limit of a CPO and uid, so that one station never 
   const uid = randomUUID();
   let counted = 0;
   for (let i = 0; i < 12; i++) {
-    const statuses = await inTurn(6, () => wrong(cpo, uid));
+    const statuses = await oneByOne(6, () => wrong(cpo, uid));
     counted += statuses.filter((status) => status === 404).length;
     await passMinutes(cpo, 10);
   }
@@ -115,7 +118,7 @@ test('a right code during a 429 is not accepted, and is good again when the time
   const cpo = await service.cpo();
   const { code, id } = await service.code();
   const uid = randomUUID();
-  await inTurn(5, () => wrong(cpo, uid));
+  await oneByOne(5, () => wrong(cpo, uid));
   expect((await service.pair(cpo, code, aStation(uid))).status).toBe(429);
   expect((await service.followCode(id)).body.status).toBe('active');
   await passMinutes(cpo, 10);
@@ -162,7 +165,7 @@ test('twenty in ten minutes are the limit of a CPO, fifty in a day, and a 429 or
   let tried = 0;
   for (const expected of [20, 20, 10, 0]) {
     expect((await conflict()).status).toBe(tried === 50 ? 429 : 409);
-    const answers = await inTurn(23, () => wrong(cpo));
+    const answers = await oneByOne(23, () => wrong(cpo));
     expect(answers.filter((status) => status === 404)).toHaveLength(expected);
     tried += expected;
     await passMinutes(cpo, 10);
@@ -216,7 +219,7 @@ test('a right code among a hundred simultaneous guesses is accepted only while t
     const cpo = await service.cpo();
     const { code, id } = await service.code();
     const answers = await times(101, (i) =>
-      i === 100 ? service.pair(cpo, code) : wrong(cpo, undefined, i % 2 ? service : replica),
+      i === 100 ? untilAnswered(() => service.pair(cpo, code)) : wrong(cpo, undefined, i % 2 ? service : replica),
     );
     expect(statusesOf(answers)[404]).toBe(20);
     // It came last to this service, behind fifty guesses.
@@ -247,7 +250,7 @@ test('a CPO in trouble does not slow another', async () => {
   const codes = await times(20, () => service.code());
   const [, answers] = await Promise.all([
     times(100, () => wrong(trouble)),
-    times(20, (i) => service.pair(cpo, codes[i].code)),
+    times(20, (i) => untilAnswered(() => service.pair(cpo, codes[i].code))),
   ]);
   expect(statusesOf(answers)).toEqual({ 200: 20 });
 });
@@ -257,7 +260,7 @@ test('a CPO whose counters are held back does not hold back another', async () =
   const { code } = await service.code();
   const unlock = await service.lockCounter(held);
   // Several, since a lock is not waited for longer than 1.5 s.
-  const waiting = inTurn(4, () => wrong(held));
+  const waiting = oneByOne(4, () => wrong(held));
   await untilSo(async () => (await service.sql.query(LOCK_WAITS)).rowCount !== 0);
   expect((await service.pair(cpo, code)).status).toBe(200);
   await unlock();
@@ -302,7 +305,7 @@ test('successes allow for typos in their own window, and clear nothing', async (
 test('GET /v1/scsp/me shows what is left', async () => {
   const cpo = await service.cpo();
   const uid = randomUUID();
-  await inTurn(2, () => wrong(cpo, uid));
+  await oneByOne(2, () => wrong(cpo, uid));
   await wrong(cpo);
   await service.pair(cpo, (await service.code()).code);
   await service.pair(cpo, (await service.code()).code);
@@ -325,11 +328,11 @@ test('the settings are obeyed', async () => {
   };
   const strict = await startHarness(settings, { databaseUrl: service.databaseUrl });
   const cpo = await strict.cpo();
-  expect(await inTurn(3, () => wrong(cpo, 'same', strict))).toEqual([404, 404, 429]);
-  expect(await inTurn(3, () => wrong(cpo, undefined, strict))).toEqual([404, 404, 429]);
+  expect(await oneByOne(3, () => wrong(cpo, 'same', strict))).toEqual([404, 404, 429]);
+  expect(await oneByOne(3, () => wrong(cpo, undefined, strict))).toEqual([404, 404, 429]);
   await passMinutes(cpo, 10);
-  expect(await inTurn(2, () => wrong(cpo, 'same', strict))).toEqual([404, 429]);
-  expect(await inTurn(1, () => wrong(cpo, undefined, strict))).toEqual([429]);
+  expect(await oneByOne(2, () => wrong(cpo, 'same', strict))).toEqual([404, 429]);
+  expect(await oneByOne(1, () => wrong(cpo, undefined, strict))).toEqual([429]);
   await strict.stop();
 });
 
@@ -341,12 +344,12 @@ test('what a replica of 0.1 has counted is counted together with what this versi
        half_hour = floor(extract(epoch from now()) / 1800), wrong_by_half_hour = array[43] where cpo_id = $1`,
     [cpo.id, uid],
   );
-  expect(await inTurn(3, () => wrong(cpo, uid))).toEqual([404, 404, 429]);
+  expect(await oneByOne(3, () => wrong(cpo, uid))).toEqual([404, 404, 429]);
   expect(await limitsOf(cpo)).toMatchObject({
     'incorrect-codes-cpo-10min': '15 of 20',
     'incorrect-codes-cpo-24h': '5 of 50',
   });
-  expect(await inTurn(6, () => wrong(cpo))).toEqual([404, 404, 404, 404, 404, 429]);
+  expect(await oneByOne(6, () => wrong(cpo))).toEqual([404, 404, 404, 404, 404, 429]);
   const wait = Number((await wrong(cpo)).headers.get('Retry-After'));
   // Half hours of 0.1 count until the last of their attempts can be a day old.
   expect(wait).toBeGreaterThan(23.9 * 3600);

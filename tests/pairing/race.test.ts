@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { aStation, type Harness, NO_LIMITS, startHarness, type TestCpo } from '../harness/harness';
+import { untilAnswered } from '../harness/until';
 
 /** Two services on one database: what holds must hold across replicas. */
 let service: Harness;
@@ -20,11 +21,12 @@ const count = (answers: { status: number }[]) => {
 };
 const times = <T>(n: number, make: (i: number) => T) => Promise.all(Array.from({ length: n }, (_, i) => make(i)));
 const either = (i: number) => (i % 2 === 0 ? service : replica);
+const pair = (i: number, ...request: Parameters<Harness['pair']>) => untilAnswered(() => either(i).pair(...request));
 
 test('of 200 simultaneous requests with one code exactly one pairs', async () => {
   const cpo = await service.cpo();
   const { code, id } = await service.code();
-  const answers = await times(200, (i) => either(i).pair(cpo, code));
+  const answers = await times(200, (i) => pair(i, cpo, code));
   expect(count(answers)).toEqual({ 200: 1, 404: 199 });
   const { rows } = await service.sql.query('select count(*)::int as n from pairings where code_id = $1', [id]);
   expect(rows).toEqual([{ n: 1 }]);
@@ -34,9 +36,7 @@ test('of 200 codes for one uid exactly one pairs, and the other codes stay good'
   const cpo = await service.cpo();
   const codes = await times(200, (i) => either(i).code());
   const uid = `Race-${randomUUID()}`;
-  const answers = await times(200, (i) =>
-    either(i).pair(cpo, codes[i].code, aStation(i % 3 === 0 ? uid.toUpperCase() : uid)),
-  );
+  const answers = await times(200, (i) => pair(i, cpo, codes[i].code, aStation(i % 3 === 0 ? uid.toUpperCase() : uid)));
   expect(count(answers)).toEqual({ 200: 1, 409: 199 });
   const { rows } = await service.sql.query(
     `select status, count(*)::int as n from pairing_codes where id = any($1) group by 1 order by 1`,
@@ -52,7 +52,7 @@ test('the same request sent 50 times at once pairs once and otherwise gets 409',
   const cpo = await service.cpo();
   const { code } = await service.code();
   const station = aStation();
-  const answers = await times(50, (i) => either(i).pair(cpo, code, station));
+  const answers = await times(50, (i) => pair(i, cpo, code, station));
   expect(count(answers)).toEqual({ 200: 1, 409: 49 });
 });
 
@@ -84,7 +84,7 @@ test('codes issued at the same time for one user and location leave one active',
 test('200 innocent pairings at once all succeed', async () => {
   const cpo = await service.cpo();
   const codes = await times(200, (i) => either(i).code());
-  const answers = await times(200, (i) => either(i).pair(cpo, codes[i].code));
+  const answers = await times(200, (i) => pair(i, cpo, codes[i].code));
   expect(count(answers)).toEqual({ 200: 200 });
 });
 
@@ -98,7 +98,7 @@ test('two batches of requests that name the same stations in opposite order do n
   const cpos = [await service.cpo(), await service.cpo()];
   const uids = Array.from({ length: 4 }, () => randomUUID());
   const codes = await times(2 * (uids.length + 1), () => service.code());
-  const pairOne = (i: number, uid: string) => either(i).pair(cpos[i] as TestCpo, codes.pop().code, aStation(uid));
+  const pairOne = (i: number, uid: string) => pair(i, cpos[i] as TestCpo, codes.pop().code, aStation(uid));
   const first = [0, 1].map((i) => pairOne(i, `first-${randomUUID()}`));
   const batches = [...uids.map((uid) => pairOne(0, uid)), ...uids.toReversed().map((uid) => pairOne(1, uid))];
   expect(count(await Promise.all(first))).toEqual({ 200: 2 });

@@ -418,7 +418,7 @@ describe('a CPO that answered 200 for a pairing that was not kept is notified of
   });
 });
 
-test('every call carries our version, the id of the request, and the trace of its caller', async () => {
+test('every call carries our version, an id of its own, and the trace of its caller', async () => {
   const uid = `S-${randomUUID()}`;
   const cpo = await startCpo(service, answerStation(uid));
   const traceId = '4bf92f3577b34da6a3ce929d0e0e4736';
@@ -435,7 +435,7 @@ test('every call carries our version, the id of the request, and the trace of it
   expect((await send('POST', '/v1/app/pairings', body)).status).toBe(201);
   expect(cpo.received[0]?.headers).toMatchObject({
     'user-agent': expect.stringMatching(/^scsp-pairing\/\d+\.\d+\.\d+/),
-    'x-request-id': caller['X-Request-ID'],
+    'x-request-id': expect.stringMatching(/^[0-9a-f-]{36}$/),
     'accept-encoding': 'identity',
     traceparent: expect.stringMatching(`^00-${traceId}-(?!00f067aa0ba902b7)[0-9a-f]{16}-01$`),
   });
@@ -448,12 +448,26 @@ test('every call carries our version, the id of the request, and the trace of it
   const told = await service.log.waitFor(
     ({ message, cpo_id }) => message === 'CPO notified of an unpairing' && cpo_id === cpo.id,
   );
-  expect(told.trace_id).toBe(traceId);
+  expect([told.trace_id, told.request_id]).toEqual([traceId, caller['X-Request-ID']]);
   expect(cpo.received[1]?.headers).toMatchObject({
     'user-agent': cpo.received[0]?.headers['user-agent'],
-    'x-request-id': told.request_id,
     traceparent: expect.stringMatching(`^00-${traceId}-`),
   });
+  for (const [index, operation] of ['pair', 'unpair'].entries()) {
+    const called = cpo.received[index]?.headers ?? {};
+    const logged = service.log.lines.find(({ call_request_id }) => call_request_id === called['x-request-id']);
+    expect(logged).toMatchObject({
+      message: 'CPO called',
+      request_id: caller['X-Request-ID'],
+      trace_id: traceId,
+      span_id: String(called.traceparent).split('-')[2],
+      cpo_id: cpo.id,
+      operation,
+      status: 200,
+      outcome: 'answered',
+    });
+  }
+  expect(cpo.received[0]?.headers['x-request-id']).not.toBe(cpo.received[1]?.headers['x-request-id']);
   await cpo.down();
 });
 

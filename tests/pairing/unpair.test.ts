@@ -19,7 +19,7 @@ const pairNew = async (by: TestCpo = cpo, uid = `S-${randomUUID()}`) => {
   expect(paired.status).toBe(200);
   return { uid, user_id };
 };
-const told = (fields: object) =>
+const notified = (fields: object) =>
   service.log.waitFor(
     (line) =>
       line.message === 'CPO notified of an unpairing' && Object.entries(fields).every(([k, v]) => line[k] === v),
@@ -114,7 +114,7 @@ describe('for the customer', () => {
     const answered = await service.unpairAsApp(uid.toUpperCase());
     expect([answered.status, answered.body]).toEqual([200, { message: 'Charging station successfully unpaired.' }]);
     expect((await service.unpairAsApp(uid)).status).toBe(404);
-    await told({ cpo_id: backend.id, outcome: 'delivered' });
+    await notified({ cpo_id: backend.id, outcome: 'delivered' });
     expect(backend.received[1]).toMatchObject({
       method: 'POST',
       path: `/v1/cpo/${segment}/${encodeURIComponent(uid)}/unpair`,
@@ -134,10 +134,10 @@ describe('for the customer', () => {
       (line) => line.message === 'CPO not notified of an unpairing yet' && line.cpo_id === backend.id,
     );
     expect(await waiting(backend.id)).toMatchObject([
-      { uid, attempts: 1, last_error: 'The CPO could not be reached.' },
+      { uid, attempts: 1, last_error: 'The CPO could not be reached: the connection was refused.' },
     ]);
     await backend.up();
-    await told({ cpo_id: backend.id, outcome: 'delivered' });
+    await notified({ cpo_id: backend.id, outcome: 'delivered' });
     expect(await waiting(backend.id)).toEqual([]);
     await backend.down();
   });
@@ -189,7 +189,7 @@ describe('for the customer', () => {
 
     backend.answer = (res) => sendJson(res, 200, {});
     await retryNotification(service.operator, id);
-    await told({ cpo_id: backend.id, outcome: 'delivered' });
+    await notified({ cpo_id: backend.id, outcome: 'delivered' });
     await backend.down();
   });
 
@@ -203,7 +203,7 @@ describe('for the customer', () => {
     );
     await pairNew(backend, uid.toUpperCase());
     await backend.up();
-    await told({ cpo_id: backend.id, outcome: 'skipped' });
+    await notified({ cpo_id: backend.id, outcome: 'skipped' });
     expect(backend.received).toEqual([]);
     await backend.down();
   });
@@ -254,7 +254,7 @@ describe('forgetting a user', () => {
     await backend.asked(1);
     expect(await waiting(backend.id)).toMatchObject([{ uid }]);
     backend.answer = (res) => sendJson(res, 200, {});
-    await told({ cpo_id: backend.id, outcome: 'delivered' });
+    await notified({ cpo_id: backend.id, outcome: 'delivered' });
 
     const { rows: tables } = await service.sql.query(`select tablename from pg_tables where schemaname = 'public'`);
     for (const { tablename } of tables) {

@@ -1,6 +1,6 @@
 import { deriveKeys } from '../../src/crypto/keys';
 import { random } from '../../src/crypto/random';
-import { createMetrics } from '../../src/metrics';
+import { createMetrics } from '../../src/metrics/metrics';
 import { checkEndpoints, disableByService } from '../../src/webhooks/disable';
 import { answerStatus, startReceiver } from '../harness/a-receiver';
 import { type Endpoint, startApp } from '../harness/an-app';
@@ -314,7 +314,7 @@ describe('while an endpoint is disabled', () => {
        values (gen_random_uuid(), 'cpo.notified', $1, gen_random_uuid(), gen_random_uuid()) returning id`,
       [app.name],
     );
-    await publisher.query('select * from scsp_publish_events_v1(500)');
+    await publisher.query('select * from scsp_publish_events_v2(500)');
     const enabling = endpoint.request('PATCH', '', { status: 'enabled' });
     const waiting = `select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`;
     const early = Symbol();

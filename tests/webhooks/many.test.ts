@@ -170,7 +170,7 @@ describe('as it ships', () => {
     expect({ CONNECT_MS, DEADLINE_MS, ENGINE_LIMITS, MAX_ENDPOINTS, PAUSES }).toEqual({
       CONNECT_MS: 5_000,
       DEADLINE_MS: 15_000,
-      ENGINE_LIMITS: { calls: 512, writes: 4, pollMs: 1_000, finishMs: 2_000, stopMs: 5_000 },
+      ENGINE_LIMITS: { calls: 512, pollMs: 1_000, finishMs: 2_000, stopMs: 5_000 },
       MAX_ENDPOINTS: 10,
       PAUSES: [5, 30, 300, 1_800, 2 * hour, 5 * hour, 10 * hour, 14 * hour, 20 * hour, 24 * hour],
     });
