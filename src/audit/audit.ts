@@ -22,6 +22,9 @@ export type Audited = {
   readonly actor: string;
 };
 
+/** Writes the audit entry of a change in the transaction of the change, if an operator makes it. */
+export type WriteAudit = (tx: Audited['db']) => Promise<unknown>;
+
 export type AuditAction =
   | 'cpo.add'
   | 'cpo.suspend'
@@ -43,15 +46,19 @@ export type AuditAction =
   | 'webhook.delete'
   | 'webhook.rotate-secret'
   | 'webhook.disable'
+  | 'webhook.test'
+  | 'webhook.redeliver'
   | 'webhook.re-encrypt';
 
 /**
  * Returns the CTE `audited`, which writes an audit entry for each row of the CTE `changed (id, …)` in the same commit. The
  * parameters `$1` and `$2` of the statement must be those of `auditParameters`.
  * @param detail a jsonb expression over `changed`, without secrets, uids and users: audit entries are never deleted
+ * @param condition which rows get an entry, all by default
  */
-export const audited = (action: AuditAction, detail: string) => `audited as (
-  insert into audit (id, actor, action, subject_id, detail) select $1, $2, '${action}', id, ${detail} from changed
+export const audited = (action: AuditAction, detail: string, condition = 'true') => `audited as (
+  insert into audit (id, actor, action, subject_id, detail)
+  select $1, $2, '${action}', id, ${detail} from changed where ${condition}
 )`;
 
 /** Returns the first two parameters of a statement with the CTE `audited`. */

@@ -13,6 +13,8 @@ export type Keys = {
   readonly idempotency: readonly Buffer[];
   /** Keys for the hashes of users and uids in rows that must be found again but must not identify them. */
   readonly subject: readonly Buffer[];
+  /** Keys for the tokens that bind forms of pages to a session. */
+  readonly form: readonly Buffer[];
   /** Keys for the encryption of secrets. */
   readonly sealing: readonly SealingKey[];
 };
@@ -29,6 +31,7 @@ export function deriveKeys(secret: string, previous?: string): Keys {
     pairingCode: secrets.map((from) => derive(from, 'pairing code')),
     idempotency: secrets.map((from) => derive(from, 'idempotency')),
     subject: secrets.map((from) => derive(from, 'subject')),
+    form: secrets.map((from) => derive(from, 'form')),
     sealing: secrets.map((from) => {
       const key = derive(from, 'outbound token');
       return { id: createHash('sha256').update(key).digest('hex').slice(0, 16), key };
@@ -50,16 +53,16 @@ export function secretKey(config: Config): string {
 }
 
 /**
- * Hashes the id of a user or the uid of a station (HMAC-SHA-256), for rows that are kept after an erasure: limits and audit
- * entries. The hashes change when SECRET_KEY is rotated.
+ * Hashes the id of a user, the uid of a station or the address of a client (HMAC-SHA-256), for rows that must not hold it: limits
+ * and audit entries. The hashes change when SECRET_KEY is rotated.
  */
-export function hashSubject(keys: Keys, kind: 'user' | 'uid', id: string): Buffer {
+export function hashSubject(keys: Keys, kind: 'user' | 'uid' | 'address', id: string): Buffer {
   const [current] = subjectHashes(keys, kind, id);
   if (current === undefined) throw new TypeError('no subject key');
   return current;
 }
 
-/** Returns the hashes of a user or uid under every known key, the current one first. */
-export function subjectHashes(keys: Keys, kind: 'user' | 'uid', id: string): Buffer[] {
+/** Returns the hashes of a user, uid or address under every known key, the current one first. */
+export function subjectHashes(keys: Keys, kind: 'user' | 'uid' | 'address', id: string): Buffer[] {
   return keys.subject.map((key) => createHmac('sha256', key).update(`${kind} ${id}`).digest());
 }

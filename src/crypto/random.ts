@@ -12,6 +12,11 @@ export type Random = {
   requestId(): string;
 };
 
+/** Returns when a UUIDv7 was created, in ms since the epoch (RFC 9562); undefined for another UUID. */
+export function createdAt(uuid: string): number | undefined {
+  return uuid[14] === '7' ? Number.parseInt(uuid.slice(0, 8) + uuid.slice(9, 13), 16) : undefined;
+}
+
 /** Random values from Node's cryptographically secure generator. */
 export const random: Random = {
   bytes: randomBytes,

@@ -18,7 +18,9 @@ export function stationHandlers(ctx: Context): Pick<Handlers, 'listStations' | '
     },
 
     async getStation(req, res) {
-      res.json(writePairing(await stationOfUid(ctx.db, req.params.uid)));
+      const paired = await stationOfUid(ctx.db, req.params.uid);
+      res.locals.subject = { cpo_id: paired.cpoId, pairing_id: paired.pairingId };
+      res.json(writePairing(paired));
     },
   };
 }

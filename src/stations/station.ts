@@ -1,6 +1,6 @@
 /** Models a charging station independently of the payload protocol. */
 export type Station = {
-  /** Identifies the station across all CPOs; compared case-insensitively, stored as sent. */
+  /** Identifies the station, across all CPOs but those of self-service; compared case-insensitively, stored as sent. */
   readonly uid: string;
   readonly evses: readonly Evse[];
 };
@@ -25,11 +25,21 @@ export type Connector = {
 };
 
 /**
- * Returns the key under which a uid is unique. A uid is printable ASCII, so lower-casing does not depend on the locale.
+ * Returns the key under which a uid is unique: among all CPOs, or within one. A uid is printable ASCII, so lower-casing does not
+ * depend on the locale, and no uid is equal to a key with a line feed.
+ * @param scope the id of the CPO within which the uid is unique: a self-service CPO of a sandbox deployment
  */
-export function stationKey(uid: string): string {
-  return uid.toLowerCase();
+export function stationKey(uid: string, scope?: string): string {
+  return scope === undefined ? uid.toLowerCase() : `${scope}\n${uid.toLowerCase()}`;
 }
+
+/**
+ * Returns an SQL array of the keys that a uid of a CPO may have.
+ * @param cpoId an SQL expression of type uuid
+ * @param uid an SQL expression of type text
+ */
+export const stationKeysSql = (cpoId: string, uid: string) =>
+  `array[lower(${uid} collate "C") collate "default", ${cpoId} || E'\\n' || lower(${uid} collate "C") collate "default"]`;
 
 /** Returns whether a value is a uid by the contract's schema `StationUid`. */
 export function isUid(value: unknown): value is string {

@@ -40,6 +40,12 @@ export async function stationOfCode(db: Database, codeId: string): Promise<Paire
   return found && { ...found, station: withoutNulls(found.station) };
 }
 
+/** Returns the stations of pairings, whether or not these have ended. Those of forgotten users may be missing. */
+export async function stationsOfPairings(db: Database, pairingIds: readonly string[]): Promise<PairedStation[]> {
+  const found = await rows<PairedStation>(db, `${SELECT} where p.id = any ($1) order by p.id`, [pairingIds]);
+  return found.map((paired) => ({ ...paired, station: withoutNulls(paired.station) }));
+}
+
 /**
  * Returns the station of a pairing, whether or not the pairing has ended.
  * @throws Problem `unknown-station` if the user has been forgotten
@@ -55,9 +61,11 @@ export async function stationOfPairing(db: Database, pairingId: string): Promise
  * @throws Problem `unknown-station`
  */
 export async function stationOfUid(db: Database, uid: string): Promise<PairedStation> {
-  const [found] = await rows<PairedStation>(db, `${SELECT} where p.station_uid = $1 and p.ended_at is null`, [
-    stationKey(uid),
-  ]);
+  const [found] = await rows<PairedStation>(
+    db,
+    `${SELECT} where p.station_uid = $1 and p.ended_at is null and p.user_id is not null`,
+    [stationKey(uid)],
+  );
   if (found === undefined) throw new Problem('unknown-station');
   return { ...found, station: withoutNulls(found.station) };
 }
@@ -85,28 +93,44 @@ export type OwnStation = {
   readonly pairedAt: Date;
 };
 
-/** `user_id is not null` is always true here; it lets the planner use `pairings_active_cpo_idx` (migration 010). */
-export const OWN_STATIONS = `
+const ownStations = (condition: string) => `
 select p.id as "pairingId", s.uid, s.payload_protocol as "payloadProtocol", p.paired_at as "pairedAt"
 from pairings p join stations s on s.pairing_id = p.id
-where p.cpo_id = $1 and p.id > $2 and p.ended_at is null and p.user_id is not null
+where p.cpo_id = $1 and p.id > $2 and p.ended_at is null and ${condition}
 order by p.id limit $3`;
 
-/** Lists a CPO's paired stations, oldest first, with pairing ids above `after`. */
-export function listOwnStations(db: Database, cpoId: string, after: string, limit: number): Promise<OwnStation[]> {
-  return rows(db, OWN_STATIONS, [cpoId, after, limit]);
+/** Outside a sandbox deployment, `user_id is not null` is always true; it lets the planner use `pairings_active_cpo_idx`. */
+export const OWN_STATIONS = ownStations('p.user_id is not null');
+/** With those of the CPO's test customer, by `pairings_test_cpo_idx`. */
+const OWN_AND_TEST_STATIONS = `
+select * from (
+  (${OWN_STATIONS}) union all (${ownStations('p.user_id is null and p.station_uid is not null')})
+) s order by "pairingId" limit $3`;
+
+/**
+ * Lists a CPO's paired stations, oldest first, with pairing ids above `after`.
+ * @param sandbox whether to include those of the CPO's test customer
+ */
+export function listOwnStations(
+  db: Database,
+  sandbox: boolean,
+  cpoId: string,
+  after: string,
+  limit: number,
+): Promise<OwnStation[]> {
+  return rows(db, sandbox ? OWN_AND_TEST_STATIONS : OWN_STATIONS, [cpoId, after, limit]);
 }
 
 /** Builds a query that reads the newest pairings by the primary key (UUIDv7) or `pairings_active_cpo_idx`. */
 const latest = (condition: string) => `
 select s.uid, p.cpo_id as "cpoId", p.user_id as "userId", p.charging_location_id as "chargingLocationId",
   s.payload_protocol as "payloadProtocol", p.paired_at as "pairedAt"
-from (select * from pairings where ended_at is null ${condition} order by id desc limit $1) p
+from (select * from pairings where ended_at is null and user_id is not null ${condition} order by id desc limit $1) p
 join stations s on s.pairing_id = p.id order by p.paired_at desc, p.id desc`;
 const LATEST = latest('');
-const LATEST_OF_CPO = latest('and cpo_id = $2 and user_id is not null');
+const LATEST_OF_CPO = latest('and cpo_id = $2');
 
-/** Lists the paired stations of one CPO or of all, newest first. */
+/** Lists the paired stations of one CPO or of all, newest first, without those of test customers. */
 export function listPairings(
   db: Database,
   limit: number,

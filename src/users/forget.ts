@@ -1,7 +1,7 @@
 import { type Audited, audited, auditParameters } from '../audit/audit';
 import { CODES_CHANNEL } from '../codes/codes';
 import type { Context } from '../context';
-import type { Origin } from '../contract/trace-context';
+import { type Origin, storedTrace } from '../contract/trace-context';
 import { hashSubject, subjectHashes } from '../crypto/keys';
 import { rows, transaction } from '../db/query';
 import { EVENTS_CHANNEL, UNPUBLISHED } from '../events/events';
@@ -21,7 +21,7 @@ export type ForgetOptions = {
   readonly before?: Date | undefined;
   /** By `performance.now()`; no batch starts after it. */
   readonly deadline?: number;
-  /** The request that asked for the erasure, for the notifications of CPOs. */
+  /** The request that asked for the erasure, for the notifications of CPOs and the log. */
   readonly origin?: Origin;
 };
 
@@ -57,7 +57,7 @@ with theirs as materialized (
   returning c.id, case when c.id = any (array(select id from theirs where active))
     then pg_notify('${CODES_CHANNEL}', c.id::text) end, c.id = any (array(select id from theirs where active)) as was_active
 ), event as (
-  insert into events (id, type, code_id) select gen_random_uuid(), 'pairing_code.cancelled', id from forgotten where was_active
+  insert into events (id, type, code_id, traceparent) select gen_random_uuid(), 'pairing_code.cancelled', id, $7 from forgotten where was_active
 ), changed as (
   select $5::uuid as id from forgotten where $5::uuid is not null limit 1
 ), ${audited('user.forget', '$6::jsonb')}
@@ -91,7 +91,7 @@ const FORGET_PAIRINGS = `
 with theirs as (
   select p.id, p.cpo_id, p.code_id, p.station_uid, p.ended_at is null as active, s.uid, s.payload_protocol
   from pairings p left join stations s on s.pairing_id = p.id
-  where p.id = any($7) and p.user_id = $3 and p.paired_at <= $4
+  where p.id = any($8) and p.user_id = $3 and p.paired_at <= $4
   order by p.id for update of p
 ), forgotten as (
   update pairings p
@@ -103,8 +103,8 @@ with theirs as (
 ), left_over as (
   insert into erasures (pairing_id, station_uid) select id, station_uid from theirs where station_uid is not null
 ), event as (
-  insert into events (id, type, pairing_id, cpo_id, reason)
-  select gen_random_uuid(), e.type, id, cpo_id, e.reason
+  insert into events (id, type, pairing_id, cpo_id, reason, traceparent)
+  select gen_random_uuid(), e.type, id, cpo_id, e.reason, $7
   from theirs cross join (values (1, 'station.unpaired', 'user_forgotten'), (2, 'pairing.erased', null)) e (n, type, reason)
   where active or e.type = 'pairing.erased'
   order by id, e.n
@@ -134,6 +134,7 @@ export async function forgetUser(ctx: Forgetting, userId: string, options: Forge
     before,
     codes + pairingIds.length === 0 ? subjectId(userHash) : null,
     JSON.stringify({ user_hash: userHash }),
+    storedTrace(options.origin),
   ];
   const checkDeadline = () => {
     if (performance.now() > deadline) throw new Problem('unavailable');
@@ -163,11 +164,11 @@ export async function forgetUser(ctx: Forgetting, userId: string, options: Forge
     });
     for (const { pairingId, cpoId, active } of done) {
       pairingIds.push(pairingId);
-      if (active) ctx.metrics.stationUnpaired('app', pairingId, cpoId);
+      if (active) ctx.metrics.stationUnpaired('app', pairingId, cpoId, options.origin);
     }
     checkDeadline();
   }
-  ctx.metrics.userForgotten({ user_hash: userHash, pairings: pairingIds.length });
+  ctx.metrics.userForgotten({ user_hash: userHash, pairings: pairingIds.length }, options.origin);
   return { userHash, codes, pairingIds };
 }
 

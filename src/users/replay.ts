@@ -1,4 +1,5 @@
 import { NIL } from 'uuid';
+import { readExported } from '../audit/exported';
 import { subjectHashes } from '../crypto/keys';
 import type { Database } from '../db/pool';
 import { rows } from '../db/query';
@@ -20,38 +21,18 @@ export type Replayed = { readonly users: number; readonly codes: number; readonl
  */
 export function readErasures(text: string): Erasures {
   const erasures = new Map<string, Date>();
-  for (const entry of parse(text)) {
-    const { action, detail, happened_at, message, user_hash, timestamp } = Object(entry);
+  for (const entry of readExported(text, ['user forgotten', 'user.forget'])) {
+    const { action, detail, happened_at, message, user_hash, timestamp } = entry;
     const logged = message === 'user forgotten';
     if (!logged && action !== 'user.forget') continue;
     const hash: unknown = logged ? user_hash : Object(detail).user_hash;
-    const at = new Date(logged ? timestamp : happened_at);
+    const at = new Date(String(logged ? timestamp : happened_at));
     if (typeof hash !== 'string' || !/^[0-9a-f]{64}$/.test(hash) || Number.isNaN(at.getTime()))
       throw new OperatorError('an entry about a forgotten user has no valid hash or time');
     const known = erasures.get(hash);
     if (known === undefined || known < at) erasures.set(hash, at);
   }
   return erasures;
-}
-
-function parse(text: string): unknown[] {
-  try {
-    const whole: unknown = JSON.parse(text);
-    return Array.isArray(whole) ? whole : [whole];
-  } catch {
-    return text.split('\n').flatMap((line) => (line.trim() === '' ? [] : [parseLine(line)]));
-  }
-}
-
-/** Parses a line; returns undefined for one of another program, which a log may contain. */
-function parseLine(line: string): unknown {
-  try {
-    return JSON.parse(line);
-  } catch {
-    if (line.includes('user forgotten') || line.includes('user.forget'))
-      throw new OperatorError('a line about a forgotten user is not JSON');
-    return undefined;
-  }
 }
 
 /**

@@ -24,7 +24,8 @@ const secret = (text: string) => {
   secrets.add(text);
   return text;
 };
-const aCode = () => secret(String(randomInt(100_000, 1_000_000)));
+// Not a test code of the sandbox, which pairs.
+const aCode = () => secret(String(randomInt(200_000, 1_000_000)));
 const deadToken = (role: string) => secret(`scsp_${role}_${randomUUID().replaceAll('-', '')}`);
 
 /** What was said where. */
@@ -318,7 +319,7 @@ test.each([
   [
     'the log of PostgreSQL, every statement with its parameters',
     () => databaseLog ?? 'out of reach',
-    databaseLogFile === undefined ? /out of reach/ : /scsp_pair_v2/,
+    databaseLogFile === undefined ? /out of reach/ : /scsp_pair_v3/,
   ],
   ['any table', () => rowsOfAllTables, /station\.paired/],
 ])('no token, code, key or password stands in %s', (_where, text, sign) => {

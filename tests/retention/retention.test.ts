@@ -15,12 +15,16 @@ const sql = async (text: string, parameters: unknown[] = []) => (await service.s
 const keep = (stopping = new AbortController().signal, { log } = recordedLog(), pause?: Pause) =>
   runRetention({ config: service.config, db: service.db, log, stopping }, pause);
 
+/** A UUIDv7 of the time `$2` ago. */
+const ID = `(lpad(to_hex((extract(epoch from now() - $2::interval) * 1000)::bigint), 12, '0')
+  || substr(replace(gen_random_uuid()::text, '-', ''), 13))::uuid`;
+
 /** So many attempts of so long ago; returns the `request_id` that they share. */
 async function attempts(ago: string, count = 1): Promise<string> {
   const name = randomUUID();
   await sql(
     `insert into attempts (id, cpo_id, attempted_at, request_id, payload_protocol, outcome)
-     select gen_random_uuid(), $1, now() - $2::interval, $3, 'ocpp2.0.1', 'incorrect-code' from generate_series(1, $4)`,
+     select ${ID}, $1, now() - $2::interval, $3, 'ocpp2.0.1', 'incorrect-code' from generate_series(1, $4)`,
     [cpoId, ago, name, count],
   );
   return name;
@@ -37,6 +41,24 @@ describe('retention', () => {
       level: 'info',
       count: 2_500,
     });
+  });
+
+  test('removes calls to CPOs that are older than 7 days, in as many batches as it takes', async () => {
+    const call = (ago: string, count: number, id: string) =>
+      sql(
+        `insert into calls (id, cpo_id, called_at, operation, payload_protocol, request_id, duration_ms, outcome)
+         select ($4 || lpad(to_hex(i), 12, '0'))::uuid, $1, now() - $2::interval, 'pair', 'ocpp2.0.1', $2, 1, 'answered'
+         from generate_series(1, $3) i`,
+        [cpoId, ago, count, id],
+      );
+    await call('7 days 1 minute', 2_500, '00000000-0000-7000-8000-');
+    await call('6 days', 3, 'f0000000-0000-7000-8000-');
+    const log = recordedLog();
+    await keep(undefined, log);
+    expect(await sql('select request_id, count(*)::int from calls group by 1')).toEqual([
+      { request_id: '6 days', count: 3 },
+    ]);
+    expect(await log.waitFor(({ message }) => message === 'old calls removed')).toMatchObject({ count: 2_500 });
   });
 
   test('keeps the latest 100 attempts of a CPO and uid, in any spelling', async () => {
@@ -279,7 +301,15 @@ test('the service removes what is old by itself, again and again, and in spite o
   await sql('alter table redemptions rename to elsewhere');
   await keeper.log.waitFor(({ level, message }) => level === 'warn' && message === 'retention failed');
   await sql('alter table elsewhere rename to redemptions');
-  await attempts('11 days', 2);
+  const other = await service.sql.connect();
+  await other.query('select pg_advisory_lock(7305005)');
+  const locked = await attempts('11 days', 2);
+  await other.query('begin');
+  await other.query('select from attempts where request_id = $1 for update', [locked]);
+  await other.query('select pg_advisory_unlock(7305005)');
+  await keeper.log.waitFor(({ message, count }) => message === 'old rows left for the next run' && count === 2);
+  await other.query('rollback');
+  other.release();
   await keeper.log.waitFor(({ message, count }) => message === 'old attempts removed' && count === 2);
   await keeper.stop();
   const old = await attempts('11 days');
