@@ -1,6 +1,8 @@
-# Every stage uses the same Node and Debian, so that installed modules run in the final image. For reproducible builds pin the
-# digest of the image that you have tested (node:24-bookworm-slim@sha256:…).
-FROM node:24-bookworm-slim AS source
+# Every stage uses the same Node and Debian, so that installed modules run in the final image. It is pinned to a version and its
+# digest; for a newer one, `docker buildx imagetools inspect node:VERSION-bookworm-slim` prints the digest.
+FROM node:24.20.0-bookworm-slim@sha256:ba849c60be29959425b8734d57b8b4b7d56f98edd9504c9af091d5281095a71e AS base
+
+FROM base AS source
 WORKDIR /app
 COPY package.json package-lock.json .npmrc ./
 
@@ -17,11 +19,13 @@ FROM source AS dependencies
 RUN npm ci --omit=dev --omit=optional --ignore-scripts && npm cache clean --force \
   && rm -r node_modules/typescript node_modules/@types
 
-FROM node:24-bookworm-slim
+FROM base
 ENV NODE_ENV=production
 WORKDIR /app
 COPY --from=dependencies /app/node_modules ./node_modules
-COPY package.json openapi.yaml ./
+# The guides are pages.
+COPY package.json openapi.yaml CHANGELOG.md ./
+COPY docs ./docs
 COPY --from=build /app/src/site/assets ./src/site/assets
 COPY --from=build /app/dist ./dist
 USER node

@@ -3,7 +3,9 @@ import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { attemptCommands } from './cli/attempts';
 import { auditCommands } from './cli/audit';
+import { caseCommand } from './cli/case';
 import { codeCommands } from './cli/code';
+import { conformanceCommands } from './cli/conformance';
 import { cpoCommands } from './cli/cpo';
 import { eventCommands } from './cli/events';
 import { migrateCommand } from './cli/migrate';
@@ -12,9 +14,10 @@ import { reEncryptCommand } from './cli/re-encrypt';
 import { reasonOf } from './cli/reason';
 import { sandboxCpoCommand } from './cli/sandbox-cpo';
 import { stationCommands } from './cli/station';
+import { statusCommand } from './cli/status';
 import { tokenCommands } from './cli/token';
 import { userCommands } from './cli/user';
-import { errorLine, examples, JSON_OPTION, type Shell } from './cli/verb';
+import { EndedWith, errorLine, examples, JSON_OPTION, type Shell } from './cli/verb';
 import { webhookCommands } from './cli/webhook';
 import { projectFile } from './contract/document';
 import { ignoreOutputErrors } from './log';
@@ -60,6 +63,7 @@ function createProgram(shell: Shell, json: boolean): Command {
       ),
     );
   migrateCommand(program, shell);
+  statusCommand(program, shell, version);
   cpoCommands(program, shell);
   tokenCommands(program, shell);
   codeCommands(program, shell);
@@ -70,8 +74,10 @@ function createProgram(shell: Shell, json: boolean): Command {
   webhookCommands(program, shell);
   reEncryptCommand(program, shell);
   attemptCommands(program, shell);
+  caseCommand(program, shell);
   auditCommands(program, shell);
   sandboxCpoCommand(program, shell);
+  conformanceCommands(program, shell);
   return program;
 }
 
@@ -82,6 +88,10 @@ export async function run(args: readonly string[], shell: Shell): Promise<number
     await createProgram(shell, json).parseAsync(args, { from: 'user' });
     return 0;
   } catch (error) {
+    if (error instanceof EndedWith) {
+      if (error.message !== '') shell.stderr.write(`${errorLine(json, error.message)}\n`);
+      return error.status;
+    }
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : USAGE;
     shell.stderr.write(`${errorLine(json, reasonOf(error))}\n`);
     return REFUSED;

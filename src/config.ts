@@ -108,10 +108,12 @@ export const settings = {
   LIMIT_IN_FLIGHT: whole(1, 512)({ default: 256 }),
   ATTEMPTS_KEEP_DAYS: whole(1, 3_650)({ default: 30 }),
   EVENTS_KEEP_DAYS: whole(7, 3_650)({ default: 30 }),
+  PAIRINGS_KEEP_DAYS: whole(7, 36_500)({ default: 730 }),
   PUBLIC_URL: url('http:', 'https:')({ default: undefined }),
   // The security mailbox (RFC 2142) of the party that runs the service.
   SECURITY_CONTACT: contact({ default: 'mailto:security@jedlix.com' }),
   EGRESS_ADDRESSES: addresses({ default: [] }),
+  TRUSTED_PROXIES: addresses({ default: [] }),
   SANDBOX: flag({ default: undefined }),
   SCSP_ACTOR: operatorName({ default: undefined }),
   NODE_ENV: str({ default: 'development' }),
@@ -130,7 +132,6 @@ export type Config = Readonly<{
   dataDir: string;
   /** Undefined: a key is generated on the first start and stored in `dataDir`. */
   secretKey: string | undefined;
-  /** The key before a rotation. */
   previousSecretKey: string | undefined;
   logLevel: string;
   metricsPort: number | undefined;
@@ -146,25 +147,27 @@ export type Config = Readonly<{
     perSuccess: number;
     user10Min: number;
     userCalls10Min: number;
-    /** The number of codes issued for one user. */
     userCodes10Min: number;
   }>;
   /** The maximum number of requests in flight of one CPO or app in a process. */
   limitInFlight: number;
   attemptsKeepDays: number;
   eventsKeepDays: number;
+  pairingsKeepDays: number;
   publicUrl: string | undefined;
   securityContact: string;
   egressAddresses: readonly string[];
+  /** The proxies whose `X-Forwarded-For` tells the address of a client. */
+  trustedProxies: readonly string[];
   sandbox: boolean;
   /** The operator that the audit log names; undefined: the account of the operating system. */
   actor: string | undefined;
-  /** Whether CPOs on loopback may be called, also over http: only while nobody else can reach the service. */
+  /** Whether CPOs on loopback may be called, also over http: only while nobody else can reach the service, as far as is known. */
   callsLoopback: boolean;
   production: boolean;
 }>;
 
-const LOOPBACK = /^(localhost|127(\.\d{1,3}){3}|::1)$/;
+const LOOPBACK = /^(localhost|127(\.\d{1,3}){3}|::1|\[::1\])$/;
 
 /** Returns the variables that are set. An empty one counts as unset. */
 export function readEnvironment(env: NodeJS.ProcessEnv = process.env): NodeJS.ProcessEnv {
@@ -187,7 +190,6 @@ export function readConfig(env?: NodeJS.ProcessEnv): Config {
   // Reading an invalid setting from `read` throws.
   const sandbox = given.SANDBOX === undefined ? given.DATABASE_URL === undefined : given.SANDBOX === 'true';
   const host = read.HOST ?? (sandbox ? '127.0.0.1' : undefined);
-
   if (production && given.DATABASE_URL === undefined)
     errors.push('DATABASE_URL is required with NODE_ENV=production: the embedded database is for development only');
   if (production && given.SECRET_KEY === undefined) errors.push('SECRET_KEY is required with NODE_ENV=production');
@@ -197,12 +199,18 @@ export function readConfig(env?: NodeJS.ProcessEnv): Config {
     errors.push(
       'DATABASE_DIRECT_URL needs DATABASE_URL: it is the direct connection to the same database, without the pooler',
     );
+  const areDays = !errors.some((error) => /^(EVENTS|PAIRINGS)_KEEP_DAYS /.test(error));
+  if (areDays && read.PAIRINGS_KEEP_DAYS < read.EVENTS_KEEP_DAYS)
+    errors.push('PAIRINGS_KEEP_DAYS must be at least EVENTS_KEEP_DAYS: events refer to pairings');
   if (sandbox && given.DATABASE_URL === undefined && !LOOPBACK.test(host ?? ''))
     errors.push(
       'HOST must be a loopback address without DATABASE_URL: the sandbox keeps its tokens unencrypted in DATA_DIR',
     );
   if (errors.length > 0) throw new ConfigError(errors.sort().join('\n'));
 
+  // Through a proxy on the same machine others reach a service that listens on loopback.
+  const { PUBLIC_URL = 'http://localhost', TRUSTED_PROXIES } = read;
+  const isProxied = production || TRUSTED_PROXIES.length > 0 || !LOOPBACK.test(new URL(PUBLIC_URL).hostname);
   return Object.freeze({
     port: read.PORT,
     host,
@@ -229,22 +237,14 @@ export function readConfig(env?: NodeJS.ProcessEnv): Config {
     limitInFlight: read.LIMIT_IN_FLIGHT,
     attemptsKeepDays: read.ATTEMPTS_KEEP_DAYS,
     eventsKeepDays: read.EVENTS_KEEP_DAYS,
+    pairingsKeepDays: read.PAIRINGS_KEEP_DAYS,
     publicUrl: read.PUBLIC_URL,
     securityContact: read.SECURITY_CONTACT,
     egressAddresses: Object.freeze(read.EGRESS_ADDRESSES),
+    trustedProxies: Object.freeze(read.TRUSTED_PROXIES),
     sandbox,
     actor: read.SCSP_ACTOR,
-    callsLoopback: sandbox && LOOPBACK.test(host ?? ''),
+    callsLoopback: sandbox && LOOPBACK.test(host ?? '') && !isProxied,
     production,
   });
-}
-
-/** Returns the name of the setting that a database URL comes from: DATA_DIR for the embedded database. */
-export function settingOf(config: Config, databaseUrl: string): string {
-  const settings = [
-    ['DATABASE_URL', config.databaseUrl],
-    ['DATABASE_DIRECT_URL', config.directDatabaseUrl],
-    ['MIGRATION_DATABASE_URL', config.migrationDatabaseUrl],
-  ];
-  return settings.find(([, url]) => url === databaseUrl)?.[0] ?? 'DATA_DIR';
 }

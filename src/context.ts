@@ -4,7 +4,7 @@ import type { Random } from './crypto/random';
 import type { Listener } from './db/listener';
 import type { Database } from './db/pool';
 import type { Log } from './log';
-import type { Metrics } from './metrics';
+import type { Metrics } from './metrics/metrics';
 
 /** What every verb needs; built once by the composition root and passed first. */
 export type Context = {

@@ -8,6 +8,7 @@ import { createLogger, format, type Logger, transports } from 'winston';
 const FIELDS = [
   'url',
   'request_id',
+  'call_request_id',
   'correlation_id',
   'trace_id',
   'span_id',
@@ -33,6 +34,7 @@ const FIELDS = [
   'stack',
   'port',
   'count',
+  'run_id',
 ] as const;
 
 export type LogFields = Partial<Record<(typeof FIELDS)[number], string | number | undefined>>;
@@ -41,6 +43,8 @@ export type LogFields = Partial<Record<(typeof FIELDS)[number], string | number 
 export type Log = {
   [level in 'error' | 'warn' | 'info' | 'debug']: (message: string, fields?: LogFields) => void;
 } & {
+  /** Returns how many lines have been lost so far. */
+  linesLost(): number;
   /** Resolves when every line has been written, or after 1 s when the stream accepts no data. */
   close(): Promise<void>;
 };
@@ -67,7 +71,8 @@ const CLOSE_MS = 1_000;
 type Loss = { readonly count: number; readonly reason: string };
 
 /**
- * Creates a stream that writes lines to another stream, which may fail (closed, disk full) or stop accepting data.
+ * Creates a stream that writes lines to another stream, which may fail (closed, disk full) or stop accepting data. `lost` returns how
+ * many lines have been lost so far.
  *
  * Lines that arrive during one turn of the event loop, or during a write, are written together: each write to a pipe is a
  * system call. During a write at most LARGEST_BACKLOG characters are buffered. Further lines are dropped, and so are the
@@ -80,17 +85,19 @@ function lossyWriter(
   stream: NodeJS.WritableStream,
   lossLine: (loss: Loss) => string,
   onLoss: (reason: string) => void,
-): Writable {
+): { readonly writable: Writable; lost(): number } {
   let waiting = '';
   let count = 0;
   let writing = false;
   let lost = 0;
+  let lostInAll = 0;
   let reason = '';
   let whenIdle: (() => void) | undefined;
 
   const drop = (lines: number, why: string) => {
     if (lost === 0) onLoss(why);
     lost += lines;
+    lostInAll += lines;
     reason = why;
   };
   const flush = () => {
@@ -109,7 +116,7 @@ function lossyWriter(
       flush();
     });
   };
-  return new Writable({
+  const writable = new Writable({
     decodeStrings: false,
     write(line: string, _encoding, done) {
       if (waiting.length + line.length > LARGEST_BACKLOG) drop(1, 'nobody reads the log');
@@ -131,6 +138,7 @@ function lossyWriter(
       flush();
     },
   });
+  return { writable, lost: () => lostInAll };
 }
 
 const line = (level: string, message: string, fields: LogFields) =>
@@ -146,7 +154,7 @@ export function createLog(
   stream: NodeJS.WritableStream = process.stdout,
   errorStream: NodeJS.WritableStream = process.stderr,
 ): Log {
-  const lines = lossyWriter(
+  const { writable: lines, lost } = lossyWriter(
     stream,
     // A full disk may have cut the previous line short.
     (loss) => `\n${line('warn', 'log lines were lost', loss)}`,
@@ -162,6 +170,7 @@ export function createLog(
     warn: (message, fields) => void logger.warn(message, fields),
     info: (message, fields) => void logger.info(message, fields),
     debug: (message, fields) => void logger.debug(message, fields),
+    linesLost: lost,
     close: () =>
       new Promise((resolve) => {
         logger.on('finish', () => lines.end(() => resolve()));

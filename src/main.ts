@@ -1,6 +1,5 @@
 import { type Config, ConfigError, readConfig } from './config';
 import { createLog, ignoreOutputErrors, type Log, stackOf } from './log';
-import { startText } from './sandbox/start';
 import { startService } from './service';
 
 /** A terminal and npm both deliver Ctrl-C: a repeated signal within this time counts as one. */
@@ -36,7 +35,10 @@ async function main(config: Config): Promise<void> {
 
   try {
     const service = await starting;
-    if (service.sandbox && !first) process.stdout.write(startText(service.sandbox, process.stdout.isTTY));
+    if (service.sandbox && !first) {
+      const { startText } = await import('./sandbox/start.js');
+      process.stdout.write(startText(service.sandbox, process.stdout.isTTY));
+    }
   } catch (error) {
     if (first) return;
     process.stderr.write(`scsp-pairing cannot start: ${error instanceof Error ? error.message : error}\n`);

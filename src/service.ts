@@ -1,20 +1,23 @@
-import { createServer } from 'node:http';
 import { RefusedAttempts } from './attempts/refused-attempts';
+import { RecordCalls } from './calls/record-calls';
 import { CODES_CHANNEL } from './codes/codes';
 import { type ExpiryTimes, startExpiry } from './codes/expire';
-import { type Config, settingOf } from './config';
+import type { Config } from './config';
+import { CERTIFICATION_CHANNEL } from './conformance/channel';
 import type { Context } from './context';
 import { readContract } from './contract/document';
+import { withoutSandbox } from './contract/without-sandbox';
 import { CpoClient } from './cpos/client';
 import { notifiableCpo } from './cpos/cpos';
 import { undecryptable } from './cpos/re-encrypt';
 import { deriveKeys, secretKey } from './crypto/keys';
 import { type Random, random as systemRandom } from './crypto/random';
-import { throwUnreachable } from './db/connection-errors';
+import { settingOf, throwUnreachable } from './db/connection-errors';
 import { Listener } from './db/listener';
 import { migrate, requireMigrated } from './db/migrate';
-import { type Database, openDatabase } from './db/pool';
+import { type Database, openDatabase, poolConnections } from './db/pool';
 import { requireNotifications, requireSession, requireTimeouts, throwIfPooler } from './db/pooler';
+import { onFailure } from './db/query';
 import { requireServer } from './db/require-server';
 import { schema } from './db/schema';
 import { startEmbedded } from './embedded-postgres/launcher';
@@ -22,14 +25,17 @@ import { EVENTS_CHANNEL } from './events/events';
 import { startPublisher } from './events/publish';
 import { createApp } from './http/app';
 import { LOAD_LIMITS, type LoadLimits } from './http/load-shedding';
+import { serveMetrics } from './http/metrics-server';
 import { operationHandlers } from './http/operations';
 import { close, createHttpServer, HTTP_LIMITS, listen, requireReady } from './http/server';
 import { createLog, type Log } from './log';
-import { createMetrics } from './metrics';
+import { createMetrics } from './metrics/metrics';
 import { startDelivery } from './outbox/deliver';
 import { OUTBOX_CHANNEL } from './outbox/outbox';
 import { type RetentionTimes, startRetention } from './retention/retention';
-import { type OpenSandbox, openSandbox } from './sandbox/start';
+import type { SandboxOverrides } from './sandbox/deployment';
+import type { OpenSandbox } from './sandbox/start';
+import { type StatusTimes, startStatus } from './status/start';
 import { TokenRegistry } from './tokens/registry';
 import { TOKENS_CHANNEL } from './tokens/tokens';
 import { ERASURES_CHANNEL, startErasureJob } from './users/pending-erasures';
@@ -43,16 +49,25 @@ import { startRedeliveries } from './webhooks/redeliver';
 /** Of the database, for requests; what needs a session of its own has a few more. */
 export const CONNECTIONS = 10;
 
-const CHANNELS = [CODES_CHANNEL, TOKENS_CHANNEL, OUTBOX_CHANNEL, ERASURES_CHANNEL, EVENTS_CHANNEL, WEBHOOKS_CHANNEL];
+const CHANNELS = [
+  CODES_CHANNEL,
+  TOKENS_CHANNEL,
+  OUTBOX_CHANNEL,
+  ERASURES_CHANNEL,
+  EVENTS_CHANNEL,
+  WEBHOOKS_CHANNEL,
+  CERTIFICATION_CHANNEL,
+];
 
 /** What tests replace. */
-export type Overrides = {
+export type Overrides = SandboxOverrides & {
   readonly log?: Log;
   readonly random?: Random;
   readonly http?: Partial<typeof HTTP_LIMITS>;
   readonly load?: Partial<LoadLimits>;
   readonly retention?: Partial<RetentionTimes>;
   readonly expiry?: Partial<ExpiryTimes>;
+  readonly status?: StatusTimes;
 };
 
 /** A running service. */
@@ -87,11 +102,14 @@ export async function startService(config: Config, overrides: Overrides = {}): P
   };
   try {
     const { db, listener } = await connect(config, log, stops);
-
-    const contract = readContract();
+    const contract = config.sandbox ? readContract() : withoutSandbox(readContract());
     const metrics = createMetrics(log);
+    metrics.readFrom({ listener, pool: () => poolConnections(db) });
+    onFailure(db, metrics.databaseFailed);
     const random = overrides.random ?? systemRandom;
-    const client = new CpoClient(config.callsLoopback, contract.document, metrics, random);
+    const calls = new RecordCalls({ db, log, metrics });
+    stops.push(() => calls.stop());
+    const client = new CpoClient(config.callsLoopback, contract.document, metrics, random, calls);
     stops.push(() => client.close());
     const webhookClient = new WebhookClient(config.callsLoopback, contract.document);
     stops.push(() => webhookClient.close());
@@ -122,8 +140,13 @@ export async function startService(config: Config, overrides: Overrides = {}): P
     stops.push(() => refused.stop());
 
     const load = { ...LOAD_LIMITS, requestsPerCaller: config.limitInFlight, ...overrides.load };
-    const handlers = operationHandlers(ctx, contract, client, webhookClient);
-    const app = createApp(ctx, contract.document, registry, refused, handlers, load);
+    // Outside sandbox deployments nothing of it is loaded.
+    const deployment = config.sandbox
+      ? (await import('./sandbox/deployment.js')).createSandbox(ctx, client, { contract, registry, overrides })
+      : undefined;
+    if (deployment) stops.push(() => deployment.stop());
+    const handlers = operationHandlers(ctx, contract, client, webhookClient, deployment);
+    const app = createApp(ctx, contract.document, registry, refused, handlers, load, deployment);
     const server = createHttpServer(ctx, app, { ...HTTP_LIMITS, ...overrides.http });
     const port = await listen(server, config.port, config.host, 'PORT');
     closeServer = () => close(server);
@@ -131,35 +154,38 @@ export async function startService(config: Config, overrides: Overrides = {}): P
 
     const delivery = startDelivery(
       ctx,
-      async ({ cpoId, payloadProtocol, uid, origin, user }, signal) =>
-        client.notifyUnpaired(await notifiableCpo(ctx, cpoId), payloadProtocol, uid, { origin, user, signal }),
-      () => client.openCircuits(),
+      async ({ cpoId, payloadProtocol, uid, ...caller }, signal) =>
+        client.notifyUnpaired(await notifiableCpo(ctx, cpoId), payloadProtocol, uid, { ...caller, signal }),
+      () => client.circuits.open(),
     );
-    stops.push(() => delivery.stop());
     const publisher = startPublisher(ctx, [CODES_CHANNEL]);
-    stops.push(() => publisher.stop());
     const webhooks = startWebhookDelivery(ctx, webhookClient);
-    stops.push(() => webhooks.stop());
-    const redeliveries = startRedeliveries(ctx);
-    stops.push(() => redeliveries.stop());
-    const endpointChecks = startEndpointChecks(ctx);
-    stops.push(() => endpointChecks.stop());
-    const erasing = startErasureJob(ctx);
-    stops.push(() => erasing.stop());
-    const retention = startRetention(ctx, overrides.retention);
-    stops.push(() => retention.stop());
-    const expiry = startExpiry(ctx, overrides.expiry);
-    stops.push(() => expiry.stop());
+    const jobs = [
+      delivery,
+      publisher,
+      webhooks,
+      startRedeliveries(ctx),
+      startEndpointChecks(ctx),
+      startErasureJob(ctx),
+      startRetention(ctx, overrides.retention),
+      startExpiry(ctx, overrides.expiry),
+      startStatus(ctx, contract.document.info.version, { cpos: client.circuits, webhooks }, overrides.status),
+    ];
+    for (const job of jobs) stops.push(() => job.stop());
+    deployment?.start();
 
-    const metricsPort =
-      config.metricsPort === undefined ? undefined : await serveMetrics(ctx, config.metricsPort, stops);
+    const metricsServer = config.metricsPort === undefined ? undefined : await serveMetrics(ctx, config.metricsPort);
+    if (metricsServer) stops.push(() => metricsServer.stop());
     const url = config.publicUrl ?? `http://localhost:${port}`;
-    const sandbox = config.sandbox && config.databaseUrl === undefined ? await openSandbox(ctx, url) : undefined;
+    const sandbox =
+      config.sandbox && config.databaseUrl === undefined
+        ? await (await import('./sandbox/start.js')).openSandbox(ctx, url)
+        : undefined;
     if (sandbox) stops.push(() => sandbox.cpo.stop());
     log.info('listening', { url, port });
     return {
       url,
-      metricsUrl: metricsPort === undefined ? undefined : `http://localhost:${metricsPort}`,
+      metricsUrl: metricsServer && `http://localhost:${metricsServer.port}`,
       sandbox,
       stopDelivery: async () => {
         await Promise.all([delivery.stop(), webhooks.stop()]);
@@ -211,17 +237,4 @@ async function bringUpToDate(config: Config, directUrl: string, log: Log): Promi
     return requireMigrated(directUrl, schema, config.sandbox);
   const migrated = await migrate(directUrl, schema, { sandbox: config.sandbox });
   if (migrated > 0) log.info('migrated', { count: migrated });
-}
-
-async function serveMetrics(ctx: Context, port: number, stops: Stops): Promise<number> {
-  ctx.metrics.collectDefaults();
-  const server = createServer(async (req, res) => {
-    if (req.url !== '/metrics') return res.writeHead(404).end();
-    res.setHeader('Content-Type', ctx.metrics.registry.contentType);
-    return res.end(await ctx.metrics.registry.metrics());
-  });
-  stops.push(() => close(server));
-  const bound = await listen(server, port, ctx.config.host, 'METRICS_PORT');
-  ctx.log.info('metrics', { url: `http://localhost:${bound}/metrics`, port: bound });
-  return bound;
 }

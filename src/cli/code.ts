@@ -4,7 +4,7 @@ import { cpoIdOf } from '../cpos/cpos';
 import { withContext } from './database';
 import type { Row } from './text';
 import { printable } from './values';
-import { answering, noun, type Shell, verb } from './verb';
+import { answering, type Given, noun, type Shell, verb } from './verb';
 
 type Options = { user: string; location: string; cpo?: string };
 
@@ -25,7 +25,10 @@ export function codeCommands(program: Command, shell: Shell): void {
       answering(shell, async (given, options: Options) => {
         return withContext(given, async (ctx) => ({
           row: writeCode(
-            await createIssueCode(ctx)({
+            await createIssueCode(
+              ctx,
+              await reservedCodes(given),
+            )({
               userId: options.user,
               chargingLocationId: options.location,
               cpoId: options.cpo === undefined ? undefined : await cpoIdOf(ctx.db, options.cpo),
@@ -34,6 +37,11 @@ export function codeCommands(program: Command, shell: Shell): void {
         }));
       }),
     );
+}
+
+/** Returns which values are test codes, in a sandbox deployment. */
+async function reservedCodes({ config }: Given) {
+  return config.sandbox ? (await import('../sandbox/test-codes.js')).isReserved : undefined;
 }
 
 function writeCode(code: IssuedCode): Row {

@@ -9,8 +9,11 @@ import {
   setOutbound,
   setSuspended,
 } from '../cpos/cpos';
+import type { Database } from '../db/pool';
 import { readBaseUrl } from '../outbound/address';
 import { listOutbox } from '../outbox/outbox';
+import { type LastResult, listLastResults } from '../sandbox/certification/run';
+import { listOpenCircuits } from '../status/read-stored-state';
 import { cpoLimitsCommand } from './cpo-limits';
 import { withContext } from './database';
 import { formerReEncryptCommand } from './re-encrypt';
@@ -78,9 +81,18 @@ export function cpoCommands(program: Command, shell: Shell): void {
 
   verb(cpo, 'list', 'lists all CPOs, oldest first', 'scsp cpo list').action(
     answering(shell, (given) =>
-      withContext(given, async ({ db }) => ({
-        rows: (await listCpos(db)).map(writeCpo),
-        columns: ['id', 'name', 'base_url', 'payload_protocols', 'created_at', 'suspended_at'],
+      withContext(given, async ({ db, config }) => ({
+        ...(await writeCpos(db, config.sandbox)),
+        columns: [
+          'id',
+          'name',
+          'base_url',
+          'payload_protocols',
+          'created_at',
+          'suspended_at',
+          'circuit_open_since',
+          ...(config.sandbox ? ['self_service', 'certification'] : []),
+        ],
       })),
     ),
   );
@@ -124,6 +136,26 @@ async function readOutbound({ config, stdin }: Given, options: OutboundOptions):
   };
 }
 
+/** Writes all CPOs, in a sandbox deployment with the counts of their last run of the checks: for a table in one word. */
+async function writeCpos(db: Database, sandbox: boolean): Promise<{ rows: Row[]; textRows: Row[] }> {
+  const cpos = await listCpos(db);
+  const openSince = new Map((await listOpenCircuits(db)).map(({ id, openSince }) => [id, openSince.toISOString()]));
+  const results = new Map((sandbox ? await listLastResults(db) : []).map((result) => [result.cpoId, result]));
+  const write = (show: (result: LastResult) => Row[string]) =>
+    cpos.map((cpo) => {
+      const result = results.get(cpo.id);
+      return {
+        ...writeCpo(cpo),
+        circuit_open_since: openSince.get(cpo.id),
+        ...(result && { certification: show(result) }),
+      };
+    });
+  return {
+    rows: write(({ finishedAt, counts }) => ({ finished_at: finishedAt.toISOString(), counts })),
+    textRows: write(({ counts: { passed, failed } }) => (failed > 0 ? `${failed} failed` : `${passed} passed`)),
+  };
+}
+
 function writeCpo(cpo: Cpo): Row {
   return {
     id: cpo.id,
@@ -132,5 +164,6 @@ function writeCpo(cpo: Cpo): Row {
     payload_protocols: cpo.payloadProtocols ?? undefined,
     created_at: cpo.createdAt.toISOString(),
     suspended_at: cpo.suspendedAt?.toISOString(),
+    self_service: cpo.sandbox || undefined,
   };
 }

@@ -2,11 +2,11 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Audited, actor } from '../audit/audit';
-import { type Config, settingOf } from '../config';
+import type { Config } from '../config';
 import type { Context } from '../context';
 import { deriveKeys, secretKey } from '../crypto/keys';
 import { random } from '../crypto/random';
-import { throwUnreachable } from '../db/connection-errors';
+import { settingOf, throwUnreachable } from '../db/connection-errors';
 import { requireDeployment } from '../db/deployment';
 import { hasPendingMigrations, migrate, NotMigrated } from '../db/migrate';
 import { type Database, openDatabase } from '../db/pool';
@@ -16,7 +16,7 @@ import { schema } from '../db/schema';
 import { attachEmbedded, hasEmbedded, startEmbedded } from '../embedded-postgres/launcher';
 import { releaseLock, takeLock } from '../embedded-postgres/lock';
 import { createLog } from '../log';
-import { createMetrics } from '../metrics';
+import { createMetrics } from '../metrics/metrics';
 import { OperatorError } from '../problems';
 import type { Answer, Given } from './verb';
 
@@ -47,24 +47,33 @@ export async function withDatabaseUrl<T>(config: Config, work: (url: string) => 
 }
 
 /**
- * Runs `work` on a database that has all migrations.
- * @throws OperatorError when the database is not available or not migrated, or when its deployment contradicts SANDBOX
+ * Runs `work` on the configured database, migrated or not.
+ * @throws Unreachable, OperatorError for a server that is not supported
  */
-export function withContext<T>({ config, stderr }: Given, work: (ctx: CommandContext) => Promise<T>): Promise<T> {
+export function withDatabase<T>(config: Config, work: (db: Database, url: string) => Promise<T>): Promise<T> {
   return withDatabaseUrl(config, async (url) => {
-    const fail = throwUnreachable(settingOf(config, url), url);
-    const db = await openDatabase(url, schema, 2).catch(fail);
+    const db = await openDatabase(url, schema, 2).catch(throwUnreachable(settingOf(config, url), url));
     try {
       await requireServer(db);
-      if (await hasPendingMigrations(db)) {
-        if (config.databaseUrl !== undefined) throw new NotMigrated();
-        await migrate(url, schema, { sandbox: config.sandbox }).catch(fail);
-      } else await requireDeployment(db, config.sandbox);
-      return await work(contextOf(config, db, stderr));
+      return await work(db, url);
     } finally {
       // Closing would hang on connections to a database that stopped responding.
       await Promise.race([db.destroy().catch(() => undefined), sleep(CLOSE_MS, undefined, { ref: false })]);
     }
+  });
+}
+
+/**
+ * Runs `work` on a database that has all migrations.
+ * @throws OperatorError when the database is not available or not migrated, or when its deployment contradicts SANDBOX
+ */
+export function withContext<T>({ config, stderr }: Given, work: (ctx: CommandContext) => Promise<T>): Promise<T> {
+  return withDatabase(config, async (db, url) => {
+    if (await hasPendingMigrations(db)) {
+      if (config.databaseUrl !== undefined) throw new NotMigrated();
+      await migrate(url, schema, { sandbox: config.sandbox }).catch(throwUnreachable(settingOf(config, url), url));
+    } else await requireDeployment(db, config.sandbox);
+    return work(contextOf(config, db, stderr));
   });
 }
 

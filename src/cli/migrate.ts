@@ -1,6 +1,5 @@
 import type { Command } from 'commander';
-import { settingOf } from '../config';
-import { throwUnreachable } from '../db/connection-errors';
+import { settingOf, throwUnreachable } from '../db/connection-errors';
 import { roleOf } from '../db/grants';
 import { migrate } from '../db/migrate';
 import { schema } from '../db/schema';

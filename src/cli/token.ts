@@ -1,11 +1,14 @@
+import { readFile } from 'node:fs/promises';
 import { type Command, Option } from 'commander';
 import type { Audited } from '../audit/audit';
 import { cpoIdOf } from '../cpos/cpos';
-import { issueToken, listTokens, revokeToken, rotateToken, type TokenOwner, type TokenSummary } from '../tokens/tokens';
+import { readRevocations, replayRevocations } from '../tokens/replay';
+import { revokeToken } from '../tokens/revoke';
+import { issueToken, listTokens, rotateToken, type TokenOwner, type TokenSummary } from '../tokens/tokens';
 import { showThenCommit, withContext } from './database';
 import type { Row } from './text';
 import { name, tokenId, whole } from './values';
-import { answering, noun, type Shell, verb } from './verb';
+import { type Answer, answering, type Given, noun, type Shell, verb } from './verb';
 
 const STORE_NOW = 'Store the token now: it is not shown again.';
 
@@ -72,16 +75,50 @@ export function tokenCommands(program: Command, shell: Shell): void {
     ),
   );
 
-  verb(token, 'revoke', 'revokes a token within a second; idempotent', 'scsp token revoke ID')
-    .argument('<ID>', 'its id, as scsp token list shows it', tokenId)
-    .action(
-      answering(shell, (given, ID: string) =>
-        withContext(given, async (ctx) => {
-          const { id, revokedAt } = await revokeToken(ctx, ID);
-          return { row: { id, revoked_at: revokedAt.toISOString() } };
-        }),
-      ),
+  const revoke = verb(
+    token,
+    'revoke',
+    'revokes a token and every token that was rotated from it, within a second; idempotent',
+    'scsp token revoke ID',
+    'scsp token revoke ID --only',
+    'scsp token revoke --replay audit.json',
+  )
+    .argument('[ID]', 'its id, as scsp token list shows it', tokenId)
+    .option('--only', 'keeps the tokens that were rotated from it, for one whose owner has already replaced it')
+    .addOption(
+      new Option(
+        '--replay <FILE>',
+        'repeats revocations after a restore, from scsp audit list --json or the log of the service',
+      ).conflicts('only'),
     );
+  revoke.action(
+    answering(shell, async (given, id: string | undefined, { only = false, replay }: RevokeOptions) => {
+      if (id !== undefined && replay === undefined) return revokeOne(given, id, !only);
+      if (id === undefined && replay !== undefined) return { row: await replayFile(given, replay) };
+      return revoke.error("error: one of '[ID]' and '--replay <FILE>' is required");
+    }),
+  );
+}
+
+type RevokeOptions = { only?: boolean; replay?: string };
+
+function revokeOne(given: Given, ID: string, successors: boolean): Promise<Answer> {
+  return withContext(given, async (ctx) => {
+    const { id, revokedAt, alsoRevoked } = await revokeToken(ctx, ID, { successors });
+    const row = { id, revoked_at: revokedAt.toISOString() };
+    const count = alsoRevoked.length;
+    if (count === 0) return { row };
+    const tokens = count === 1 ? '1 token that was' : `${count} tokens that were`;
+    return {
+      row: { ...row, also_revoked: alsoRevoked },
+      note: `Also revoked ${tokens} rotated from it. The owner needs a new token.`,
+    };
+  });
+}
+
+async function replayFile(given: Given, file: string): Promise<Row> {
+  const ids = readRevocations(await readFile(file, 'utf8'));
+  return withContext(given, async (ctx) => ({ revocations: ids.length, tokens: await replayRevocations(ctx, ids) }));
 }
 
 type OwnerOptions = { cpo?: string; app?: string; ingest?: string };

@@ -5,6 +5,7 @@ import { completeErasuresOf } from '../users/pending-erasures';
 import { readErasures, replayErasures } from '../users/replay';
 import { withContext } from './database';
 import type { Row } from './text';
+import { userExportCommand } from './user-export';
 import { printable } from './values';
 import { answering, type Given, noun, type Shell, verb } from './verb';
 
@@ -33,6 +34,7 @@ export function userCommands(program: Command, shell: Shell): void {
       return { row: replay === undefined ? await forgetOne(given, id ?? '') : await replayFile(given, replay) };
     }),
   );
+  userExportCommand(user, shell);
 }
 
 function forgetOne(given: Given, id: string): Promise<Row> {

@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { type Config, readConfig } from '../config';
 import { columns, fields, type Row } from './text';
 
-type Output = NodeJS.WritableStream & { readonly columns?: number };
+export type Output = NodeJS.WritableStream & { readonly columns?: number; readonly isTTY?: boolean };
 
 /** The environment and the streams of a command. */
 export type Shell = {
@@ -33,9 +33,22 @@ export type Given = Shell & {
 
 /**
  * The output of a command: a row, or a list of rows with the columns of the table. JSON output has all members. `line`
- * replaces the row for a person.
+ * and `textRows` replace rows for a person.
  */
-export type Answer = { row: Row; note?: string; line?: string } | { rows: readonly Row[]; columns: readonly string[] };
+export type Answer =
+  | { row: Row; note?: string; line?: string }
+  | { rows: readonly Row[]; textRows?: readonly Row[]; columns: readonly string[] };
+
+/** Ends a command with an exit status. Without a message nothing more is printed: its answer says why. */
+export class EndedWith extends Error {
+  override readonly name = 'EndedWith';
+  constructor(
+    readonly status: number,
+    message = '',
+  ) {
+    super(message);
+  }
+}
 
 export const JSON_OPTION = ['--json', 'print the result as JSON'] as const;
 
@@ -104,7 +117,7 @@ function jsonOf(answer: Answer): string {
 }
 
 function textOf(answer: Answer): string {
-  if ('rows' in answer) return columns(answer.columns, answer.rows);
+  if ('rows' in answer) return columns(answer.columns, answer.textRows ?? answer.rows);
   if (answer.line !== undefined) return answer.line;
   return answer.note === undefined ? fields(answer.row) : `${fields(answer.row)}\n\n${answer.note}`;
 }

@@ -7,10 +7,14 @@ import { OperatorError, Problem } from '../problems';
 import { WebhookClient } from '../webhooks/client';
 import { type DeliveryStatus, listDeliveries } from '../webhooks/deliveries';
 import { changeEndpoint, type Endpoint } from '../webhooks/endpoints';
-import { disableByOperator, findEndpoint, listAllEndpoints } from '../webhooks/operate';
+import {
+  disableByOperator,
+  findEndpoint,
+  listAllEndpoints,
+  redeliverByOperator,
+  testByOperator,
+} from '../webhooks/operate';
 import type { Owned } from '../webhooks/owned';
-import { redeliverEvent, redeliverSince } from '../webhooks/redeliver';
-import { testEndpoint } from '../webhooks/test-call';
 import { writeDelivery, writeEndpoint } from '../webhooks/write';
 import { type CommandContext, withContext } from './database';
 import type { Row } from './text';
@@ -56,7 +60,7 @@ export function webhookCommands(program: Command, shell: Shell): void {
       const client = new WebhookClient(ctx.config.callsLoopback, readContract().document);
       const stopping = new AbortController().signal;
       const origin = { requestId: ctx.random.requestId(), trace: newSpan(ctx.random, undefined) };
-      const outcome = testEndpoint({ ...ctx, stopping }, client, owned, origin).finally(() => client.close());
+      const outcome = testByOperator({ ...ctx, stopping }, client, owned, origin).finally(() => client.close());
       const { delivered, status, durationMs, error } = await outcome;
       return { row: { delivered, status, duration_ms: durationMs, error } };
     }),
@@ -108,9 +112,11 @@ export function webhookCommands(program: Command, shell: Shell): void {
     .addOption(new Option('--event <EVENT>', 'the id of the event').conflicts('since'))
     .option('--since <TIME>', 'the time of the first event (RFC 3339)', instant);
   redeliver.action(
-    onEndpoint(async ({ db }, owned, { event, since }: { event?: string; since?: Date }) => {
-      if (event !== undefined) await redeliverEvent(db, owned, event).catch(refuseUnknown(event));
-      else if (since !== undefined) await redeliverSince(db, owned, since);
+    onEndpoint(async ({ db, random, actor }, owned, { event, since }: { event?: string; since?: Date }) => {
+      // Without the keys: reading them would require SECRET_KEY.
+      const ctx = { db, random, actor };
+      if (event !== undefined) await redeliverByOperator(ctx, owned, { event }).catch(refuseUnknown(event));
+      else if (since !== undefined) await redeliverByOperator(ctx, owned, { since });
       else return redeliver.error("error: one of '--event <EVENT>' and '--since <TIME>' is required");
       return { row: { id: owned.id, event_id: event, since: since?.toISOString() } };
     }),

@@ -1,11 +1,18 @@
 import express, { type Express, type Request, type RequestHandler, type Response } from 'express';
 import type { RefusedAttempts } from '../attempts/refused-attempts';
 import type { Context } from '../context';
-import { type Handlers, type OpenApiDocument, type OperationId, operationsOf, servedBy } from '../contract/document';
+import {
+  type Handlers,
+  type OpenApiDocument,
+  type OperationId,
+  operationsOf,
+  type SandboxHandlers,
+  servedBy,
+} from '../contract/document';
 import { Problem } from '../problems';
 import { ocpi } from '../protocols/ocpi';
 import { ocpp } from '../protocols/ocpp';
-import { siteAssets } from '../site/pages';
+import { siteAssets } from '../site/assets';
 import type { TokenRegistry } from '../tokens/registry';
 import { readBody, takesBody } from './body';
 import { stillAllowed } from './client-disconnect';
@@ -25,28 +32,44 @@ const rules: Required<Pick<Rules, Extract<OperationId, `pair${string}`>>> = {
   pairOcpi230: ocpi.semanticErrors,
 };
 
-/** Creates the Express app. The order of its checks is part of the contract (section 3); numbers are those of its table. */
+/**
+ * `observe` sees every request before it is checked, `findSession` authenticates the forms of the page, `limitWrites` sees the
+ * requests that are authenticated.
+ */
+export type SandboxSteps = Readonly<Partial<Record<'observe' | 'findSession' | 'limitWrites', RequestHandler>>>;
+
+const pass: RequestHandler = (_req, _res, next) => next();
+
+/**
+ * Creates the Express app. The order of its checks is part of the contract (section 3); numbers are those of its table.
+ * @param sandbox the steps that a sandbox deployment adds
+ */
 export function createApp(
   ctx: Context,
   document: OpenApiDocument,
   registry: TokenRegistry,
   refused: RefusedAttempts,
-  handlers: Handlers,
+  handlers: Handlers & Partial<SandboxHandlers>,
   limits: LoadLimits,
+  sandbox: SandboxSteps = {},
 ): Express {
   const contract = servedBy(document, 'scsp');
   const validator = createValidator(contract, registry, !ctx.config.production);
-  const load = createLoadShedding(limits);
+  const load = createLoadShedding(limits, ctx.metrics);
   const app = express();
   app.disable('x-powered-by').disable('etag');
   app.enable('case sensitive routing');
+  app.set('trust proxy', [...ctx.config.trustedProxies]);
 
   app.use(requestLog(ctx));
+  app.use(sandbox.observe ?? pass);
   app.use(normalizeRequest);
-  app.use(siteAssets(load.pages));
+  app.use(siteAssets(load.pages, ctx.config));
   app.use(validator.findOperation);
   app.use(validator.authorize); // 1, 2
+  app.use(sandbox.findSession ?? pass);
   app.use(refused.watch);
+  app.use(sandbox.limitWrites ?? pass);
   app.use(when(takesBody, load.bodies));
   app.use(readBody); // 3
   app.use(when(takesBody, allowedStill));
@@ -78,7 +101,7 @@ const allowedStill: RequestHandler = async (_req, res, next) => {
 };
 
 /** Calls the handler of the operation that the validator has found. */
-function dispatch(document: OpenApiDocument, handlers: Handlers): RequestHandler {
+function dispatch(document: OpenApiDocument, handlers: Handlers & Partial<SandboxHandlers>): RequestHandler {
   const missing = operationsOf(document).filter(({ id }) => !(id in handlers));
   if (missing.length > 0) throw new TypeError(`no handler for ${missing.map(({ id }) => id).join(', ')}`);
   // The validator has made the request what the handler of this very operation takes.

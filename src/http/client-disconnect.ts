@@ -13,16 +13,20 @@ const waits = new WeakMap<ServerResponse, AbortController>();
  * half of it (`http/connections`), its token was revoked, or the service stops (`http/long-polls`).
  */
 export function waitSignal(res: ServerResponse): AbortSignal {
-  const { socket } = res.req;
   const wait = waits.get(res) ?? new AbortController();
   waits.set(res, wait);
-  if (socket.readableEnded || disconnected(res)) wait.abort(REASON);
+  if (clientHasClosed(res)) wait.abort(REASON);
   return wait.signal;
 }
 
 /** Ends the wait of a request, if it waits. */
 export function endWait(res: ServerResponse): void {
   waits.get(res)?.abort(REASON);
+}
+
+/** Returns whether the client has closed the connection, or its half of it: it does not wait for an answer any more. */
+export function clientHasClosed(res: ServerResponse): boolean {
+  return res.req.socket.readableEnded || disconnected(res);
 }
 
 /** Returns whether a response has been sent, or can no longer be sent. */

@@ -3,10 +3,11 @@ import type { Duplex } from 'node:stream';
 import type { ErrorRequestHandler, Request, Response } from 'express';
 import type { Context } from '../context';
 import type { ProblemType } from '../contract/problem-types';
-import { type Origin, traceFields } from '../contract/trace-context';
+import { newSpan, type Origin, originFields, traceFields } from '../contract/trace-context';
 import { stackOf } from '../log';
 import { Problem, shownTo } from '../problems';
-import { sendErrorPage } from '../site/pages';
+import { sendErrorPage } from '../site/problem-pages';
+import type { Caller } from '../tokens/caller';
 import { unauthorized } from './auth';
 
 const JSON_TYPES = ['application/json', 'application/problem+json'];
@@ -16,7 +17,9 @@ const RETRY_AFTER_SECONDS = '1';
 export function errorResponse(ctx: Context): ErrorRequestHandler {
   return (error, req, res, _next) => {
     const problem = problemOf(res.locals.refusal ?? error, req);
-    if (problem.type === 'internal-error') ctx.log.error('internal error', { ...logIds(res), stack: stackOf(error) });
+    // Not for what a test code of a sandbox deployment asks for.
+    if (problem.type === 'internal-error' && problem !== error)
+      ctx.log.error('internal error', { ...logIds(res), stack: stackOf(error) });
     if (problem.status === 503 && problem.cause !== undefined)
       ctx.log.warn('database unavailable', { ...logIds(res), reason: reasonOf(problem.cause) });
     res.locals.problem = problem;
@@ -25,7 +28,7 @@ export function errorResponse(ctx: Context): ErrorRequestHandler {
     res.status(problem.status).set(problem.headers);
     if (problem.status === 503) res.set('Retry-After', problem.headers['Retry-After'] ?? RETRY_AFTER_SECONDS);
     if (!req.path.startsWith('/v1/') && req.accepts([...JSON_TYPES, 'text/html']) === 'text/html')
-      return sendErrorPage(req, res, problem);
+      return sendErrorPage(ctx.config, req, res, problem);
     const type = req.headers.accept === undefined ? undefined : req.accepts(JSON_TYPES);
     res.set('Content-Type', `${type || 'application/json'}; charset=utf-8`);
     res.json(bodyOf(problem, res.locals.requestId as string));
@@ -33,8 +36,9 @@ export function errorResponse(ctx: Context): ErrorRequestHandler {
 }
 
 function logIds({ locals }: Response) {
-  const { requestId, trace }: Origin = locals.origin;
-  return { request_id: requestId, ...traceFields(trace) };
+  const origin: Origin = locals.origin;
+  const caller: Caller | undefined = locals.caller;
+  return { ...originFields(origin), cpo_id: caller?.cpo?.id };
 }
 
 /** Returns the body of an error response: `message`, and the members of RFC 9457. */
@@ -86,6 +90,7 @@ export function refuseConnection(ctx: Context, problem: Problem, socket: Duplex)
   const body = JSON.stringify(bodyOf(problem, requestId));
   ctx.metrics.requestAnswered(0, undefined, {
     request_id: requestId,
+    ...traceFields(newSpan(ctx.random, undefined)),
     operation: 'none',
     status: problem.status,
     problem: problem.type,

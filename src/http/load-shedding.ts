@@ -1,4 +1,7 @@
 import type { RequestHandler, Response } from 'express';
+import { Counts } from '../delivery/counts';
+import type { Metrics } from '../metrics/metrics';
+import type { ShedReason } from '../metrics/requests';
 import { Problem } from '../problems';
 import { type Caller, partyOf } from '../tokens/caller';
 import { disconnected } from './client-disconnect';
@@ -31,65 +34,112 @@ export const LOAD_LIMITS: Omit<LoadLimits, 'requestsPerCaller'> = {
   pages: 256,
 };
 
+/** The slots of a self-service CPO are this share of a caller's, and those of all together half of the process's: anybody has one. */
+const SELF_SERVICE_SHARE = 1 / 4;
+const ALL_SELF_SERVICE_SHARE = 1 / 2;
+
+/**
+ * The slots that a self-service CPO takes on one connection. Requests that are pipelined behind a response that waits keep theirs
+ * until it is sent, and one that waits holds none itself.
+ */
+const SELF_SERVICE_PER_CONNECTION = 8;
+
 const RETRY_AFTER = { 'Retry-After': '1' };
 
-/** Counts the slots of one kind, in total and by CPO or app. */
+/** Returns the problem of a limit: that of the caller's own, or that of the process. */
+const problemOf = (reached: ShedReason) =>
+  reached === 'caller'
+    ? new Problem('too-many-requests', { headers: RETRY_AFTER })
+    : new Problem('unavailable', { message: 'Too many requests at once, please try again.' });
+
+/** Who takes a slot: the party, on a connection. */
+type Holder = { readonly party: string; readonly selfService: boolean; readonly connection: unknown };
+
+/** Counts the slots of one kind: in total, by CPO or app, and of self-service CPOs also together and by connection. */
 class Slots {
-  #taken = 0;
-  readonly #takenBy = new Map<string, number>();
+  readonly #taken = new Counts();
 
   constructor(
+    readonly kind: ShedReason,
     readonly limit: number,
-    readonly perCaller: number,
+    readonly perCaller = Number.POSITIVE_INFINITY,
   ) {}
 
-  /** @throws Problem `too-many-requests` at the caller's own limit, `unavailable` at that of the process */
-  take(party: string): void {
-    const own = this.#takenBy.get(party) ?? 0;
-    if (own >= this.perCaller) throw new Problem('too-many-requests', { headers: RETRY_AFTER });
-    if (this.#taken >= this.limit)
-      throw new Problem('unavailable', { message: 'Too many requests at once, please try again.' });
-    this.#takenBy.set(party, own + 1);
-    this.#taken += 1;
+  get taken(): number {
+    return this.#taken.of(ALL);
   }
 
-  free(party: string): void {
-    const own = this.#takenBy.get(party) ?? 0;
-    if (own > 1) this.#takenBy.set(party, own - 1);
-    else this.#takenBy.delete(party);
-    this.#taken -= 1;
+  /** Takes a slot, or returns the limit that is reached. */
+  take(holder: Holder): ShedReason | undefined {
+    const { party, selfService, connection } = holder;
+    const perCaller = selfService ? Math.ceil(this.perCaller * SELF_SERVICE_SHARE) : this.perCaller;
+    if (this.#taken.of(party) >= perCaller) return 'caller';
+    if (selfService && this.#taken.of(connection) >= SELF_SERVICE_PER_CONNECTION) return 'caller';
+    if (this.taken >= this.limit) return this.kind;
+    if (selfService && this.#taken.of(SELF_SERVICE) >= this.limit * ALL_SELF_SERVICE_SHARE) return 'self_service';
+    this.#count(holder, 1);
+    return undefined;
+  }
+
+  free(holder: Holder): void {
+    this.#count(holder, -1);
+  }
+
+  #count({ party, selfService, connection }: Holder, difference: 1 | -1): void {
+    const keys = [ALL, party, ...(selfService ? [SELF_SERVICE, connection] : [])];
+    for (const key of keys) this.#taken.add(key, difference);
   }
 }
+
+const ALL = Symbol('all');
+const SELF_SERVICE = Symbol('self-service');
 
 /** Steps at which a request takes a slot of that kind, and releases the one that it held before. */
 export type LoadShedding = Readonly<Record<'bodies' | 'requests' | 'longPolls' | 'pages', RequestHandler>>;
 
-/** Refuses requests beyond the limits at once: a client that waited in a queue would give up and send its request again. */
-export function createLoadShedding(limits: LoadLimits): LoadShedding {
-  const held = new WeakMap<Response, { slots: Slots; party: string }>();
-  const free = (res: Response) => {
-    const slot = held.get(res);
-    held.delete(res);
-    slot?.slots.free(slot.party);
-  };
-  const step = (limit: number, perCaller = Number.POSITIVE_INFINITY): RequestHandler => {
-    const slots = new Slots(limit, perCaller);
-    return (_req, res, next) => {
+/** The slot that each response holds. */
+const held = new WeakMap<Response, { slots: Slots; holder: Holder }>();
+
+/** Frees the slot of a request before its response is sent, if it has one: it waits, and others count how many do. */
+export function freeSlot(res: Response): void {
+  const slot = held.get(res);
+  held.delete(res);
+  slot?.slots.free(slot.holder);
+}
+
+/**
+ * Refuses requests beyond the limits at once: a client that waited in a queue would give up and send its request again.
+ * @returns steps that throw Problem `too-many-requests` at the limit of a caller, `unavailable` at that of the process
+ */
+export function createLoadShedding(
+  limits: LoadLimits,
+  metrics: Pick<Metrics, 'requestShed' | 'readFrom'>,
+): LoadShedding {
+  const step =
+    (slots: Slots): RequestHandler =>
+    (_req, res, next) => {
       // Its slot would never be released, and nobody would get the response.
       if (disconnected(res)) return;
       const caller = res.locals.caller as Caller | undefined;
       const party = caller === undefined ? '' : partyOf(caller);
-      slots.take(party);
-      if (held.has(res)) free(res);
-      else res.once('close', () => free(res));
-      held.set(res, { slots, party });
+      const holder = { party, selfService: caller?.cpo?.sandbox === true, connection: res.req.socket };
+      const reached = slots.take(holder);
+      if (reached !== undefined) {
+        metrics.requestShed(reached);
+        throw problemOf(reached);
+      }
+      if (held.has(res)) freeSlot(res);
+      else res.once('close', () => freeSlot(res));
+      held.set(res, { slots, holder });
       next();
     };
-  };
+  const requests = new Slots('requests', limits.requests, limits.requestsPerCaller);
+  const longPolls = new Slots('long_polls', limits.longPolls, limits.longPollsPerCaller);
+  metrics.readFrom({ requestsInFlight: () => requests.taken, longPolls: () => longPolls.taken });
   return {
-    bodies: step(limits.bodies, limits.bodiesPerCaller),
-    requests: step(limits.requests, limits.requestsPerCaller),
-    longPolls: step(limits.longPolls, limits.longPollsPerCaller),
-    pages: step(limits.pages),
+    bodies: step(new Slots('bodies', limits.bodies, limits.bodiesPerCaller)),
+    requests: step(requests),
+    longPolls: step(longPolls),
+    pages: step(new Slots('pages', limits.pages)),
   };
 }

@@ -35,7 +35,8 @@ export async function readPage<Item, Written>(
   return { items: items.map(write), next_cursor: next };
 }
 
-const writeCursor = (key: string) => Buffer.from(key).toString('base64url');
+/** Returns the cursor of what follows a key. */
+export const writeCursor = (key: string) => Buffer.from(key).toString('base64url');
 
 /**
  * Returns the key in a cursor.

@@ -48,7 +48,8 @@ export function requestLog(ctx: Context): RequestHandler {
         status: res.writableFinished ? res.statusCode : 499,
         problem: (res.locals.problem as Problem | undefined)?.type,
         role: caller?.role,
-        cpo_id: caller?.cpo?.id,
+        ...res.locals.subject,
+        ...(caller?.cpo && { cpo_id: caller.cpo.id }),
         token_id: caller?.tokenId,
       });
     });

@@ -36,6 +36,7 @@ export function createHttpServer(ctx: Context, app: Express, limits: typeof HTTP
   const listener = trackResponses(app);
   const server = Object.assign(createServer(options, listener), { maxConnections, maxHeadersCount, timeout });
   server.on('checkContinue', listener).on('checkExpectation', listener);
+  server.on('drop', () => ctx.metrics.requestShed('connections'));
   handleClientErrors(server, (problem, socket) => refuseConnection(ctx, problem, socket));
   return server;
 }

@@ -1,4 +1,4 @@
-import type { RequestHandler } from 'express';
+import type { Request, RequestHandler } from 'express';
 import { middleware } from 'express-openapi-validator';
 import { type OpenApiDocument, toValidatorDocument } from '../contract/document';
 import { formats } from '../contract/formats';
@@ -22,42 +22,85 @@ const STEPS = {
 const PAIR_PATH = '/v1/scsp/{payload-protocol}/pair';
 const PAIR = /^\/v1\/scsp\/ocpp[\w.]*\/pair$/;
 
-/**
- * Creates the validator of requests, and outside production of responses, against the contract.
- *
- * The library compiles all its paths anew for each request, one after the other, until one matches. Pairing in OCPP format
- * has a validator of its own, with a single path.
- */
+/** The other parts of the contract: the paths, and the URLs that lead to them, that begin with the first of these. */
+const PREFIXES = ['/v1/app/webhook-endpoints', '/v1/app/', '/v1/scsp/', '/v1/', '/'];
+const prefixOf = (path: string) => PREFIXES.find((prefix) => path.startsWith(prefix)) ?? '/';
+const partOf = (url: string) => (PAIR.test(url) ? PAIR_PATH : prefixOf(url));
+
+type Authenticate = ReturnType<typeof bearer>;
+
+/** How the service that a request was sent to authenticates it. */
+const authenticates = new WeakMap<Request, Authenticate>();
+
+/** The validators of this process: services with the same contract share one, because it takes most of a start. */
+const shared = new Map<string, Validator>();
+
+/** Creates the validator of requests, and outside production of responses, against the contract. */
 export function createValidator(document: OpenApiDocument, registry: TokenRegistry, responses: boolean): Validator {
-  const stepsOf = (part: OpenApiDocument) => {
-    const all = middleware({
-      apiSpec: toValidatorDocument(part) as never,
-      validateApiSpec: true,
-      validateRequests: { allErrors: true, allowUnknownQueryParameters: true },
-      validateResponses: responses,
-      validateSecurity: { handlers: { bearer: bearer(registry) } },
-      formats,
-      fileUploader: false,
-    });
-    // Its types describe its own view of a request.
-    const byName = new Map(all.map((step) => [step.name, step as unknown as RequestHandler]));
-    return (name: string): RequestHandler => {
-      const step = byName.get(name);
-      // A missing step would leave each request without a response.
-      if (step === undefined) throw new TypeError(`express-openapi-validator has no ${name}`);
-      return step;
-    };
+  const key = JSON.stringify({ document, responses });
+  const validator = shared.get(key) ?? compile(document, responses);
+  shared.set(key, validator);
+  const authenticate = bearer(registry);
+  return {
+    ...validator,
+    authorize: (req, res, next) => {
+      authenticates.set(req, authenticate);
+      return validator.authorize(req, res, next);
+    },
   };
-  const pairing = stepsOf({ ...document, paths: { [PAIR_PATH]: document.paths[PAIR_PATH] ?? {} } });
-  const others = stepsOf(document);
-  const step = (name: string): RequestHandler => {
-    const [forPairing, forOthers] = [pairing(name), others(name)];
-    return (req, res, next) => (PAIR.test(req.originalUrl) ? forPairing : forOthers)(req, res, next);
+}
+
+/**
+ * Compiles a validator for each part of the contract: in production at once, so that no request waits for it, otherwise when it is
+ * first needed.
+ * The library compiles all its paths anew for each request, one after the other, until one matches; and with response
+ * validation it walks through all its paths and components once for each response of an operation.
+ */
+function compile(document: OpenApiDocument, responses: boolean): Validator {
+  const parts = new Map<string, Validator>();
+  const part = (name: string): Validator => {
+    const known = parts.get(name);
+    if (known !== undefined) return known;
+    const paths = Object.entries(document.paths).filter(([path]) => path === name || prefixOf(path) === name);
+    const compiled = compilePart({ ...document, paths: Object.fromEntries(paths) }, responses);
+    parts.set(name, compiled);
+    return compiled;
+  };
+  if (!responses) for (const name of [PAIR_PATH, ...PREFIXES]) part(name);
+  const step =
+    (name: keyof Validator): RequestHandler =>
+    (req, res, next) =>
+      part(partOf(req.originalUrl))[name](req, res, next);
+  return {
+    findOperation: step('findOperation'),
+    authorize: step('authorize'),
+    validateRequest: step('validateRequest'),
+    validateResponse: step('validateResponse'),
+  };
+}
+
+function compilePart(document: OpenApiDocument, responses: boolean): Validator {
+  const all = middleware({
+    apiSpec: toValidatorDocument(document) as never,
+    validateApiSpec: true,
+    validateRequests: { allErrors: true, allowUnknownQueryParameters: true },
+    validateResponses: responses,
+    validateSecurity: { handlers: { bearer: (req, roles) => authenticates.get(req)?.(req, roles) ?? false } },
+    formats,
+    fileUploader: false,
+  });
+  // Its types describe its own view of a request.
+  const byName = new Map(all.map((step) => [step.name, step as unknown as RequestHandler]));
+  const step = (name: keyof Validator): RequestHandler => {
+    const found = byName.get(STEPS[name]);
+    // A missing step would leave each request without a response.
+    if (found === undefined) throw new TypeError(`express-openapi-validator has no ${STEPS[name]}`);
+    return found;
   };
   return {
-    findOperation: step(STEPS.findOperation),
-    authorize: step(STEPS.authorize),
-    validateRequest: step(STEPS.validateRequest),
-    validateResponse: responses ? step(STEPS.validateResponse) : (_req, _res, next) => next(),
+    findOperation: step('findOperation'),
+    authorize: step('authorize'),
+    validateRequest: step('validateRequest'),
+    validateResponse: responses ? step('validateResponse') : (_req, _res, next) => next(),
   };
 }

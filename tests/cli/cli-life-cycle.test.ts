@@ -97,6 +97,38 @@ describe('scsp token rotate', () => {
   });
 });
 
+describe('scsp token revoke', () => {
+  test('also revokes what was rotated from the token, and says so', async () => {
+    const [first, second] = [
+      await json('token', 'issue', '--app', 'app'),
+      await json('token', 'issue', '--app', 'app'),
+    ];
+    const rotated = await json('token', 'rotate', first.id);
+    const again = await json('token', 'rotate', rotated.id);
+    expect(await json('token', 'revoke', first.id)).toEqual({
+      id: first.id,
+      revoked_at: expect.stringMatching(RFC_3339),
+      also_revoked: [rotated.id, again.id],
+    });
+    expect((await scsp('token', 'rotate', again.id)).code).toBe(1);
+    const { id } = await json('token', 'rotate', second.id);
+    expect(await text('token', 'revoke', second.id)).toEqual([
+      ['id', second.id],
+      ['revoked at', expect.stringMatching(RFC_3339)],
+      ['also revoked', id],
+      [''],
+      ['Also revoked 1 token that was rotated from it. The owner needs a new token.'],
+    ]);
+  });
+
+  test('keeps what was rotated from the token if it is told to', async () => {
+    const { id } = await json('token', 'issue', '--app', 'app');
+    const rotated = await json('token', 'rotate', id);
+    expect(await json('token', 'revoke', id, '--only')).toEqual({ id, revoked_at: expect.stringMatching(RFC_3339) });
+    expect((await scsp('token', 'rotate', rotated.id)).code).toBe(0);
+  });
+});
+
 test.each(['revoke', 'rotate'])('scsp token %s does not repeat a token that was typed for its id', async (verb) => {
   for (const token of [service.appToken, `scsp_cpo_${'x'.repeat(43)}`]) {
     const { code, stdout, stderr } = await scsp('token', verb, token);

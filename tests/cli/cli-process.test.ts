@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
+import { cpoChecks } from '../../src/conformance/cpo/checks';
 import { startEmbedded } from '../../src/embedded-postgres/launcher';
 import station from '../fixtures/ocpp/station.json';
 import { untilStatus } from '../harness/until';
@@ -26,10 +27,16 @@ let home: string;
 let embedded: Settings;
 const running: ChildProcess[] = [];
 /** Connections to it are taken, and nothing is said on them. */
-const silent = createServer((socket) => sockets.add(socket));
+const silent = createServer((socket) => {
+  sockets.add(socket);
+  const began = performance.now();
+  socket.on('close', () => silentMs.push(performance.now() - began)).resume();
+});
 const sockets = new Set<Socket>();
+/** How long each connection lasted, which a busy machine does not stretch as it does the start of a program. */
+const silentMs: number[] = [];
 /** What takes its time, while the other tests run. */
-let askedSilence: Promise<(Ended & { ms: number })[]>;
+let askedSilence: Promise<Ended[]>;
 let addedAtOnce: Promise<Ended[]>;
 const NAMES = ['one', 'two', 'three'];
 
@@ -38,11 +45,7 @@ beforeAll(async () => {
   embedded = { DATA_DIR: join(home, '.data') };
   await once(silent.listen(0, '127.0.0.1'), 'listening');
   const { port } = silent.address() as AddressInfo;
-  const ask = async (...args: string[]) => {
-    const began = performance.now();
-    const ended = await scsp({ DATABASE_URL: `postgres://scsp:open-sesame@127.0.0.1:${port}/scsp` }, args);
-    return { ...ended, ms: performance.now() - began };
-  };
+  const ask = (...args: string[]) => scsp({ DATABASE_URL: `postgres://scsp:open-sesame@127.0.0.1:${port}/scsp` }, args);
   await (await startEmbedded({ dir: join(home, '.data') })).stop();
   addedAtOnce = Promise.all(NAMES.map((name) => scsp(embedded, ['cpo', 'add', name, '--json'])));
   askedSilence = Promise.all([ask('cpo', 'list', '--json'), ask('migrate')]);
@@ -78,7 +81,10 @@ function start(file: string, args: readonly string[], settings: Settings): Runni
 }
 
 /** The first line of JSON on its standard output that is wanted. */
-async function said({ stdout, stderr }: Running, wanted: (line: any) => boolean): Promise<any> {
+async function said(
+  { stdout, stderr }: Pick<Running, 'stdout' | 'stderr'>,
+  wanted: (line: any) => boolean,
+): Promise<any> {
   stderr.resume();
   for await (const line of createInterface({ input: stdout })) {
     const read = line.startsWith('{') ? JSON.parse(line) : {};
@@ -134,6 +140,36 @@ test('a sandbox CPO takes the token that it is given, and does not repeat it', a
   const [, url] = /^url {2}(http:\/\/localhost:\d+)\n$/.exec(String(told)) ?? [];
   const statusOf = async (token: string) => (await post(`${url}/v1/cpo/evse/unknown/unpair`, token, {})).status;
   expect([await statusOf('a-token-of-mine'), await statusOf('another-token')]).toEqual([404, 401]);
+});
+
+test('a sandbox CPO writes the codes that conformance cpo needs, and one rule is broken on demand', async () => {
+  const codes = join(home, 'codes.json');
+  const args = [
+    'sandbox-cpo',
+    '--port',
+    '0',
+    '--token-stdin',
+    '--codes',
+    codes,
+    '--mutant',
+    'pair-empty-body',
+    '--json',
+  ];
+  const child = spawn(process.execPath, [CLI, ...args], { env: environment({}) });
+  running.push(child);
+  child.stdin.end('a-token-of-mine\n');
+  const { url } = await said(child, () => true);
+  const check = ['conformance', 'cpo', '--target', url, '--token-stdin', '--codes', codes, '--json'];
+  const { code, stdout } = await scsp({}, check, 'a-token-of-mine\n');
+  expect([code, JSON.parse(stdout).counts]).toEqual([
+    1,
+    { passed: cpoChecks.length - 4, failed: 1, warning: 0, not_run: 3 },
+  ]);
+});
+
+test('a sandbox CPO knows no mutant of another name', async () => {
+  const refused = await scsp({}, ['sandbox-cpo', '--port', '0', '--mutant', 'nothing']);
+  expect(refused).toEqual({ code: 2, stdout: '', stderr: expect.stringContaining('pair-empty-body') });
 });
 
 describe('the embedded database', () => {
@@ -214,11 +250,12 @@ describe('the embedded database', () => {
 });
 
 test('a database that never answers is reported within 10 seconds', async () => {
-  for (const { ms, ...ended } of await askedSilence) {
-    expect(ms).toBeLessThan(10_000);
+  for (const ended of await askedSilence) {
     expect(ended).toMatchObject({ code: 1, stdout: '' });
     expect(ended.stderr).toMatch(
       /the database of DATABASE_URL \(127\.0\.0\.1:\d+\/scsp\) does not answer: Connection terminated due to connection timeout/,
     );
   }
+  expect(silentMs.length).toBeGreaterThanOrEqual(2);
+  for (const ms of silentMs) expect(ms).toBeLessThan(10_000);
 });

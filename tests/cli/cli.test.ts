@@ -233,8 +233,9 @@ describe('scsp cpo', () => {
       suspended_at: expect.stringMatching(RFC_3339),
     });
     const [heading, ...rows] = await text('cpo', 'list');
-    expect(heading).toEqual(['ID', 'NAME', 'BASE URL', 'PAYLOAD PROTOCOLS', 'CREATED AT', 'SUSPENDED AT']);
-    expect(rows).toContainEqual([id, name, '-', '-', listed.created_at, listed.suspended_at]);
+    const columns = ['ID', 'NAME', 'BASE URL', 'PAYLOAD PROTOCOLS', 'CREATED AT', 'SUSPENDED AT', 'CIRCUIT OPEN SINCE'];
+    expect(heading).toEqual([...columns, 'SELF SERVICE', 'CERTIFICATION']);
+    expect(rows).toContainEqual([id, name, '-', '-', listed.created_at, listed.suspended_at, '-', '-', '-']);
 
     const [first = '', ...lines] = (await scsp('cpo', 'list')).stdout.trimEnd().split('\n');
     const column = first.indexOf('CREATED AT');
@@ -521,7 +522,7 @@ describe('scsp outbox', () => {
       created_at: expect.stringMatching(RFC_3339),
       attempts: expect.any(Number),
       next_attempt_at: expect.stringMatching(RFC_3339),
-      last_error: 'The CPO could not be reached.',
+      last_error: 'The CPO could not be reached: the connection was refused.',
     });
     expect(listed.attempts).toBeGreaterThan(0);
 
@@ -537,7 +538,14 @@ describe('scsp outbox', () => {
       'LAST ERROR',
     ]);
     const timed = [expect.stringMatching(/^\d+$/), expect.stringMatching(RFC_3339), '-'];
-    expect(rows).toContainEqual([id, cpo.name, uid, listed.created_at, ...timed, 'The CPO could not be reached.']);
+    expect(rows).toContainEqual([
+      id,
+      cpo.name,
+      uid,
+      listed.created_at,
+      ...timed,
+      'The CPO could not be reached: the connection was refused.',
+    ]);
   });
 
   test('a dead-lettered notification is sent at once when it is retried, and leaves the list', async () => {

@@ -215,6 +215,7 @@ test('lines that a blocked reader does not take are bounded, and counted when it
   const lost = lines.filter(({ message }) => message === 'log lines were lost');
   expect(lost).toEqual([expect.objectContaining({ level: 'warn', reason: 'nobody reads the log' })]);
   expect(lines.length - 1 + lost[0].count).toBe(SENT + 1);
+  expect(log.linesLost()).toBe(lost[0].count);
   expect(Math.max(...written.map((text) => text.length))).toBeLessThan(LARGEST_BACKLOG + 1_000);
   expect(complaints).toEqual([expect.stringContaining('"reason":"nobody reads the log"')]);
 });

@@ -61,6 +61,8 @@ test('a test event is sent signed, with the keys of the service, and says what c
   });
   receiver.answer = answerStatus(401);
   expect(JSON.parse((await send()).stdout)).toMatchObject({ delivered: false, status: 401, error: expect.any(String) });
+  const audited = { actor: userInfo().username, action: 'webhook.test', detail: { app: app.name } };
+  expect((await auditOf(id)).slice(1)).toEqual([audited, audited]);
   expect(await scsp('test', id)).toEqual(refusal('SECRET_KEY must be set to the key of the service'));
 });
 
@@ -107,6 +109,12 @@ test('deliveries are listed and delivered again, one or all since a time, under 
   await receiver.got(5);
   expect(receiver.ids().slice(2)).toEqual([first, ...[first, second].map(() => expect.any(String))]);
   expect(receiver.ids().slice(3).sort()).toEqual([first, second].sort());
+
+  const audited = { actor: userInfo().username, action: 'webhook.redeliver' };
+  expect((await auditOf(endpoint.id)).slice(1)).toEqual([
+    { ...audited, detail: { app: app.name, event_id: first } },
+    { ...audited, detail: { app: app.name, since: expect.any(String) } },
+  ]);
 });
 
 test('an endpoint or event that does not exist is refused, and so is a disabled endpoint', async () => {
@@ -122,6 +130,7 @@ test('an endpoint or event that does not exist is refused, and so is a disabled 
     );
   await json('disable', id);
   expect(await scsp('redeliver', id, '--since', '2026-11-28T12:00:00Z')).toMatchObject({ code: 1, stdout: '' });
+  expect((await auditOf(id)).map(({ action }) => action)).toEqual(['webhook.create', 'webhook.disable']);
 });
 
 test('a redelivery needs an event or a time, and not both', async () => {

@@ -1,14 +1,19 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { join } from 'node:path';
 import { projectFile } from '../../src/contract/document';
 import { endLater } from './clean-up';
 
 /**
  * The built service as a process of its own.
  * @param within a command that runs another, with its arguments
+ * @param build the folder of the build, of this version unless told otherwise
  */
-export function launch(env: Record<string, string>, { within = [] as string[], cwd = process.cwd() } = {}) {
-  const [file = '', ...args] = [...within, process.execPath, projectFile('dist/src/main.js')];
+export function launch(
+  env: Record<string, string>,
+  { within = [] as string[], cwd = process.cwd(), build = projectFile('dist') } = {},
+) {
+  const [file = '', ...args] = [...within, process.execPath, join(build, 'src/main.js')];
   const child: ChildProcess = spawn(file, args, {
     cwd,
     env: { PATH: process.env.PATH ?? '', PORT: '0', ...env },

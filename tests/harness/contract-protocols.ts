@@ -27,13 +27,14 @@ export function parametersOf(document: OpenApiDocument, { path, operation }: Ope
     .map((parameter) => ({ ...parameter, schema: resolved(document, parameter.schema ?? {}) }));
 }
 
-/** The schema of an operation's JSON body, or of its first successful JSON response. */
+/** The schema of an operation's body, JSON or a form, or of its first successful JSON response. */
 export function jsonSchema(document: OpenApiDocument, { operation }: Operation, of: 'request' | 'response'): Schema {
   const responses = operation.responses as Record<string, Schema>;
   const success = Object.entries(responses).find(([status]) => status.startsWith('2'))?.[1];
   const part = of === 'request' ? (operation.requestBody as Schema | undefined) : success;
   const { content } = resolved(document, part ?? {}) as { content?: Record<string, { schema: Schema }> };
-  return resolved(document, content?.['application/json']?.schema ?? {});
+  const { schema = {} } = content?.['application/json'] ?? content?.['application/x-www-form-urlencoded'] ?? {};
+  return resolved(document, schema);
 }
 
 /** A station of a payload protocol: the member of the body that describes it, and its schema. */

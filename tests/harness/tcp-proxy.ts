@@ -12,9 +12,9 @@ export async function startProxy(target: string) {
   let delayMs = 0;
   const server = createServer((inner) => {
     const outer = connect(Number(port), hostname);
-    let deaf = false;
+    let ignored = false;
     inner.on('data', (chunk) => {
-      deaf ||= unanswered !== undefined && chunk.includes(unanswered);
+      ignored ||= unanswered !== undefined && chunk.includes(unanswered);
     });
     for (const [from, to] of [
       [inner, outer],
@@ -22,7 +22,7 @@ export async function startProxy(target: string) {
     ] as const) {
       sockets.add(from);
       from.on('data', (chunk) => {
-        if (silent || dead.has(from) || (deaf && to === inner)) return;
+        if (silent || dead.has(from) || (ignored && to === inner)) return;
         if (delayMs === 0) to.write(chunk);
         else setTimeout(() => to.write(chunk), delayMs);
       });

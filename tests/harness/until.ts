@@ -1,15 +1,15 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
-/** So soon after it was made a change to a CPO or a token is in force on every replica. */
-const IN_FORCE_MS = 1_000;
 /** Between two questions, so that whoever is waited for has the processor. */
 const PAUSE_MS = 5;
+/** Long enough for anything that is sure to happen, on a busy machine too. */
+const SURELY_MS = 30_000;
 
 /** Asks until the answer is as wanted, or it is too late for that; returns the last answer. */
 export async function until<Answer>(
   wanted: (answer: Answer) => boolean,
   ask: () => Promise<Answer>,
-  withinMs = IN_FORCE_MS,
+  withinMs = SURELY_MS,
 ): Promise<Answer> {
   for (const deadline = performance.now() + withinMs; ; ) {
     const answer = await ask();
@@ -17,9 +17,6 @@ export async function until<Answer>(
     await sleep(PAUSE_MS);
   }
 }
-
-/** Long enough for anything that is sure to happen, on a busy machine too. */
-const SURELY_MS = 30_000;
 
 /**
  * Asks until something is so.
@@ -37,4 +34,9 @@ export function untilStatus<Answer extends { status: number }>(
   withinMs?: number,
 ): Promise<Answer> {
   return until((answer) => answer.status === status, ask, withinMs);
+}
+
+/** Asks again after each 503: a busy machine does not begin all of many simultaneous requests within two seconds. */
+export function untilAnswered<Answer extends { status: number }>(ask: () => Promise<Answer>): Promise<Answer> {
+  return until(({ status }) => status !== 503, ask);
 }

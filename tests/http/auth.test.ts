@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { setSuspended } from '../../src/cpos/cpos';
-import { revokeToken } from '../../src/tokens/tokens';
+import { revokeToken } from '../../src/tokens/revoke';
 import { type Answer, type Harness, startHarness, type TestCpo } from '../harness/harness';
 import { leaks } from '../harness/leaks';
 import { untilStatus } from '../harness/until';
@@ -25,6 +25,7 @@ const me = (headers: Record<string, string>, query = '') => service.request('GET
 const challenge = (answer: Answer) => [answer.status, answer.headers.get('WWW-Authenticate')];
 const NO_TOKEN = [401, 'Bearer realm="scsp-pairing"'];
 const BAD_TOKEN = [401, 'Bearer realm="scsp-pairing", error="invalid_token"'];
+const UNAVAILABLE = [503, null];
 
 test('a CPO sees who it is and when its token expires', async () => {
   const answer = await me({ Authorization: `bearer ${cpo.token}` });
@@ -134,7 +135,8 @@ test('a flood of unknown tokens does not keep a new token out', async () => {
   const other = await service.cpo();
   expect((await withinASecond(other.token, 200)).status).toBe(200);
   for (const answer of await Promise.all(flood)) {
-    expect(challenge(answer)).toEqual(BAD_TOKEN);
+    // A 503 is due while the listener is away, which a busy machine may cause.
+    expect([BAD_TOKEN, UNAVAILABLE]).toContainEqual(challenge(answer));
     expect(answer.headers.get('Cache-Control')).toBe('no-store');
     expect(answer.headers.get('X-Content-Type-Options')).toBe('nosniff');
   }

@@ -52,13 +52,13 @@ describe('media type and size', () => {
     const refused = await send(json.padEnd(65_537));
     expect([refused.status, refused.body.type]).toEqual([413, '/problems/body-too-large']);
   });
-  test('content-type parameters cost no memory: 300 kinds of them are one kind', async () => {
+  test('content-type parameters cost no memory: 450 kinds of them are one kind', async () => {
     const sendKinds = async (from: number) => {
       for (let i = from; i < from + 150; i++)
         expect((await send('{}', { headers: { 'Content-Type': `application/json; x=${i}` } })).status).toBe(400);
     };
     await sendKinds(0);
-    expect(await heapGrowth(() => sendKinds(150))).toBeLessThan(2_000_000);
+    expect(await heapGrowth((nth) => sendKinds(150 * nth))).toBeLessThan(2_000_000);
   });
 });
 

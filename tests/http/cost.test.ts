@@ -48,7 +48,8 @@ const url = (path: string) => path.replace('{payload-protocol}', 'ocpp2.0.1').re
 const tooDear = (costs: { name: string; times: number }[]) => costs.filter(({ times }) => times > MOST_TIMES);
 
 const requests = operationsOf(servedBy(document, 'scsp'))
-  .filter(({ operation }) => operation.requestBody !== undefined)
+  // Forms are limited to 4 kB.
+  .filter(({ operation }: any) => operation.requestBody?.content['application/json'] !== undefined)
   .map(({ id, method, path, operation }) => ({ id, method, path, operation, schema: schemaOf(operation.requestBody) }));
 const answers = operationsOf(servedBy(document, 'cpo'))
   .filter(({ id }) => id.startsWith('cpoPair'))
@@ -70,7 +71,8 @@ test.each(requests.map(({ id, ...request }) => [id, request] as const))(
     const token = JSON.stringify(operation.security).includes('app') ? service.appToken : cpo.token;
     const send = async (raw: string) => {
       const { status } = await service.request(method.toUpperCase(), url(path), { token, raw });
-      expect([200, 201, 400, 404, 409]).toContain(status);
+      // What a sandbox limits is counted after its body was checked.
+      expect([200, 201, 400, 404, 409, 429]).toContain(status);
     };
     const unitMs = await smallest(() => send(validJson(document, schema)));
     const costs: { name: string; times: number }[] = [];

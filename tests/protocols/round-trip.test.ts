@@ -1,11 +1,12 @@
 import { operationsOf, readContract, servedBy } from '../../src/contract/document';
+import { withoutSandbox } from '../../src/contract/without-sandbox';
 import { sendJson, startCpo } from '../harness/a-cpo';
 import { bodyOfSchema, differences, MEMBERS, type Members } from '../harness/body-of-schema';
 import { jsonSchema, pairOperations, stationOf } from '../harness/contract-protocols';
 import { type Answer, type Harness, NO_LIMITS, startHarness, type TestCpo } from '../harness/harness';
 import { placesOf, resolved } from '../harness/widest-bodies';
 
-const { document } = readContract();
+const { document } = withoutSandbox(readContract());
 const ours = pairOperations(document, 'scsp');
 const schemaOf = (name: string) => resolved(document, { $ref: `#/components/schemas/${name}` });
 

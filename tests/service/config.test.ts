@@ -69,6 +69,8 @@ test('an empty environment is the sandbox on loopback', () => {
       userCodes10Min: 10,
     },
     attemptsKeepDays: 30,
+    eventsKeepDays: 30,
+    pairingsKeepDays: 730,
     publicUrl: undefined,
     securityContact: 'mailto:security@jedlix.com',
     egressAddresses: [],
@@ -99,11 +101,13 @@ test('every setting is read', () => {
     LIMIT_USER_CODES_10MIN: '7',
     ATTEMPTS_KEEP_DAYS: '7',
     EVENTS_KEEP_DAYS: '8',
+    PAIRINGS_KEEP_DAYS: '9',
     PUBLIC_URL: 'https://pairing.example/',
     DATABASE_DIRECT_URL: DATABASE.replace('5432', '5433'),
     MIGRATION_DATABASE_URL: DATABASE.replace('user', 'owner'),
     SECURITY_CONTACT: 'https://pairing.example/report',
     EGRESS_ADDRESSES: '192.0.2.1',
+    TRUSTED_PROXIES: '192.0.2.2',
     SANDBOX: 'false',
     SCSP_ACTOR: 'alice@jedlix.com',
   };
@@ -132,6 +136,7 @@ test('every setting is read', () => {
     limitInFlight: 5,
     attemptsKeepDays: 7,
     eventsKeepDays: 8,
+    pairingsKeepDays: 9,
     publicUrl: 'https://pairing.example',
     securityContact: 'https://pairing.example/report',
     egressAddresses: ['192.0.2.1'],
@@ -209,8 +214,10 @@ describe('bounds', () => {
     ['LIMIT_IN_FLIGHT', '1', '512'],
     ['ATTEMPTS_KEEP_DAYS', '1', '3650'],
     ['EVENTS_KEEP_DAYS', '7', '3650'],
+    ['PAIRINGS_KEEP_DAYS', '7', '36500'],
   ])('%s is a whole number from %s to %s', (name, least, most) => {
-    for (const value of [least, most]) expect(blamed({ [name]: value })).toEqual([]);
+    const others = { EVENTS_KEEP_DAYS: '7', PAIRINGS_KEEP_DAYS: '36500' };
+    for (const value of [least, most]) expect(blamed({ ...others, [name]: value })).toEqual([]);
     const outside = [String(Number(least) - 1), String(Number(most) + 1), `${least}.5`, '1e1', '0x5', ' 5', 'five'];
     for (const value of outside)
       expect(refusal({ [name]: value })).toEqual([`${name} must be a whole number from ${least} to ${most}`]);
@@ -246,6 +253,18 @@ describe('bounds', () => {
     ['SANDBOX', 'true', []],
     ['SANDBOX', '1', ['SANDBOX']],
   ])('%s=%s: %j', (name, value, faults) => expect(blamed({ [name]: value })).toEqual(faults));
+});
+
+test('pairings are kept at least as long as events, which refer to them', () => {
+  const message = 'PAIRINGS_KEEP_DAYS must be at least EVENTS_KEEP_DAYS: events refer to pairings';
+  expect(refusal({ PAIRINGS_KEEP_DAYS: '29' })).toEqual([message]);
+  expect(refusal({ EVENTS_KEEP_DAYS: '731' })).toEqual([message]);
+  expect(refusal({ EVENTS_KEEP_DAYS: '7', PAIRINGS_KEEP_DAYS: '7' })).toEqual([]);
+  expect(blamed({ EVENTS_KEEP_DAYS: '6', PAIRINGS_KEEP_DAYS: '5', PORT: 'x' })).toEqual([
+    'EVENTS_KEEP_DAYS',
+    'PAIRINGS_KEEP_DAYS',
+    'PORT',
+  ]);
 });
 
 describe('NODE_ENV=production', () => {
@@ -291,6 +310,11 @@ describe('the sandbox', () => {
     [{ DATABASE_URL: DATABASE, SANDBOX: 'true', HOST: '0.0.0.0' }, false],
     [{ DATABASE_URL: DATABASE, SANDBOX: 'true', HOST: '192.0.2.1' }, false],
     [{ DATABASE_URL: DATABASE, HOST: '127.0.0.1' }, false],
+    [{ PUBLIC_URL: 'http://localhost:3000' }, true],
+    // A reverse proxy on the same machine lets others in.
+    [{ DATABASE_URL: DATABASE, SANDBOX: 'true', PUBLIC_URL: 'https://sandbox.example' }, false],
+    [{ DATABASE_URL: DATABASE, SANDBOX: 'true', TRUSTED_PROXIES: '127.0.0.1' }, false],
+    [{ DATABASE_URL: DATABASE, SANDBOX: 'true', NODE_ENV: 'production', SECRET_KEY: 'x'.repeat(32) }, false],
   ])('calls CPOs on this machine only while nobody else reaches it: %j: %s', (env, calls) =>
     expect(readConfig(env).callsLoopback).toBe(calls),
   );
@@ -304,6 +328,12 @@ describe('the addresses that CPOs are called from', () => {
     expect(readConfig({ EGRESS_ADDRESSES: '192.0.2.1, 198.51.100.0/28,2001:db8::/64' }).egressAddresses).toEqual([
       '192.0.2.1',
       '198.51.100.0/28',
+      '2001:db8::/64',
+    ]));
+
+  test('and so are those of proxies', () =>
+    expect(readConfig({ TRUSTED_PROXIES: '192.0.2.1,2001:db8::/64' }).trustedProxies).toEqual([
+      '192.0.2.1',
       '2001:db8::/64',
     ]));
 

@@ -1,6 +1,8 @@
 import { Server } from 'node:http';
 import { requestDeadlines } from '../../src/db/batcher';
 import { LOAD_LIMITS } from '../../src/http/load-shedding';
+import { HEARTBEAT_TIMES } from '../../src/status/heartbeat';
+import { READING_TIMES } from '../../src/status/shared-reading';
 import { startHarness } from '../harness/harness';
 
 /** Everywhere else tests have them shorter or smaller. */
@@ -36,6 +38,11 @@ describe('as it ships', () => {
     expect(startBy).toBeGreaterThanOrEqual(before + 2_000);
     expect(startBy).toBeLessThanOrEqual(after + 2_000);
     expect(answerBy - startBy).toBe(2_900);
+  });
+
+  test('a replica writes its state every 10 s and at changes, and the stored state is read as often', () => {
+    expect(HEARTBEAT_TIMES).toEqual({ checkMs: 1_000, everyMs: 10_000 });
+    expect(READING_TIMES).toEqual({ everyMs: 10_000, waitMs: 1_500, keepMs: 60_000 });
   });
 
   test('a process takes so many requests at once', () => {
