@@ -1,8 +1,11 @@
 import { chmodSync, chownSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { command } from '../harness/a-command';
+import { text as readAll } from 'node:stream/consumers';
+import { projectFile } from '../../src/contract/document';
 import { launch } from '../harness/a-process';
+import { runProgram } from '../harness/a-program';
 import { SECRET_KEY } from '../harness/harness';
 import { PASSWORD, postgresServer } from './a-postgres-server';
 import { secondsUntil } from './fault';
@@ -13,8 +16,9 @@ export type Cluster = Awaited<ReturnType<typeof startCluster>>;
 /**
  * Two PostgreSQL servers, a primary and a synchronous standby, PgBouncer in transaction mode and HAProxy, all as the
  * files in `deploy/` say, and the settings of a service on them.
+ * @param build the folder of the build that migrates the empty database
  */
-export async function startCluster(replicaCount: number) {
+export async function startCluster(replicaCount: number, build = projectFile('dist')) {
   // Before anything runs that nobody would end.
   for (const needed of ['postgres', 'pgbouncer', 'haproxy']) program(needed);
   const home = mkdtempSync(join(tmpdir(), 'scsp-cluster-'));
@@ -42,6 +46,7 @@ export async function startCluster(replicaCount: number) {
     if (uid !== undefined && gid !== undefined) chownSync(file, uid, gid);
     return file;
   };
+  const adminSocket = join(home, 'haproxy.sock');
   const proxy = await daemon(home, 'haproxy', ['-db', '-f', inside('haproxy.cfg', haproxyConfig())], callersPort);
   const [user] = await primary.query(
     `select format('"%s" "%s"', rolname, rolpassword) as line from pg_authid where rolname = 'scsp_service'`,
@@ -51,6 +56,7 @@ export async function startCluster(replicaCount: number) {
 
   function haproxyConfig(): string {
     return deployed('haproxy/haproxy.cfg', [
+      ['/run/haproxy/admin.sock', adminSocket],
       [':443 ssl crt /etc/haproxy/pairing.pem alpn h2,http/1.1', `127.0.0.1:${callersPort}`],
       ['127.0.0.1:5432', `127.0.0.1:${directPort}`],
       ['10.0.0.11:5432', `127.0.0.1:${portA}`],
@@ -74,31 +80,45 @@ export async function startCluster(replicaCount: number) {
     DATABASE_URL: service(pooledPort),
     DATABASE_DIRECT_URL: service(directPort),
     SECRET_KEY,
-    NODE_ENV: 'production',
-    // CPOs of the tests listen on this machine.
+    // CPOs of the tests listen on this machine, which a service with NODE_ENV=production does not call.
     SANDBOX: 'true',
   };
-  /** A command of an operator's; what it says as JSON. */
-  const scsp = async (args: string[], more: Record<string, string> = {}, input: string[] = []): Promise<any> => {
-    const { code, stdout, stderr } = await command({ ...settings, ...more }, [...args, '--json'], input);
-    if (code !== 0) throw new Error(stderr);
-    return JSON.parse(stdout);
-  };
+  /** Returns the command line of a build; a command returns what it prints as JSON. */
+  const commandsOf =
+    (folder: string) =>
+    async (args: string[], more: Record<string, string> = {}, input = ''): Promise<any> => {
+      const line = [join(folder, 'src/cli.js'), ...args, '--json'];
+      const { code, stdout, stderr } = await runProgram(process.execPath, line, { ...settings, ...more }, input);
+      if (code !== 0) throw new Error(stderr);
+      return JSON.parse(stdout);
+    };
+  const migrate = (folder: string) =>
+    commandsOf(folder)(['migrate'], { MIGRATION_DATABASE_URL: primary.url('scsp_owner', 'scsp') });
   await secondsUntil(() => connects(directPort));
-  await scsp(['migrate'], { MIGRATION_DATABASE_URL: primary.url('scsp_owner', 'scsp') });
+  await migrate(build);
 
   return {
     servers,
     settings,
-    scsp,
+    scsp: commandsOf(build),
+    /** Runs the migrations of a build, as the owner of the tables. */
+    migrate,
     /** Where callers call. */
     url: `http://127.0.0.1:${callersPort}`,
     /** Starts a replica on the port that HAProxy knows; ready when it resolves. */
-    async replica(index: number, more: Record<string, string> = {}) {
+    async replica(index: number, more: Record<string, string> = {}, of = build) {
       const port = replicaPorts[index];
-      const started = launch({ ...settings, HOST: '127.0.0.1', PORT: String(port), DATA_DIR: home, ...more });
+      const env = { ...settings, HOST: '127.0.0.1', PORT: String(port), DATA_DIR: home, ...more };
+      const started = launch(env, { build: of });
       await started.url();
       return Object.assign(started, { at: `http://127.0.0.1:${port}` });
+    },
+    /** Takes a replica out of HAProxy's rotation (`drain`), or puts it back (`ready`). */
+    async rotate(index: number, state: 'drain' | 'ready') {
+      const admin = connect(adminSocket);
+      admin.end(`set server replicas/replica-${index + 1} state ${state}\n`);
+      const answer = await readAll(admin);
+      if (answer.trim() !== '') throw new Error(`HAProxy: ${answer}`);
     },
     /** Another PgBouncer with these lines of its file changed; where the service would find it. */
     async pooler(changes: readonly (readonly [string, string])[]) {

@@ -29,6 +29,11 @@ export function callers(tokens: Tokens) {
         { code, charging_station: aStation(uid) },
         key === undefined ? {} : { 'Idempotency-Key': key },
       ),
+    /** The user is new, and so is the code: under a key that was used before, both are those of the first request. */
+    redeem: (at: string, cpo_id: string, key: string) => {
+      const body = { user_id: key, charging_location_id: 'home', cpo_id, payload_protocol: 'ocpp2.0.1', code: key };
+      return ask(`${at}/v1/app/pairings`, tokens.app, body, { 'Idempotency-Key': key });
+    },
     unpair: (at: string, uid: string) => ask(`${at}/v1/app/charging-stations/${uid}/unpair`, tokens.app, {}),
     me: (at: string, token: string) => ask(`${at}/v1/scsp/me`, token),
   };
@@ -40,13 +45,14 @@ export function callers(tokens: Tokens) {
  */
 export function startCrowd({ issue, follow, pair }: ReturnType<typeof callers>, at: string) {
   const acknowledged: { uid: string; codeId: string; when: number }[] = [];
-  const answers: Asked[] = [];
+  const answers: (Asked & { seconds: number })[] = [];
   let slowest = 0;
   let over = false;
   const asked = async (request: () => Promise<Asked>) => {
     const { seconds, result } = await timed(request);
-    answers.push(result);
-    return { ...result, seconds };
+    const answer = { ...result, seconds };
+    answers.push(answer);
+    return answer;
   };
   const untilDone = async (request: () => Promise<Asked>, done: number) => {
     for (;;) {

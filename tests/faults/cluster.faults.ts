@@ -100,20 +100,23 @@ describe('on PgBouncer in transaction mode, with three replicas behind HAProxy',
   });
 
   test('a CPO is notified of an unpair once', async () => {
-    const told: string[] = [];
+    const notified: string[] = [];
     const backend = createServer((req, res) => {
-      told.push(`${req.url}`);
+      notified.push(`${req.url}`);
       res.writeHead(200, { 'Content-Type': 'application/json' }).end('{"message":"ok"}');
     }).listen(0, '127.0.0.1');
     await once(backend, 'listening');
     const url = `http://127.0.0.1:${(backend.address() as AddressInfo).port}`;
-    const callable = await addCpo('--base-url', url);
-    const uid = randomUUID();
-    await as.pair(at(0), (await as.issue(at(1))).body.code, uid, undefined, callable.token);
-    expect((await as.unpair(at(2), uid)).status).toBe(200);
-    await secondsUntil(async () => (await primary.query('select from outbox', 'scsp')).length === 0);
-    expect(told).toEqual([expect.stringContaining(uid)]);
-    backend.close();
+    try {
+      const callable = await addCpo('--base-url', url);
+      const uid = randomUUID();
+      await as.pair(at(0), (await as.issue(at(1))).body.code, uid, undefined, callable.token);
+      expect((await as.unpair(at(2), uid)).status).toBe(200);
+      await secondsUntil(async () => (await primary.query('select from outbox', 'scsp')).length === 0);
+      expect(notified).toEqual([expect.stringContaining(uid)]);
+    } finally {
+      backend.close();
+    }
   });
 
   test('a lock that somebody holds costs a request less than 5 s, and no statement waits longer than its caller', async () => {
@@ -141,11 +144,14 @@ describe('on PgBouncer in transaction mode, with three replicas behind HAProxy',
     const { answers, slowest } = await crowd.stop();
     const refused = answers.filter(({ status }) => status !== 200 && status !== 201);
     console.log(`restarts: ${answers.length} requests, ${refused.length} refused, the slowest ${slowest.toFixed(2)} s`);
-    expect(refused).toEqual([]);
+    // What a busy machine has not begun within two seconds is refused too; a restart refuses at once.
+    const isTooLate = ({ status, seconds, body }: (typeof refused)[number]) =>
+      status === 503 && seconds > 1.5 && body.type === '/problems/unavailable' && !body.message.includes('stopping');
+    expect(refused.filter((answer) => !isTooLate(answer))).toEqual([]);
   });
 });
 
-describe('a pooler that the service has not been told of', () => {
+describe('a pooler that the service does not know of', () => {
   const startOn = (DATABASE_URL: string) =>
     startService(readConfig({ ...cluster.settings, DATABASE_URL, DATABASE_DIRECT_URL: '', PORT: '0' }), {
       log: recordedLog().log,
@@ -192,7 +198,7 @@ describe('the standby gone', () => {
     expect(seconds).toBeLessThan(5);
 
     await standby.start();
-    // What was canceled was committed, and is told as what was there before.
+    // What was canceled was committed, and the answer says that it was there before.
     await secondsUntil(async () => (await as.pair(cluster.url, first, uid, undefined, other.token)).status === 409);
     expect([...(await stored()).keys()]).toContain(uid);
   });

@@ -106,7 +106,8 @@ test('followers miss nothing and see nothing twice, in one order, whichever publ
   const follow = async () => {
     const seen: AnEvent[] = [];
     for (let after = '0'; ; ) {
-      const { body } = await replicas.ask('GET', `/v1/events?after=${after}&wait=2&limit=500`, setup.appToken);
+      const { status, body } = await replicas.ask('GET', `/v1/events?after=${after}&wait=2&limit=500`, setup.appToken);
+      expect({ status, body }).toMatchObject({ status: 200 });
       seen.push(...body.items);
       after = body.next_after;
       if (over && body.items.length === 0) return seen;

@@ -4,7 +4,7 @@ const { jest } = require('../../package.json');
 module.exports = {
   ...jest,
   rootDir: '../..',
-  testMatch: ['<rootDir>/tests/faults/**/*.faults.ts'],
+  testMatch: ['<rootDir>/tests/{faults,upgrade}/**/*.faults.ts'],
   testTimeout: 300_000,
   maxWorkers: 1,
 };

@@ -29,7 +29,7 @@ test.each([
   ['refuses connections', () => proxy.down()],
   ['swallows every packet', async () => proxy.swallow()],
   ['was on a host that died', async () => proxy.bury()],
-])('CPOs are told, once the database is back that %s while they were being told', async (_name, breakIt) => {
+])('CPOs are notified once the database is back that %s meanwhile', async (_name, breakIt) => {
   const { backend, held } = await inTheMiddle();
   await breakIt();
   backend.answer = (res) => sendJson(res, 200, { message: 'ok' });
@@ -42,8 +42,8 @@ test.each([
   // The leases of the calls whose outcome was not written are over.
   await direct.query('update outbox set leased_until = now(), next_attempt_at = now()');
   await secondsUntil(async () => (await left()) === 0, 10);
-  const told = await direct.query(`select from events where type = 'cpo.notified'`);
-  expect(told.rowCount).toBe(UIDS.length);
+  const notified = await direct.query(`select from events where type = 'cpo.notified'`);
+  expect(notified.rowCount).toBe(UIDS.length);
   expect(service.log.lines.filter(({ level }) => level === 'error')).toEqual([]);
   await backend.down();
 });

@@ -67,6 +67,22 @@ test('after a dump and restore into another cluster positions go on, never twice
   await after.stop();
 });
 
+test('after a dump was loaded into the same database again followers are told', async () => {
+  const before = await start(original);
+  await pair(before, 'before the dump');
+  const dump = join(home, 'dump');
+  const env = { ...process.env, LC_ALL: 'C.UTF-8' };
+  const url = original.url('postgres', 'scsp');
+  await run(program('pg_dump'), ['--format=custom', `--file=${dump}`, url], { env });
+  const { position } = await pair(before, 'lost');
+  await before.stop();
+  await run(program('pg_restore'), ['--clean', '--exit-on-error', `--dbname=${url}`, dump], { env });
+
+  const after = await start(original);
+  await expectRestart(after, position);
+  await after.stop();
+});
+
 test('after a restore to an earlier point the positions that were lost are not given again, and followers are told', async () => {
   const before = await start(original);
   await pair(before, 'before the backup');

@@ -1,5 +1,7 @@
-import { readdirSync, readFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { BlockList, isIPv6 } from 'node:net';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import ipaddr from 'ipaddr.js';
 import { parse, parseAllDocuments } from 'yaml';
@@ -15,13 +17,20 @@ const FOLDER = projectFile('deploy/kubernetes');
 const KUSTOMIZATION = 'kustomization.yaml';
 const TEMPLATE = 'secret.example.yaml';
 
+const OPERATOR = 'prometheus-operator';
+
 const read = (file: string) => readFileSync(join(FOLDER, file), 'utf8');
-const files = readdirSync(FOLDER).filter((file) => file.endsWith('.yaml') && file !== KUSTOMIZATION);
-const manifests: any[] = files.flatMap((file) => parseAllDocuments(read(file)).map((document) => document.toJS()));
+const manifestsIn = (folder: string) =>
+  readdirSync(join(FOLDER, folder)).filter((file) => file.endsWith('.yaml') && file !== KUSTOMIZATION);
+const files = manifestsIn('.');
+const manifests: any[] = [...files, ...manifestsIn(OPERATOR).map((file) => join(OPERATOR, file))].flatMap((file) =>
+  parseAllDocuments(read(file)).map((document) => document.toJS()),
+);
 const named = (kind: string, name = 'scsp-pairing') =>
   manifests.find((manifest) => manifest.kind === kind && manifest.metadata.name === name);
 
 const kustomization = parse(read(KUSTOMIZATION));
+const prometheus = parse(readFileSync(projectFile('deploy/prometheus/prometheus.yml'), 'utf8'));
 const deployment = named('Deployment');
 const job = named('Job', 'scsp-pairing-migration');
 const autoscaler = named('HorizontalPodAutoscaler').spec;
@@ -117,6 +126,14 @@ describe('what no schema can say', () => {
     expect(named('Namespace').metadata.labels).toMatchObject({ 'pod-security.kubernetes.io/enforce': 'restricted' });
   });
 
+  test('what needs the operator of Prometheus is in a component, which is left out unless somebody asks for it', () => {
+    const component = parse(read(join(OPERATOR, KUSTOMIZATION)));
+    expect(component.kind).toBe('Component');
+    expect([...component.resources].sort()).toEqual(manifestsIn(OPERATOR));
+    expect(kustomization).not.toHaveProperty('components');
+    expect(parse(read(KUSTOMIZATION).replace(/^# (components:| {2}- )/gm, '$1')).components).toEqual([OPERATOR]);
+  });
+
   test('every variable is a setting, and every secret that one comes from is in the template', () => {
     const secrets = manifests.filter(({ kind }) => kind === 'Secret');
     for (const { stringData } of secrets)
@@ -157,6 +174,31 @@ describe('what no schema can say', () => {
 
   test('the Service leads to the service alone, not to its metrics', () =>
     expect(named('Service').spec.ports).toEqual([expect.objectContaining({ targetPort: 'http' })]));
+
+  test('the ServiceMonitor leads Prometheus to the metrics port of each replica', () => {
+    const monitor = named('ServiceMonitor').spec;
+    const { metadata, spec } = named('Service', 'scsp-pairing-metrics');
+    expect(metadata.labels).toMatchObject(monitor.selector.matchLabels);
+    expect(named('Service').metadata.labels).not.toMatchObject(monitor.selector.matchLabels);
+    expect(spec.selector).toEqual(deployment.spec.template.metadata.labels);
+    const { containerPort } = service.ports.find(({ name }: any) => name === 'metrics');
+    expect(spec.ports).toEqual([{ name: 'metrics', port: containerPort, targetPort: 'metrics' }]);
+    expect(monitor.endpoints.map(({ port }: any) => port)).toEqual(['metrics']);
+    expect(metadata.labels[monitor.jobLabel]).toBe(prometheus.scrape_configs[0].job_name);
+  });
+
+  test('the command of the README makes a PrometheusRule of the alerts', () => {
+    const cwd = mkdtempSync(join(tmpdir(), 'scsp-rules-'));
+    mkdirSync(join(cwd, 'deploy/prometheus'), { recursive: true });
+    const rules =
+      'groups:\n  - name: one\n    rules:\n      - alert: ScspOne\n        expr: |\n          up\n            == 0\n';
+    writeFileSync(join(cwd, 'deploy/prometheus/rules.yaml'), rules);
+    const [, command = ''] = /^```sh\n(\{\n[\s\S]*?)^```/m.exec(read('README.md')) ?? [];
+    const rule = parse(String(execFileSync('bash', ['-c', `kubectl() { cat; }\n${command}`], { cwd })));
+    rmSync(cwd, { recursive: true });
+    expect(rule).toMatchObject({ kind: 'PrometheusRule', spec: parse(rules) });
+    expect(faultsOf(rule)).toEqual([]);
+  });
 
   test.each(['startup', 'readiness', 'liveness'])('the %s probe asks what is in the contract', (probe) => {
     const { path, port } = service[`${probe}Probe`].httpGet;

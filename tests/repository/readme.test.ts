@@ -111,13 +111,6 @@ test('docs/operations.md lists every setting with its default', () => {
     expect(operations).toContain(`| \`${name}\` | ${value === '' ? 'unset' : `\`${value}\``} |`);
 });
 
-test('docs/operations.md lists every metric', () => {
-  const metrics = [...read('src/metrics.ts').matchAll(/name: '(scsp_\w+)'/g)].map(([, name]) => name);
-  expect(metrics.length).toBeGreaterThan(5);
-  const listed = [...operations.matchAll(/^\| `(scsp_\w+)` \| (counter|gauge|histogram) /gm)].map(([, name]) => name);
-  expect(listed.sort()).toEqual(metrics.sort());
-});
-
 test('docs/architecture.md names every production dependency', () => {
   const { dependencies } = JSON.parse(read('package.json'));
   const text = read('docs/architecture.md');
@@ -162,6 +155,14 @@ const present = pages.filter((page) => page !== 'CHANGELOG.md');
 test.each(present)('every file that %s names exists', (page) => {
   const files = [...prose(page).matchAll(/`((?:src|migrations|tests|bench|deploy|docs)\/[\w./-]+)`/g)];
   expect(files.map(([, file = '']) => file).filter((file) => !existsSync(projectFile(file)))).toEqual([]);
+});
+
+test('CONTRIBUTING.md names every script of package.json', () => {
+  const { scripts } = JSON.parse(read('package.json'));
+  // npm runs these before others.
+  const own = Object.keys(scripts).filter((name) => !/^pre(pare|start|test)$/.test(name));
+  const named = [...read('CONTRIBUTING.md').matchAll(/`npm (?:run )?([\w:]+)`/g)].map(([, name]) => name);
+  expect(own.filter((name) => !named.includes(name))).toEqual([]);
 });
 
 test.each(present)('every command that %s names exists', (page) => {
