@@ -5,24 +5,32 @@
 const layers = [
   { name: 'programs', path: '^src/((main|cli)\\.ts$|cli/)' },
   { name: 'service', path: '^src/(service\\.ts$|sandbox/start\\.ts$)' },
+  {
+    name: 'sandbox',
+    path: '^src/sandbox/(?!(start|test-codes|cpo|scenarios|behaviour|reply|stations|mutants)\\.ts$|mutants/)',
+  },
   { name: 'http', path: '^src/(http|site)/|^src/[^/]+/http\\.ts$' },
-  { name: 'pairing', path: '^src/(pairing|users|attempts|retention)/' },
+  { name: 'conformance', path: '^src/conformance/' },
+  { name: 'pairing', path: '^src/(pairing|users|attempts|retention|status|cases)/' },
   { name: 'features', path: '^src/(codes|cpos|tokens|outbox|links|webhooks)/' },
-  { name: 'events', path: '^src/events/' },
+  { name: 'events', path: '^src/(events|calls)/' },
   { name: 'audit', path: '^src/audit/' },
   { name: 'protocols', path: '^src/protocols/' },
   { name: 'stations', path: '^src/stations/' },
   { name: 'context', path: '^src/context\\.ts$' },
   { name: 'db', path: '^src/(db|delivery|outbound|embedded-postgres)/' },
   { name: 'crypto', path: '^src/crypto/' },
-  { name: 'foundation', path: '^src/(config|log|metrics|problems)\\.ts$|^src/contract/' },
+  {
+    name: 'foundation',
+    path: '^src/(config|log|problems)\\.ts$|^src/(contract|metrics)/|^src/sandbox/test-codes\\.ts$',
+  },
 ];
 
 const PROGRAMS = '^src/(main|cli)\\.ts$';
 /** Where a feature meets HTTP: it belongs to the layer `http`, not to that of its folder. */
 const HTTP_FILE = '^src/[^/]+/http\\.ts$';
 /** The other party's programs: they know this service by its contract only. */
-const COUNTERPARTS = '^src/(sandbox)/(?!start)';
+const COUNTERPARTS = '^src/(sandbox)/((cpo|scenarios|behaviour|reply|stations|mutants)\\.ts$|mutants/)';
 
 const upward = layers.slice(1).map(({ name, path }, index) => ({
   name: `${name}-imports-nothing-from-above`,
@@ -60,7 +68,7 @@ module.exports = {
       from: { path: COUNTERPARTS },
       to: {
         path: '^src/',
-        pathNot: ['^src/$1/(?!start)', '^src/protocols/', '^src/contract/', '^src/log\\.ts$'],
+        pathNot: [COUNTERPARTS, '^src/sandbox/test-codes\\.ts$', '^src/protocols/', '^src/contract/', '^src/log\\.ts$'],
       },
     },
     {
