@@ -2,8 +2,10 @@ import { randomUUID } from 'node:crypto';
 import { inspect, isDeepStrictEqual } from 'node:util';
 import { isReserved } from '../../src/sandbox/test-codes';
 import type { Asked, callers } from '../faults/callers';
+import { timed } from '../faults/fault';
 
-const CUSTOMERS = 4;
+/** How many customers pair at a time. */
+export const CUSTOMERS = 4;
 
 export type Paired = { readonly uid: string; readonly began: number; readonly redeemed: boolean; unpaired: boolean };
 
@@ -20,9 +22,9 @@ export function startLoad(as: ReturnType<typeof callers>, at: string, cpoId: str
 
   async function succeeds(request: () => Promise<Asked>, status: number): Promise<any> {
     requests++;
-    const answer = await request();
-    if (answer.status === status) return answer.body;
-    throw new Error(`${answer.status} instead of ${status}: ${JSON.stringify(answer.body)}`);
+    const { seconds, result } = await timed(request);
+    if (result.status === status) return result.body;
+    throw new Error(`${result.status} instead of ${status} after ${seconds} s: ${JSON.stringify(result.body)}`);
   }
   /** Twice under one key, as a caller does that has lost the first response. */
   async function repeated(request: () => Promise<Asked>, status: number): Promise<any> {
