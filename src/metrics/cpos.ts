@@ -31,6 +31,12 @@ type CallFields = LogFields & {
   readonly outcome: Outcome;
 };
 
+function outcomeLabel({ outcome, status = 0 }: CallFields): string | undefined {
+  if (status >= 500) return 'server-error';
+  if (status === 401 || status === 403) return 'unauthorized';
+  return CALL_OUTCOMES[outcome];
+}
+
 /** Records calls to CPOs and notifications. */
 export function cpoMetrics(registry: Registry, log: Log, cpoLabel: CpoLabel) {
   const calls = new Histogram({
@@ -64,8 +70,7 @@ export function cpoMetrics(registry: Registry, log: Log, cpoLabel: CpoLabel) {
 
   return {
     cpoCalled(seconds: number, fields: CallFields) {
-      const { status = 0 } = fields;
-      const outcome = status >= 500 ? 'server-error' : CALL_OUTCOMES[fields.outcome];
+      const outcome = outcomeLabel(fields);
       if (outcome !== undefined)
         calls.observe({ cpo: cpoLabel(fields.cpo_id), operation: fields.operation, outcome }, seconds);
       log.info('CPO called', { ...fields, duration_ms: Math.round(seconds * 1_000) });

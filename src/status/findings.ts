@@ -123,7 +123,10 @@ const failingOf = (called: StoredState['called']) => called.filter(({ failed, ca
 
 function cpoFailing({ called }: StoredState) {
   const failing = failingOf(called);
-  return of(failing, () => `calls were answered 5xx or with an invalid response: ${names(failing.map(nameOf))}`);
+  return of(
+    failing,
+    () => `calls were answered 5xx, 401, 403 or with an invalid response: ${names(failing.map(nameOf))}`,
+  );
 }
 
 function cpoAtDayLimit({ atLimit }: StoredState) {

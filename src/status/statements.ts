@@ -81,7 +81,8 @@ select c.id, c.name, n.*
 from cpos c cross join lateral (
   select count(*)::int as calls,
     count(*) filter (where outcome in ('timed-out', 'unreachable'))::int as "notAnswered",
-    count(*) filter (where outcome = 'invalid-answer' or outcome = 'rejected' and status >= 500)::int as failed
+    count(*) filter (where outcome in ('invalid-answer', 'redirected')
+      or outcome = 'rejected' and (status >= 500 or status in (401, 403)))::int as failed
   from (
     select outcome, status from calls
     where cpo_id = c.id and called_at > now() - interval '5 minutes' and id > (

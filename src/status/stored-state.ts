@@ -39,7 +39,7 @@ export type CodeLength = {
 
 export type NamedCpo = { readonly id: string; readonly name: string };
 export type CpoAtLimit = NamedCpo & { readonly at10Min: boolean; readonly at24H: boolean };
-/** The latest calls to a CPO, at most 20, of the last 5 minutes. `failed`: with 5xx or an invalid response. */
+/** The latest calls to a CPO, at most 20, of the last 5 minutes. `failed`: with 5xx, 401, 403 or an invalid response. */
 export type CalledCpo = NamedCpo & { readonly calls: number; readonly notAnswered: number; readonly failed: number };
 export type OpenCircuit = NamedCpo & { readonly openSince: Date };
 

@@ -158,6 +158,7 @@ describe('calls to CPOs', () => {
       ['answered', 'paired', answerStation()],
       ['incorrect-code', 'incorrect-code', (res) => sendJson(res, 404, {})],
       ['client-error', 'cpo-failed', (res) => sendJson(res, 400, {})],
+      ['unauthorized', 'cpo-failed', (res) => sendJson(res, 401, {})],
       ['server-error', 'cpo-failed', (res) => sendJson(res, 500, {})],
       ['invalid-response', 'cpo-failed', (res) => sendJson(res, 200, {})],
       ['no-connection', 'cpo-failed', (res) => res.destroy()],
@@ -170,7 +171,7 @@ describe('calls to CPOs', () => {
     for (const [outcome] of answers) expect(seriesIn(text, calls(backend.id, 'pair', outcome))).toBe(1);
     expect(seriesIn(text, redemptions(backend.id, 'paired'))).toBe(1);
     expect(seriesIn(text, redemptions(backend.id, 'incorrect-code'))).toBe(1);
-    expect(seriesIn(text, redemptions(backend.id, 'cpo-failed'))).toBe(4);
+    expect(seriesIn(text, redemptions(backend.id, 'cpo-failed'))).toBe(5);
     const unknown = randomUUID();
     await service.redeem({ id: unknown }, '123');
     expect(await scrape(service)).not.toContain(unknown);

@@ -166,6 +166,8 @@ const SITUATIONS: readonly (readonly [string, string, Situation])[] = [
   ],
   ['cpo-not-answering', 'a CPO does not answer', { begin: calls('timed-out', null), text: /: Volt/ }],
   ['cpo-failing', 'a CPO answers 5xx', { begin: calls('rejected', 502), text: /: Volt/ }],
+  ['cpo-failing', 'a CPO does not accept the token', { begin: calls('rejected', 401), text: /: Volt/ }],
+  ['cpo-failing', 'a CPO answers with redirects', { begin: calls('redirected', 302), text: /: Volt/ }],
   ['cpo-failing', 'a circuit is open for 5xx', { begin: calls('rejected', 502, true), text: /: Volt/ }],
   ['cpo-failing', 'a CPO answers what is not valid', { begin: calls('invalid-answer', 200), text: /: Volt/ }],
   ['codes-guessed', 'a CPO is at its limit of 10 minutes', { begin: incorrectCodes('LIMIT_CPO_10MIN'), text: /: CPO/ }],
