@@ -43,17 +43,17 @@ export const PAIRINGS = page(
 );
 
 /**
- * The attempts of CPOs with the uid of a pairing, `$3`, from the issue of its code until it ended: earlier and later ones may be
- * about the customer who had the station before or after.
+ * The attempts of the CPO of a pairing, `$3`, with its uid, from the issue of its code until it paired: others may be about
+ * customers who had the station before or after, or who tried to pair it.
  */
 export const ATTEMPTS = page(`
 select a.id as key, to_jsonb(a) as row
 from pairings p left join pairing_codes c on c.id = p.code_id
 join attempts a on lower(a.uid collate "C") = p.station_uid collate "C" and a.id > $2
-where p.id = $3 and p.user_id = $1
+where p.id = $3 and p.user_id = $1 and a.cpo_id = p.cpo_id
   and a.attempted_at >= greatest(coalesce(c.created_at, p.paired_at), (
     select max(q.ended_at) from pairings q where q.station_uid = p.station_uid and q.ended_at <= p.paired_at))
-  and a.attempted_at <= coalesce(p.ended_at, now())
+  and (a.attempted_at <= p.paired_at or a.outcome = 'paired' and a.attempted_at <= coalesce(p.ended_at, now()))
 order by a.id limit ${PAGE}`);
 
 export const REDEMPTION_ATTEMPTS = page(`
@@ -71,17 +71,20 @@ select (select id from page order by id desc limit 1) as last,
   array(select jsonb_strip_nulls(to_jsonb(o) - '{leased_until,traceparent}'::text[])
     from page p join outbox o on o.pairing_id = p.id order by o.id) as found`;
 
-/** Searches all events: no index leads from a pairing or code to them. */
+/**
+ * Searches all events: no index leads from a pairing or code to them. Two users share a refused pairing: it is exported for the one
+ * whose code was refused, without the pairing of the other.
+ */
 export const EVENTS = `
 with page as materialized (
   select * from events where id > $2 order by id limit ${SEARCHED}
 )
 select (select id from page order by id desc limit 1) as last, array(
-  select jsonb_strip_nulls(to_jsonb(e) - 'traceparent' || jsonb_build_object('webhook_deliveries', (
+  select jsonb_strip_nulls(to_jsonb(e) - 'traceparent' - case when e.type = 'pairing.refused' then 'pairing_id' else '' end || jsonb_build_object('webhook_deliveries', (
     select jsonb_agg(jsonb_build_object('endpoint_id', d.endpoint_id, 'app', w.app_name, 'status', d.status))
     from webhook_endpoints w join webhook_deliveries d on d.endpoint_id = w.id and d.position = e.position)))
   from page e left join pairings p on p.id = e.pairing_id left join pairing_codes c on c.id = e.code_id
-  where p.user_id = $1 or c.user_id = $1 order by e.id) as found`;
+  where c.user_id = $1 or p.user_id = $1 and e.type <> 'pairing.refused' order by e.id) as found`;
 
 /** Changes by operators, without the names of these. */
 export const AUDIT = `

@@ -84,6 +84,23 @@ async function scspUnpair(uid: string) {
   expect((await command(settings(), ['station', 'unpair', uid])).code).toBe(0);
 }
 
+test('of two customers who wanted one station each gets what is theirs', async () => {
+  const [owner, refused, uid] = [randomUUID(), randomUUID(), `S-${randomUUID()}`];
+  const [cpo, other] = [await service.cpo(), await service.cpo()];
+  const ownerCode = await service.code({ user_id: owner });
+  expect((await service.pair(cpo, ownerCode.code, aStation(uid))).status).toBe(200);
+  const refusedCode = await service.code({ user_id: refused });
+  for (const at of [other, cpo]) expect((await service.pair(at, refusedCode.code, aStation(uid))).status).toBe(409);
+
+  const ofOwner = await exported(owner);
+  expect(ofOwner.attempts).toMatchObject([{ cpo_id: cpo.id, outcome: 'paired' }]);
+  expect(ofOwner.events.map(({ type }: any) => type)).toEqual(['station.paired']);
+  expect(JSON.stringify(ofOwner)).not.toContain(refusedCode.id);
+  const ofRefused = await exported(refused);
+  expect(ofRefused.events).toMatchObject([{ type: 'pairing.refused', code_id: refusedCode.id }]);
+  for (const secret of [ofOwner.pairings[0].id, uid]) expect(JSON.stringify(ofRefused)).not.toContain(secret);
+});
+
 test('more rows than a page has are exported, each once', async () => {
   const user_id = randomUUID();
   const { rows } = await service.sql.query(
