@@ -98,8 +98,12 @@ const age = (time: string) => `coalesce(extract(epoch from clock_timestamp() - $
 /** The oldest of MAX_COUNT, if there are more. */
 export const OUTBOX = `
 select count(*)::int as waiting, ${age('min(created_at)')} as "oldestSeconds",
-  (select count(*)::int from (select from outbox where gave_up_at is not null limit ${MAX_COUNT}) g) as "deadLettered"
-from (select created_at from outbox where gave_up_at is null limit ${MAX_COUNT}) w`;
+  (select count(*)::int from (
+    select from outbox o join cpos c on c.id = o.cpo_id where o.gave_up_at is not null and not c.sandbox limit ${MAX_COUNT}
+  ) g) as "deadLettered"
+from (
+  select o.created_at from outbox o join cpos c on c.id = o.cpo_id where o.gave_up_at is null and not c.sandbox limit ${MAX_COUNT}
+) w`;
 
 export const EVENTS = `
 select count(*)::int as waiting, ${age('min(occurred_at)')} as "oldestSeconds"

@@ -301,6 +301,12 @@ test('a self-service CPO of a sandbox needs nobody, nor does a replica that was 
     { circuits: [{ cpo_id: id, open_since: new Date().toISOString() }], log_lines_lost: 1 },
     `now() - interval '31 seconds'`,
   )();
+  await sql(
+    `insert into outbox (cpo_id, payload_protocol, uid, created_at, gave_up_at)
+     select $1, 'ocpp1.6', 'u', now() - interval '2 hours', gave_up_at from unnest(array[null, now()]) gave_up_at`,
+    [id],
+  );
   expect(await found()).toEqual([]);
+  await sql('delete from outbox where cpo_id = $1', [id]);
   await end();
 });
