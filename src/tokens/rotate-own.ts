@@ -26,7 +26,9 @@ select t.revoked_at is null and t.expires_at > now() as live, c.suspended_at is 
    where o.revoked_at is null and o.expires_at > now()) as "olderLive"
 from tokens t join cpos c on c.id = t.cpo_id where t.id = $1`;
 
-/** The new token lives as long as the one that it replaces was to live. */
+const NOT_SELF_SERVICE = 'not exists (select from cpos c where c.id = changed.cpo_id and c.sandbox)';
+
+/** The new token lives as long as the one that it replaces was to live. Strangers write no entries of the audit log. */
 const ROTATE = `
 with before as (
   select expires_at - created_at as lifetime from tokens where id = $3
@@ -36,7 +38,7 @@ with before as (
   insert into tokens (id, role, cpo_id, hash, expires_at, replaces)
   select $5, c.role, c.cpo_id, $6, now() + b.lifetime, c.id from changed c, before b
   returning expires_at
-), ${audited('token.rotate', `${AUDIT_DETAIL} || jsonb_build_object('replaced_by', $5::uuid)`)}
+), ${audited('token.rotate', `${AUDIT_DETAIL} || jsonb_build_object('replaced_by', $5::uuid)`, NOT_SELF_SERVICE)}
 select i.expires_at as "expiresAt", c.expires_at as "oldExpiresAt" from issued i, changed c`;
 
 /**

@@ -154,6 +154,14 @@ describe('rotating its own token', () => {
     }
   });
 
+  test('of a CPO that a stranger created is not in the audit log, whose entries are never deleted', async () => {
+    const cpo = await service.cpo();
+    await sql('update cpos set sandbox = true where id = $1', [cpo.id]);
+    expect((await rotate(cpo.token)).status).toBe(201);
+    const entries = await sql(`select action from audit where detail ->> 'cpo_id' = $1`, [cpo.id]);
+    expect(entries).toEqual([{ action: 'token.issue' }]);
+  });
+
   test('is for CPOs only', async () => {
     for (const token of [service.appToken, service.ingestToken])
       expect(typeOf(await rotate(token, {}))).toEqual([403, '/problems/wrong-role']);
