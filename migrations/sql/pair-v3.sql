@@ -299,11 +299,12 @@ begin
         from unnest(other) o join unnest(request) r on r.n = o.n
         where o.outcome <> 'retry'
       )
-      select o.n, o.outcome, null::uuid,
+      select o.n, o.outcome, case when o.outcome = 'station-already-paired' then c.code_id end,
         case when o.outcome = 'too-many-incorrect-codes'
           then public.scsp_retry_after_v1(r.cpo_id, u, r.uid_hashes, r.station_uid) end, u
       from unnest(other) o join unnest(request) r on r.n = o.n
       left join unnest(remaining_cpo) m on m.cpo_id = r.cpo_id
+      left join unnest(matched) c on c.n = o.n
       left join lateral public.scsp_remaining_uid_v1(m, r.uid_hashes, r.station_uid) u on true;
   end if;
   if reservations is not null then

@@ -51,7 +51,7 @@ export function pairingMetrics(registry: Registry, log: Log, cpoLabel: CpoLabel)
       count(fields, 'paired');
       log.info('station paired', { ...fields, ...originFields(origin) });
     },
-    pairingRefused(outcome: ProblemType, attempt: Attempt, origin: Origin) {
+    pairingRefused(outcome: ProblemType, attempt: Attempt & { code_id?: string | undefined }, origin: Origin) {
       count(attempt, outcome);
       log.info('pairing refused', { outcome, ...attempt, ...originFields(origin) });
     },

@@ -15,7 +15,7 @@ import { type Caller, callerOf, cpoOf, scopeOf } from '../tokens/caller';
 import { expiryWarning } from '../tokens/expiry';
 import { REPLAYED, type Replay, type Reservation, readIdempotencyKey, withIdempotencyKey } from './idempotency';
 import { limitsOf } from './limits';
-import { createPair, type Paired } from './pair';
+import { createPair, type Paired, StationAlreadyPaired } from './pair';
 import type { PairRequest } from './pair-statement';
 import { createRedeem } from './redeem';
 import { rejectIfForgotten } from './replay';
@@ -66,7 +66,10 @@ export function pairingHandlers(
     };
     let members: object | undefined;
     const replay = await idempotently(ctx, res, cpoId, `/v1/scsp/${payloadProtocol}/pair`, async (reservation) => {
-      const answer = await pair({ ...request, reservation }, res);
+      const answer = await pair({ ...request, reservation }, res).catch((error: unknown) => {
+        if (error instanceof StationAlreadyPaired) res.locals.subject = { code_id: error.codeId };
+        throw error;
+      });
       members = answer.members;
       res.locals.subject = { pairing_id: answer.paired?.pairingId, code_id: answer.paired?.codeId };
     });

@@ -46,10 +46,12 @@ export async function pairBy(ctx: Context, send: Send, request: PairRequest): Pr
   } catch (error) {
     // `RefusedAttempts` records a request whose Idempotency-Key another has taken over.
     if (error instanceof Problem && error.type !== 'idempotency-in-progress')
-      ctx.metrics.pairingRefused(error.type, fields, origin);
+      ctx.metrics.pairingRefused(error.type, { ...fields, ...codeOf(error) }, origin);
     throw error;
   }
 }
+
+const codeOf = (error: Problem) => error instanceof StationAlreadyPaired && { code_id: error.codeId };
 
 /** Returns the time in ms since a code was issued: its id tells, so that nothing needs to be read. */
 function ageOf(codeId: string): number | undefined {
@@ -128,11 +130,18 @@ export function recordDayLimits(
     ctx.metrics.dayLimitReached(cpoId, origin);
 }
 
+/** A correct code met a station that is already paired. The code stays active. */
+export class StationAlreadyPaired extends Problem {
+  constructor(readonly codeId: string | undefined) {
+    super('station-already-paired');
+  }
+}
+
 type Refusal = 'station-already-paired' | 'incorrect-code' | 'too-many-incorrect-codes';
 
 /** Returns the problem of an outcome. */
 function refusal(outcome: Refusal, result: PairResult): Problem {
-  if (outcome === 'station-already-paired') return new Problem(outcome);
+  if (outcome === 'station-already-paired') return new StationAlreadyPaired(result.codeId ?? undefined);
   const retryAfter = result.retryAfter ?? undefined;
   return new Problem(outcome, {
     headers: {

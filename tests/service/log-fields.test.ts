@@ -119,6 +119,16 @@ test('every log line of a request or event has the ids of its request, trace, CP
   expect(ofRequests().map(({ message }) => message)).toEqual(expect.arrayContaining(wanted));
 });
 
+test('a correct code that met a paired station is in the lines of its request', async () => {
+  const cpo = await service.cpo();
+  const [first, second] = [await service.code(), await service.code()];
+  expect((await service.pair(cpo, first.code, aStation('Taken'))).status).toBe(200);
+  const { status, body } = await service.pair(cpo, second.code, aStation('Taken'));
+  expect(status).toBe(409);
+  for (const message of ['pairing refused', 'request'])
+    expect(await waitFor(message, { request_id: body.request_id })).toMatchObject({ code_id: second.id });
+});
+
 test('a line that lacks an id is found', () => {
   const line = { level: 'info', message: 'station paired', request_id: 'r', trace_id: 't', span_id: 's', cpo_id: 'c' };
   expect(lacking(line)).toEqual(['pairing_id or code_id']);
