@@ -38,6 +38,8 @@ const STORED_PROBLEMS: ReadonlySet<unknown> = new Set<ProblemType & AttemptOutco
 /** The name under which unsupported protocols are stored. */
 const UNKNOWN_PROTOCOL = 'unknown';
 const MAX_DETAIL_LENGTH = 500;
+/** For the developer of a self-service CPO: a hundred validation errors, as many as a response has. */
+const MAX_SANDBOX_DETAIL_LENGTH = 20_000;
 const GATHER_MS = 25;
 
 const STORE = `
@@ -85,7 +87,7 @@ export class RefusedAttempts {
   #record(req: Request, res: Response): void {
     const problem: unknown = res.locals.problem;
     if (!(problem instanceof Problem && STORED_PROBLEMS.has(problem.type))) return;
-    const { id } = cpoOf(res);
+    const { id, sandbox } = cpoOf(res);
     const protocol = protocolIn(req.path);
     this.ctx.metrics.pairRequestRejected(problem.type, { cpo_id: id, payload_protocol: protocol });
     const row: Row = {
@@ -95,7 +97,7 @@ export class RefusedAttempts {
       payload_protocol: protocol,
       uid: uidIn(req.body),
       outcome: problem.type,
-      detail: detailOf(problem).slice(0, MAX_DETAIL_LENGTH),
+      detail: detailOf(problem, sandbox ? MAX_SANDBOX_DETAIL_LENGTH : MAX_DETAIL_LENGTH),
     };
     this.#writer.add(id, { row, origin: res.locals.origin });
   }
@@ -116,10 +118,17 @@ function uidIn(body: unknown): string | undefined {
 
 /**
  * Describes the validation errors without any value of the request: a misplaced value may be a pairing code, which is
- * never stored. Omits pointers into a body that was not validated, because they contain its member names.
+ * never stored. Omits pointers into a body that was not validated, because they contain its member names. If there is not enough room
+ * for all errors, it says how many are left out.
  */
-function detailOf({ type, errors, message }: Problem): string {
-  if (errors === undefined) return message;
+function detailOf({ type, errors, message }: Problem, limit: number): string {
+  if (errors === undefined) return message.slice(0, limit);
   const pointerOf = (error: ValidationError) => (type === 'malformed-request' ? '' : error.pointer);
-  return errors.map((error) => `${pointerOf(error)} ${error.message}`.trim()).join('; ');
+  const texts = errors.map((error) => `${pointerOf(error)} ${error.message}`.trim());
+  const first = (count: number) => texts.slice(0, count).join('; ');
+  if (first(texts.length).length <= limit) return first(texts.length);
+  const room = limit - '; and 99 more'.length;
+  let count = texts.length - 1;
+  while (count > 1 && first(count).length > room) count -= 1;
+  return `${first(count).slice(0, room)}; and ${texts.length - count} more`;
 }

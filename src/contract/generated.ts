@@ -201,7 +201,7 @@ export interface paths {
          *     and every validation error of your answer. Also returns the unpair notifications that have not been delivered yet.
          *
          *     A call is listed soon after it has ended. A call that was not made, because your backend did not answer several
-         *     calls before, is not listed. Compare `request_id` with the `X-Request-ID` in your own log.
+         *     calls before, is not listed, nor are the requests of a run of the checks in a sandbox. Compare `request_id` with the `X-Request-ID` in your own log.
          */
         get: operations["listCalls"];
         put?: never;
@@ -1979,7 +1979,7 @@ export interface components {
             outcome: string;
             /** @description The HTTP status of the response. */
             status: number;
-            /** @description The first validation errors of a request that was rejected before its code was checked, without the values that were sent. */
+            /** @description The validation errors of a request that was rejected before its code was checked, without the values that were sent: in 500 characters the first of them, and how many more; of a CPO that its developer has created in a sandbox, all. */
             detail?: string;
         };
         /** @enum {string} */
@@ -3729,7 +3729,7 @@ export interface components {
          */
         OurUserAgent: string;
         /**
-         * @description Always sent. The id of this call; each attempt has its own. `GET /v1/scsp/calls` lists it. Quote it when you report a problem.
+         * @description Always sent. The id of this call; each attempt has its own. `GET /v1/scsp/calls` lists it, except for a run of the checks. Quote it when you report a problem.
          * @example 019370a4-7b2d-7e63-a1b2-c3d4e5f60718
          */
         OurRequestId: string;
@@ -7075,7 +7075,7 @@ export interface operations {
                  */
                 "User-Agent"?: components["parameters"]["OurUserAgent"];
                 /**
-                 * @description Always sent. The id of this call; each attempt has its own. `GET /v1/scsp/calls` lists it. Quote it when you report a problem.
+                 * @description Always sent. The id of this call; each attempt has its own. `GET /v1/scsp/calls` lists it, except for a run of the checks. Quote it when you report a problem.
                  * @example 019370a4-7b2d-7e63-a1b2-c3d4e5f60718
                  */
                 "X-Request-ID"?: components["parameters"]["OurRequestId"];
@@ -7173,7 +7173,7 @@ export interface operations {
                  */
                 "User-Agent"?: components["parameters"]["OurUserAgent"];
                 /**
-                 * @description Always sent. The id of this call; each attempt has its own. `GET /v1/scsp/calls` lists it. Quote it when you report a problem.
+                 * @description Always sent. The id of this call; each attempt has its own. `GET /v1/scsp/calls` lists it, except for a run of the checks. Quote it when you report a problem.
                  * @example 019370a4-7b2d-7e63-a1b2-c3d4e5f60718
                  */
                 "X-Request-ID"?: components["parameters"]["OurRequestId"];
@@ -7244,7 +7244,7 @@ export interface operations {
                  */
                 "User-Agent"?: components["parameters"]["OurUserAgent"];
                 /**
-                 * @description Always sent. The id of this call; each attempt has its own. `GET /v1/scsp/calls` lists it. Quote it when you report a problem.
+                 * @description Always sent. The id of this call; each attempt has its own. `GET /v1/scsp/calls` lists it, except for a run of the checks. Quote it when you report a problem.
                  * @example 019370a4-7b2d-7e63-a1b2-c3d4e5f60718
                  */
                 "X-Request-ID"?: components["parameters"]["OurRequestId"];
@@ -7315,7 +7315,7 @@ export interface operations {
                  */
                 "User-Agent"?: components["parameters"]["OurUserAgent"];
                 /**
-                 * @description Always sent. The id of this call; each attempt has its own. `GET /v1/scsp/calls` lists it. Quote it when you report a problem.
+                 * @description Always sent. The id of this call; each attempt has its own. `GET /v1/scsp/calls` lists it, except for a run of the checks. Quote it when you report a problem.
                  * @example 019370a4-7b2d-7e63-a1b2-c3d4e5f60718
                  */
                 "X-Request-ID"?: components["parameters"]["OurRequestId"];
@@ -7386,7 +7386,7 @@ export interface operations {
                  */
                 "User-Agent"?: components["parameters"]["OurUserAgent"];
                 /**
-                 * @description Always sent. The id of this call; each attempt has its own. `GET /v1/scsp/calls` lists it. Quote it when you report a problem.
+                 * @description Always sent. The id of this call; each attempt has its own. `GET /v1/scsp/calls` lists it, except for a run of the checks. Quote it when you report a problem.
                  * @example 019370a4-7b2d-7e63-a1b2-c3d4e5f60718
                  */
                 "X-Request-ID"?: components["parameters"]["OurRequestId"];
@@ -7436,7 +7436,7 @@ export interface operations {
                  */
                 "User-Agent"?: components["parameters"]["OurUserAgent"];
                 /**
-                 * @description Always sent. The id of this call; each attempt has its own. `GET /v1/scsp/calls` lists it. Quote it when you report a problem.
+                 * @description Always sent. The id of this call; each attempt has its own. `GET /v1/scsp/calls` lists it, except for a run of the checks. Quote it when you report a problem.
                  * @example 019370a4-7b2d-7e63-a1b2-c3d4e5f60718
                  */
                 "X-Request-ID"?: components["parameters"]["OurRequestId"];

@@ -31,7 +31,7 @@ export async function setEndpoint(
     throw invalid(callsLoopback ? refused : `${refused}. ${ONLY_PUBLIC}`);
   });
   if (!callsLoopback && isOtherService(new URL(baseUrl))) throw invalid('must have port 443 or one from 1024 on');
-  const refusal = await verifier.refusal(baseUrl, cpoId);
+  const refusal = await verifier.refusal(baseUrl, cpoId, origin);
   if (refusal !== undefined)
     throw invalid(`must answer GET /.well-known/scsp-pairing below it with the id of this CPO, ${cpoId}: ${refusal}`);
   // Entries of the audit log are never deleted: strangers write none.

@@ -9,13 +9,16 @@ const EVERY_MS = 300_000;
 const BATCH = 1_000;
 const MOST_BATCHES = 1_000;
 
-/** A CPO is removed once it has been suspended for a minute: no request that was let in before is still in progress then. */
+/**
+ * A CPO is removed once it has been suspended for a minute: no request that was let in before is still in progress then. Uses of tokens
+ * are stored once a minute, and later while the database is away: five minutes more than a day are allowed for that.
+ */
 const SUSPEND_UNUSED = `
 with unused as (
   select c.id
   from cpos c
   left join (select cpo_id, max(greatest(created_at, last_used_at)) as used_at from tokens group by cpo_id) u on u.cpo_id = c.id
-  where c.sandbox and c.suspended_at is null and greatest(c.created_at, u.used_at) < now() - interval '24 hours'
+  where c.sandbox and c.suspended_at is null and greatest(c.created_at, u.used_at) < now() - interval '24 hours 5 minutes'
   order by c.id limit ${BATCH} for update of c skip locked
 ), suspended as (
   update cpos c set suspended_at = now(), base_url = null, outbound_token = null, outbound_key_id = null

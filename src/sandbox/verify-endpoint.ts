@@ -1,4 +1,6 @@
+import { randomUUID } from 'node:crypto';
 import { Agent, request } from 'undici';
+import { newSpan, type Origin, writeTraceparent } from '../contract/trace-context';
 import { checkedLookup, ForbiddenAddress, literalHost, mayCall } from '../outbound/address';
 import { readUpTo } from '../outbound/read-up-to';
 
@@ -24,7 +26,7 @@ export class EndpointVerifier {
    * An endpoint on this machine is not asked.
    * @returns what was seen instead, in words that contain nothing of the answer; undefined if it is verified
    */
-  async refusal(baseUrl: string, cpoId: string): Promise<string | undefined> {
+  async refusal(baseUrl: string, cpoId: string, { trace }: Origin): Promise<string | undefined> {
     const url = new URL(baseUrl + PATH);
     if (this.loopback && isThisMachine(url)) return undefined;
     const literal = literalHost(url);
@@ -33,7 +35,12 @@ export class EndpointVerifier {
       const response = await request(url, {
         dispatcher: this.#agent,
         signal: AbortSignal.timeout(DEADLINE_MS),
-        headers: { accept: 'text/plain', 'accept-encoding': 'identity', 'user-agent': this.userAgent },
+        headers: {
+          accept: 'text/plain',
+          'accept-encoding': 'identity',
+          'user-agent': this.userAgent,
+          traceparent: writeTraceparent(newSpan({ requestId: randomUUID }, trace)),
+        },
       });
       const { bytes, truncated } = await readUpTo(response.body, MAX_BYTES);
       if (response.statusCode !== 200) return `it answered ${response.statusCode}`;

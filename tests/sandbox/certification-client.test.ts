@@ -179,6 +179,13 @@ test('another CPO sees nothing of it', async () => {
   expect(new Set(Object.values(await verdictsOf(other)))).toEqual(new Set(['not_run']));
 });
 
+test('a CPO that an operator added is told that its requests are not judged', async () => {
+  const items = await itemsOf(service, await service.cpo(), 'client');
+  expect(items.length).toBeGreaterThan(10);
+  for (const { verdict, needs } of items)
+    expect([verdict, needs]).toEqual(['not_run', expect.stringContaining('POST /v1/sandbox/cpos')]);
+});
+
 test('so many requests of a CPO are kept, the latest', async () => {
   const cpo = await signUp(service);
   await service.sql.query(

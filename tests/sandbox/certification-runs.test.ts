@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer, type RequestListener } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -184,15 +185,38 @@ test('runs and observed requests are deleted after 7 days, but not the last resu
   expect(left.rows).toEqual([]);
 });
 
+test('requests and log lines of a run belong to the trace of the request that started it', async () => {
+  const traceId = randomUUID().replaceAll('-', '');
+  const traces = new Set<string | undefined>();
+  const cpo = await signUp(service);
+  const url = await startBackend((req, res) => {
+    traces.add(req.headers.traceparent?.toString().split('-')[1]);
+    req.resume().on('end', () => void res.writeHead(404).end());
+  });
+  await setEndpoint(service, cpo, url);
+  const { body } = await service.request('POST', '/v1/scsp/certification/runs', {
+    token: cpo.token,
+    body: { only: ['auth'] },
+    headers: { traceparent: `00-${traceId}-00f067aa0ba902b7-01` },
+  });
+  const ended = await service.log.waitFor((line) => line.message === 'run of checks ended' && line.run_id === body.id);
+  expect(ended).toMatchObject({ trace_id: traceId, request_id: expect.any(String) });
+  expect([...traces]).toEqual([traceId]);
+});
+
 describe('evidence', () => {
   test('contains neither the token nor a code, and at most 2 kB of a response, of JSON only', async () => {
     const codes = { good: ['4711-good-1'], used: 'used-0815' };
     const secret = [TOKEN, ...codes.good, codes.used].join(' ');
     const cpo = await signUp(service);
+    let answers = 0;
     const url = await startBackend((req, res) => {
       req.resume().on('end', () => {
         const json = !req.url?.endsWith('/unpair');
-        res.writeHead(418, { 'content-type': json ? 'application/json' : 'text/html', location: secret });
+        // Some answers only say that they are JSON.
+        answers += 1;
+        const type = json || answers % 2 === 0 ? 'application/json' : 'text/html';
+        res.writeHead(418, { 'content-type': type, location: secret });
         res.end(json ? JSON.stringify({ message: secret, more: '€'.repeat(5_000) }) : `<html>${secret}`);
       });
     });

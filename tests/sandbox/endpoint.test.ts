@@ -19,13 +19,15 @@ beforeAll(async () => {
 });
 afterAll(() => service.stop());
 
-type Asked = { method: string; path: string; authorization: string | undefined };
+type Asked = { method: string; path: string; authorization: string | undefined; trace: string | undefined };
 
 /** The backend of a CPO that answers by path: a status with a body, or whatever it does with the response. */
 async function startBackend(answer: (path: string, res: ServerResponse) => void) {
   const asked: Asked[] = [];
   const server = createServer((req, res) => {
-    asked.push({ method: req.method ?? '', path: req.url ?? '', authorization: req.headers.authorization });
+    const { authorization, traceparent } = req.headers;
+    const trace = traceparent?.toString().split('-')[1];
+    asked.push({ method: req.method ?? '', path: req.url ?? '', authorization, trace });
     req.resume().on('end', () => answer(req.url ?? '', res));
   }).listen(0, '127.0.0.1');
   await once(server, 'listening');
@@ -81,8 +83,11 @@ describe('an endpoint', () => {
     const backend = await startBackend((_path, res) => void res.end(`${cpo.id}\n`));
     expect((await set(cpo, `${backend.named}/scsp`)).status).toBe(200);
     expect(backend.asked).toEqual([
-      { method: 'GET', path: '/scsp/.well-known/scsp-pairing', authorization: undefined },
+      { method: 'GET', path: '/scsp/.well-known/scsp-pairing', authorization: undefined, trace: expect.any(String) },
     ]);
+    expect(service.log.lines).toContainEqual(
+      expect.objectContaining({ message: 'endpoint of a CPO set', cpo_id: cpo.id, trace_id: backend.asked[0]!.trace }),
+    );
   });
 
   test.each<[string, (id: string, res: ServerResponse) => void, string]>([

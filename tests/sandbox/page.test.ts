@@ -216,6 +216,18 @@ test('the page shows each attempt with every validation error', async () => {
   expect(body).toContain('/charging_station/evses/0/connectors is required');
 });
 
+test('however many validation errors an answer has, the page shows all of them', async () => {
+  const { cpo, get } = await signedIn();
+  const evses = Array.from({ length: 60 }, () => ({}));
+  const { body: answer } = await service.request('POST', '/v1/scsp/ocpp2.0.1/pair', {
+    token: cpo.token,
+    body: { code: '100002', charging_station: { uid: 'worst-station', evses } },
+  });
+  expect(answer.errors).toHaveLength(100);
+  const { body } = await until(({ body }) => body.includes('worst-station'), get);
+  expect(body.match(/<li>\/charging_station\/evses\/\d+\/\w+ is required<\/li>/g)).toHaveLength(100);
+});
+
 test('names and uids are text, whatever is in them', async () => {
   const { cpo, get } = await (async () => {
     const cpo = await signUp(service, '<script>alert(1)</script>"\'&');

@@ -121,6 +121,13 @@ test('the use of a token counts from the time of the use', async () => {
   expect(await outcomesOf(service, cpo)).toEqual([]);
 });
 
+test('a CPO stays as long as a use within 24 hours may not have been stored yet', async () => {
+  const cpo = await signUp(service);
+  await age(cpo, '24 hours 4 minutes');
+  await run();
+  expect(await outcomesOf(service, cpo)).toEqual([]);
+});
+
 test('another CPO with the same uids keeps its stations', async () => {
   const [gone, stays] = [await aBusyCpo(), await aBusyCpo()];
   const before = await rowsOf(stays);

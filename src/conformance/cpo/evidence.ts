@@ -60,13 +60,25 @@ const escapeInvisible = (json: string) =>
       .join(''),
   );
 
+const JSON_TYPE = /^application\/([\w.+-]+\+)?json\b/i;
+
+function isJson(text: string): boolean {
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 function responseOf(mask: Mask, { answer, durationMs }: Exchange, jsonOnly: boolean): string {
   if (answer === undefined) return '';
   const { status, headers, bytes } = answer;
   const lines = SHOWN_RESPONSE_HEADERS.flatMap((name) =>
     headers[name] === undefined ? [] : [`${name}: ${cut(mask.start(String(headers[name])), HEADER_LIMIT)}`],
   );
-  const hidden = jsonOnly && !/^application\/([\w.+-]+\+)?json\b/i.test(String(headers['content-type'] ?? ''));
-  const body = hidden ? '(a body that is not JSON is not shown)' : mask.start(bytes.toString('utf8'));
+  const text = bytes.toString('utf8');
+  const hidden = jsonOnly && !(JSON_TYPE.test(String(headers['content-type'] ?? '')) && isJson(text));
+  const body = hidden ? '(a body that is not JSON is not shown)' : mask.start(text);
   return [`HTTP ${status} after ${durationMs} ms`, ...lines, ...(bytes.length === 0 ? [] : ['', body])].join('\n');
 }

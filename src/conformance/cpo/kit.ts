@@ -1,4 +1,5 @@
 import { randomBytes, randomInt, randomUUID } from 'node:crypto';
+import { newSpan, type TraceContext, writeTraceparent } from '../../contract/trace-context';
 import type { ValidateJson } from '../../contract/validate-json';
 import { type PayloadProtocol, protocolOf } from '../../protocols';
 import type { Caller } from './caller';
@@ -27,6 +28,8 @@ export type Kit = {
   readonly codes: CpoCodes;
   readonly protocols: readonly [PayloadProtocol, ...PayloadProtocol[]];
   readonly userAgent: string;
+  /** The trace of the request that started the run; undefined: each request begins one. */
+  readonly trace: TraceContext | undefined;
   readonly caller: Caller;
   readonly validate: ValidateJson;
   /** The first of the conditions for any call that is not met. */
@@ -79,7 +82,7 @@ export function complete(kit: Kit, request: Request): Sent {
       'accept-encoding': 'identity',
       'user-agent': kit.userAgent,
       'x-request-id': randomUUID(),
-      traceparent: `00-${randomBytes(16).toString('hex')}-${randomBytes(8).toString('hex')}-00`,
+      traceparent: writeTraceparent(newSpan({ requestId: randomUUID }, kit.trace)),
       ...(authorization !== null && { authorization }),
       ...(body !== undefined && { 'content-type': 'application/json' }),
       ...headers,

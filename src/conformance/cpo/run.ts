@@ -1,4 +1,5 @@
 import { type Contract, type OpenApiDocument, readContract } from '../../contract/document';
+import type { TraceContext } from '../../contract/trace-context';
 import { jsonValidator } from '../../contract/validate-json';
 import type { PayloadProtocol } from '../../protocols';
 import { buildReport } from '../build-report';
@@ -35,6 +36,8 @@ export type CpoRun = {
   readonly jsonOnly?: boolean;
   /** The contract; read from openapi.yaml by default. */
   readonly contract?: Contract;
+  /** The trace that the requests of the run belong to; each begins one by default. */
+  readonly trace?: TraceContext;
   /** Ends the run early: the rest is `not_run`. */
   readonly signal?: AbortSignal;
   readonly onStart?: (check: CpoCheck, position: number, total: number) => void;
@@ -93,6 +96,7 @@ async function createKit(run: CpoRun, target: Kit['target'], caller: Caller, doc
     codes: run.codes,
     protocols: run.protocols,
     userAgent: `scsp-pairing/${document.info.version} (conformance)`,
+    trace: run.trace,
     caller,
     validate: jsonValidator(document),
     gate: undefined,

@@ -13,7 +13,7 @@ export function certificationHandlers(
     async sandboxStartRun({ body }, res) {
       const { codes, protocols, read_only, only } = body;
       const options = { codes, protocols, readOnly: read_only, only };
-      const run = await startRun(ctx, cpoOf(res).id, options).catch(unlessRefused(res));
+      const run = await startRun(ctx, cpoOf(res).id, options, res.locals.origin).catch(unlessRefused(res));
       res.status(202).location(`/v1/scsp/certification/runs/${run.id}`).json(writeRun(run));
     },
 
@@ -25,7 +25,7 @@ export function certificationHandlers(
     },
 
     async sandboxListCertification(_req, res) {
-      res.json({ items: await listCertification(ctx, cpoOf(res).id, ctx.runner.settings.times) });
+      res.json({ items: await listCertification(ctx, cpoOf(res), ctx.runner.settings.times) });
     },
   };
 }

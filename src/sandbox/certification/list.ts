@@ -5,6 +5,7 @@ import type { Times } from '../../conformance/client/times';
 import { cpoChecks } from '../../conformance/cpo/checks';
 import type { Context } from '../../context';
 import { rows } from '../../db/query';
+import type { CallerCpo } from '../../tokens/caller';
 import { withDoubleEncoding } from './double-encoding';
 import { KEPT } from './observer';
 import { CERTIFICATION } from './settings';
@@ -23,18 +24,20 @@ const RESULTS = 'select result, seen_at as "seenAt" from certification_results w
 
 const REQUESTS = `select request from observed_requests where cpo_id = $1 order by id desc limit ${KEPT}`;
 
+const NEEDS_OWN_CPO = 'a CPO of your own, POST /v1/sandbox/cpos: the requests of others are not judged';
 const NEEDS_RUN = 'a run of the checks: POST /v1/scsp/certification/runs';
 
 /** Returns all checks of a CPO: of its endpoint by its latest runs, of its caller by its latest requests. */
 export async function listCertification(
   { db, listener }: Pick<Context, 'db' | 'listener'>,
-  cpoId: string,
+  { id: cpoId, sandbox: isJudged }: Pick<CallerCpo, 'id' | 'sandbox'>,
   times: Times = CERTIFICATION.times,
 ): Promise<CertificationItem[]> {
   const results = await rows<{ result: CheckResult; seenAt: Date }>(db, RESULTS, [cpoId]);
   const observed = await rows<{ request: ObservedRequest }>(db, REQUESTS, [cpoId]);
   const requests = observed.map(({ request }) => request).sort((a, b) => a.at - b.at);
-  return [...ofEndpoint(results), ...ofCaller(withDoubleEncoding(requests), listener.now(), times)];
+  const ofCallers = ofCaller(withDoubleEncoding(requests), listener.now(), times);
+  return [...ofEndpoint(results), ...ofCallers.map((item) => (isJudged ? item : { ...item, needs: NEEDS_OWN_CPO }))];
 }
 
 /** The checks of this version with what was stored of them, maybe by an earlier one. */

@@ -3,14 +3,18 @@ import type { Report } from '../../conformance/check';
 import { type CpoRun, runCpoChecks } from '../../conformance/cpo/run';
 import type { Context } from '../../context';
 import type { Contract } from '../../contract/document';
+import { type Origin, originFields } from '../../contract/trace-context';
 import { rows } from '../../db/query';
 import { startPeriodic } from '../../delivery/periodic';
+import type { LogFields } from '../../log';
 import { OneAtATime } from '../limits';
 import { bounded } from './evidence';
 import type { CertificationSettings } from './settings';
 
 /** What a run has from its CPO. Codes and token stay in memory, and are gone with the run. */
 export type RunInput = Pick<CpoRun, 'target' | 'token' | 'codes' | 'protocols' | 'readOnly' | 'only'>;
+
+type TracedInput = RunInput & Required<Pick<CpoRun, 'trace'>>;
 
 /** Renews the lease, unless it has ended or the CPO was suspended or removed. */
 const RENEW = `
@@ -51,11 +55,10 @@ export class Runner {
   ) {}
 
   /** Begins a run that has a row. */
-  start(cpoId: string, id: string, input: RunInput): void {
-    const running = this.#carryOut(cpoId, id, input)
-      .catch((error: unknown) =>
-        this.ctx.log.warn('run of checks not stored', { cpo_id: cpoId, run_id: id, reason: String(error) }),
-      )
+  start(cpoId: string, id: string, input: RunInput, origin: Origin): void {
+    const fields = { ...originFields(origin), cpo_id: cpoId, run_id: id };
+    const running = this.#carryOut(cpoId, id, { ...input, trace: origin.trace }, fields)
+      .catch((error: unknown) => this.ctx.log.warn('run of checks not stored', { ...fields, reason: String(error) }))
       .finally(() => this.#running.delete(running));
     this.#running.add(running);
   }
@@ -65,7 +68,7 @@ export class Runner {
     await Promise.all(this.#running);
   }
 
-  async #carryOut(cpoId: string, id: string, input: RunInput): Promise<void> {
+  async #carryOut(cpoId: string, id: string, input: TracedInput, fields: LogFields): Promise<void> {
     const { db, log, stopping } = this.ctx;
     const { leaseMs, renewMs } = this.settings;
     const ending = new AbortController();
@@ -91,11 +94,11 @@ export class Runner {
       const json = finished === undefined ? null : JSON.stringify(bounded(finished));
       await rows(db, END, [cpoId, id, json, done]);
       const status = finished === undefined ? 'interrupted' : 'finished';
-      log.info('run of checks ended', { cpo_id: cpoId, run_id: id, status });
+      log.info('run of checks ended', { ...fields, status });
     }
   }
 
-  #check(input: RunInput, signal: AbortSignal, onResult: () => void): Promise<Report> {
+  #check(input: TracedInput, signal: AbortSignal, onResult: () => void): Promise<Report> {
     const { contract, settings, ctx } = this;
     const { rate, limits } = settings;
     const loopback = ctx.config.callsLoopback;

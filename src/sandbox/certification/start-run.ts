@@ -3,6 +3,7 @@ import { checksNamed, cpoChecks } from '../../conformance/cpo/checks';
 import type { CpoCodes } from '../../conformance/cpo/codes-file';
 import { parseTarget } from '../../conformance/cpo/target';
 import type { Context } from '../../context';
+import type { Origin } from '../../contract/trace-context';
 import { notifiableCpo } from '../../cpos/cpos';
 import { ADVISORY_LOCKS } from '../../db/locks';
 import { rows, transaction } from '../../db/query';
@@ -57,11 +58,11 @@ returning id, status, started_at as "startedAt", ended_at as "endedAt", done, to
  * @returns the run, which goes on after that
  * @throws Problem `cpo-unavailable`, `certification-running`, `too-many-requests`, `invalid-request`, `unavailable`
  */
-export function startRun(ctx: RunContext, cpoId: string, options: RunOptions): Promise<Run> {
+export function startRun(ctx: RunContext, cpoId: string, options: RunOptions, origin: Origin): Promise<Run> {
   return ctx.runner.starting.run(cpoId, async () => {
     const only = options.only && checksOf(options.only);
     await countForCpo(ctx.db, cpoId, 'run_at');
-    const { baseUrl, token } = await confirmedEndpoint(ctx, cpoId);
+    const { baseUrl, token } = await confirmedEndpoint(ctx, cpoId, origin);
     const served = options.protocols ?? (await knownProtocols(ctx, cpoId));
     const [first, ...rest] = served.length > 0 ? served : Object.keys(protocols).filter(isPayloadProtocol);
     if (first === undefined) throw new TypeError('there is no payload protocol');
@@ -69,7 +70,8 @@ export function startRun(ctx: RunContext, cpoId: string, options: RunOptions): P
     const total = only?.length ?? cpoChecks.length;
     const run = await transaction(ctx.db, (tx) => insertRun(ctx, tx, cpoId, total), 'READ COMMITTED');
     const { codes = {}, readOnly = false } = options;
-    ctx.runner.start(cpoId, run.id, { target: baseUrl, token, codes, protocols: [first, ...rest], readOnly, only });
+    const input = { target: baseUrl, token, codes, protocols: [first, ...rest], readOnly, only } as const;
+    ctx.runner.start(cpoId, run.id, input, origin);
     return run;
   });
 }
@@ -84,7 +86,11 @@ function checksOf(names: readonly string[]): string[] {
   return [...new Set(names.flatMap(checksNamed).map(({ id }) => id))];
 }
 
-async function confirmedEndpoint(ctx: RunContext, cpoId: string): Promise<{ baseUrl: string; token: string }> {
+async function confirmedEndpoint(
+  ctx: RunContext,
+  cpoId: string,
+  origin: Origin,
+): Promise<{ baseUrl: string; token: string }> {
   const { baseUrl, token } = await notifiableCpo(ctx, cpoId).catch(noEndpoint);
   if (token === undefined)
     throw unavailable('This CPO has no token for its endpoint. Set it with PUT /v1/scsp/me/endpoint.');
@@ -95,7 +101,7 @@ async function confirmedEndpoint(ctx: RunContext, cpoId: string): Promise<{ base
       throw unavailable(`The endpoint of this CPO cannot be checked: ${error.message}.`);
     throw error;
   }
-  const refusal = await ctx.verifier.refusal(baseUrl, cpoId);
+  const refusal = await ctx.verifier.refusal(baseUrl, cpoId, origin);
   if (refusal === undefined) return { baseUrl, token };
   throw unavailable(
     `The endpoint must answer GET /.well-known/scsp-pairing below its base URL with the id of this CPO: ${refusal}.`,

@@ -100,7 +100,7 @@ export function sandboxPageHandlers(
     async sandboxRunForm(req, res) {
       const { cpo } = requireOwnForm(ctx, req, res, req.body.form_token);
       const codes = readCodes(validate, req.body.codes ?? '');
-      await startRun(ctx, cpo.id, { codes }).catch(unlessRefused(res));
+      await startRun(ctx, cpo.id, { codes }, res.locals.origin).catch(unlessRefused(res));
       seeOther(res, 'run-started', '#certification');
     },
   };

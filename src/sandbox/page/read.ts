@@ -54,7 +54,7 @@ export async function readView(ctx: RunContext, session: Session, server: string
   ]);
   // Before the verdicts: a run that has ended between the two would be shown without its own.
   const [run] = await rows<LatestRun>(ctx.db, LATEST_RUN, [id]);
-  const certification = await listCertification(ctx, id, ctx.runner.settings.times);
+  const certification = await listCertification(ctx, session.cpo, ctx.runner.settings.times);
   return {
     session,
     formToken: formToken(ctx.keys, session),
