@@ -16,6 +16,12 @@ async function ask(url: string, token: string, body?: unknown, headers: Record<s
   return { status: response.status, headers: response.headers, body: text && JSON.parse(text) };
 }
 
+/** Stands for an answer that was lost with its connection. */
+function noAnswer(error: unknown): Asked {
+  if (!(error instanceof TypeError && error.message === 'fetch failed')) throw error;
+  return { status: 0, headers: new Headers(), body: {} };
+}
+
 /** What an app and a CPO ask, at an address that each request is given. */
 export function callers(tokens: Tokens) {
   return {
@@ -41,7 +47,7 @@ export function callers(tokens: Tokens) {
 
 /**
  * Eight customers after the other, each: gets a code, waits for what becomes of it, has it used under an
- * Idempotency-Key. What is refused for now is asked again until it is done.
+ * Idempotency-Key. What is refused for now, or lost with its connection, is asked again until it is done.
  */
 export function startCrowd({ issue, follow, pair }: ReturnType<typeof callers>, at: string) {
   const acknowledged: { uid: string; codeId: string; when: number }[] = [];
@@ -49,7 +55,7 @@ export function startCrowd({ issue, follow, pair }: ReturnType<typeof callers>, 
   let slowest = 0;
   let over = false;
   const asked = async (request: () => Promise<Asked>) => {
-    const { seconds, result } = await timed(request);
+    const { seconds, result } = await timed(() => request().catch(noAnswer));
     const answer = { ...result, seconds };
     answers.push(answer);
     return answer;
