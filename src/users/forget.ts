@@ -40,22 +40,25 @@ select count(*)::int as count from revoked`;
 
 /**
  * Erases a batch of a user's unused codes, found by one index for each status, and wakes the long polls of active ones. It waits
- * for a code that is being used at this moment; the pairing is then visible to the statements that follow.
+ * for a code that is being used or is ending at this moment, and then knows how it ended; the pairing is visible to the statements that
+ * follow.
  */
 const FORGET_CODES = `
 with theirs as materialized (
-  (select id, true as active from pairing_codes where user_id = $3 and status = 'active' and created_at <= $4
+  (select id from pairing_codes where user_id = $3 and status = 'active' and created_at <= $4
    limit ${CODES_BATCH})
   union all
-  (select id, false from pairing_codes where user_id = $3 and status in ('expired', 'cancelled') and created_at <= $4
+  (select id from pairing_codes where user_id = $3 and status in ('expired', 'cancelled') and created_at <= $4
    limit ${CODES_BATCH})
+), held as materialized (
+  select c.id, c.status = 'active' as active from pairing_codes c
+  where c.user_id = $3 and c.id = any (array(select id from theirs)) order by c.id for update
 ), forgotten as (
   update pairing_codes c
   set user_id = null, charging_location_id = null,
-    status = case when c.status = 'active' then 'cancelled' else c.status end, ended_at = coalesce(c.ended_at, now())
-  where c.user_id = $3 and c.id = any (array(select id from theirs))
-  returning c.id, case when c.id = any (array(select id from theirs where active))
-    then pg_notify('${CODES_CHANNEL}', c.id::text) end, c.id = any (array(select id from theirs where active)) as was_active
+    status = case when h.active then 'cancelled' else c.status end, ended_at = coalesce(c.ended_at, now())
+  from held h where c.id = h.id
+  returning c.id, case when h.active then pg_notify('${CODES_CHANNEL}', c.id::text) end, h.active as was_active
 ), event as (
   insert into events (id, type, code_id, traceparent) select gen_random_uuid(), 'pairing_code.cancelled', id, $7 from forgotten where was_active
 ), changed as (

@@ -262,6 +262,31 @@ describe('what is under way', () => {
     expect(await tracesOf(uid)).toEqual([]);
   });
 
+  test.each([
+    ['used', 'used'],
+    ['expired', 'expired'],
+    ['active', 'cancelled'],
+  ])('a code that becomes %s while the erasure waits for it ends once', async (status, ended) => {
+    const user_id = randomUUID();
+    const { id } = await service.code({ user_id });
+    const holder = await service.sql.connect();
+    await holder.query('begin');
+    await holder.query(
+      `update pairing_codes set status = $2, ended_at = case when $2 <> 'active' then now() end where id = $1`,
+      [id, status],
+    );
+    const forgetting = forget(user_id);
+    await untilSo(
+      async () => (await sql(`select from pg_stat_activity where wait_event = 'transactionid'`)).length > 0,
+    );
+    await holder.query('commit');
+    holder.release();
+    expect((await forgetting).status).toBe(204);
+    expect(await sql('select status from pairing_codes where id = $1', [id])).toEqual([{ status: ended }]);
+    const events = await sql('select type from events where code_id = $1', [id]);
+    expect(events).toEqual(status === 'active' ? [{ type: 'pairing_code.cancelled' }] : []);
+  });
+
   test('polls of their codes are answered 404 at once', async () => {
     const user_id = randomUUID();
     const codes = [await service.code({ user_id }), await service.code({ user_id, charging_location_id: 'work' })];
