@@ -24,12 +24,13 @@ export type WebhookCall = {
   readonly url: string;
   /** The id of the event. */
   readonly id: string;
-  /** The newest first. */
-  readonly secrets: readonly string[];
   readonly origin: Origin;
-  /** Returns the body. Called when the connection is ready, so that no data is sent that was read before a slow connect. */
-  compose(): string | Promise<string>;
+  /** Called when the connection is ready, so that nothing is sent that was read before a slow connect. */
+  compose(): Composed | Promise<Composed>;
 };
+
+/** What is sent: the body, and the secrets that sign it, the newest first. */
+export type Composed = { readonly body: string; readonly secrets: readonly string[] };
 
 /** What came of a call. The response body is discarded. */
 export type WebhookOutcome = {
@@ -83,7 +84,9 @@ export class WebhookClient {
     });
     const url = new URL(call.url);
     const literal = literalHost(url);
-    if (literal !== undefined && !mayCall(literal, this.loopback))
+    // A sandbox may have become one that others reach since the endpoint was created.
+    const isPlain = url.protocol !== 'https:' && !this.loopback;
+    if (isPlain || (literal !== undefined && !mayCall(literal, this.loopback)))
       return outcome({ error: FORBIDDEN, call: 'unknown' });
     const controller = new AbortController();
     let timedOut = false;
@@ -146,10 +149,10 @@ export class WebhookClient {
       const write = async () => {
         clearTimeout(connecting);
         try {
-          const body = await call.compose();
+          const composed = await call.compose();
           if (request.destroyed) return;
-          for (const [name, value] of Object.entries(this.#headers(call, body))) request.setHeader(name, value);
-          request.end(body);
+          for (const [name, value] of Object.entries(this.#headers(call, composed))) request.setHeader(name, value);
+          request.end(composed.body);
         } catch (cause) {
           request.destroy(new ComposeError('the body could not be composed', { cause }));
         }
@@ -171,7 +174,7 @@ export class WebhookClient {
     });
   }
 
-  #headers({ id, secrets, origin }: WebhookCall, body: string): Record<string, string | number> {
+  #headers({ id, origin }: WebhookCall, { body, secrets }: Composed): Record<string, string | number> {
     return {
       accept: '*/*',
       'accept-encoding': 'identity',

@@ -34,7 +34,7 @@ select endpoint_id as "targetId", url, position, attempts as attempt, leased_unt
 from scsp_claim_deliveries_v1($1, $2, ${CALLS_PER_ENDPOINT}, ${FAILURES_TO_SLOW_DOWN}, ${LEASE_SECONDS})`;
 
 /**
- * Reads events and the valid secrets of their endpoints, unless these were disabled or deleted meanwhile. An event is delivered again
+ * Reads events and the valid secrets of their endpoints, unless these were given another URL, disabled or deleted meanwhile. An event is delivered again
  * if there was a first attempt before, or if it was published while the endpoint was disabled or before it was created.
  */
 const READ = prepared(
@@ -44,8 +44,9 @@ const READ = prepared(
      d.attempts = 1 and d.last_duration_ms is not null or w.created_at > e.published_at or exists (
        select from webhook_gaps g
        where g.endpoint_id = w.id and g.after_position < e.position and g.until_position >= e.position) as "deliveredAgain"
-   from unnest($1::uuid[], $2::bigint[]) with ordinality asked (endpoint_id, position, nth)
-   left join webhook_endpoints w on w.id = asked.endpoint_id and w.status = 'enabled' and w.deleted_at is null
+   from unnest($1::uuid[], $2::bigint[], $3::text[]) with ordinality asked (endpoint_id, position, url, nth)
+   left join webhook_endpoints w
+     on w.id = asked.endpoint_id and w.url = asked.url and w.status = 'enabled' and w.deleted_at is null
    left join events e on e.position = asked.position and w.id is not null
    left join webhook_deliveries d on d.endpoint_id = w.id and d.position = e.position ${EVENT_JOINS}
    order by asked.nth`,
@@ -95,15 +96,15 @@ export function startWebhookDelivery(ctx: Context, client: WebhookClient): Webho
       async call(delivery, signal) {
         if (signal.aborted) throw new Problem('unavailable');
         const first = await read(delivery);
-        const secrets = openSecrets(ctx.keys, first.secrets);
         const leave = circuits.enter(delivery.targetId, delivery.position);
         let result: WebhookOutcome | undefined;
         try {
           const { url, id, origin } = delivery;
-          result = await client.send(
-            { url, id, secrets, origin, compose: () => compose(read, delivery, first) },
-            signal,
-          );
+          const compose = async () => {
+            const { event, secrets } = await fresh(read, delivery, first);
+            return { body: JSON.stringify(writeEvent(event)), secrets: openSecrets(ctx.keys, secrets) };
+          };
+          result = await client.send({ url, id, origin, compose }, signal);
         } finally {
           leave(result?.call ?? 'unknown');
         }
@@ -149,7 +150,7 @@ const originOf = ({ random }: Context, traceparent: string | null): Origin => ({
 
 /**
  * Creates the function that reads the event of a delivery, one statement at a time for all that are claimed together.
- * @returns a function that throws Problem `unavailable` if the endpoint was disabled or deleted meanwhile, or the database is slow
+ * @returns a function that throws Problem `unavailable` if the endpoint was changed, disabled or deleted meanwhile, or the database is slow
  */
 function createReader({ db }: Pick<Context, 'db'>): Reader {
   type Age = { readonly ageMs: number; readonly deliveredAgain: boolean };
@@ -157,7 +158,11 @@ function createReader({ db }: Pick<Context, 'db'>): Reader {
   const reader = new Batcher<Leased, Read | undefined>({
     async work(batch) {
       const readAt = performance.now();
-      const asked = [batch.map(({ targetId }) => targetId), batch.map(({ position }) => position)];
+      const asked = [
+        batch.map(({ targetId }) => targetId),
+        batch.map(({ position }) => position),
+        batch.map(({ url }) => url),
+      ];
       const found = await preparedRows<Found>(db, READ, asked);
       return found.map(({ secrets, ...event }) => {
         if (event.id === null) return undefined;
@@ -178,13 +183,13 @@ function createReader({ db }: Pick<Context, 'db'>): Reader {
 }
 
 /**
- * Returns the body of a delivery from data that is at most 200 ms old.
- * @throws Problem `unavailable` if the endpoint was disabled or deleted meanwhile, or the database is slow
+ * Returns what was read of a delivery, at most 200 ms ago.
+ * @throws Problem `unavailable` if the endpoint was changed, disabled or deleted meanwhile, or the database is slow
  */
-async function compose(read: Reader, delivery: Leased, first: Read): Promise<string> {
+async function fresh(read: Reader, delivery: Leased, first: Read): Promise<Read> {
   let latest = first;
   for (let reads = 0; reads < READS; reads++) {
-    if (performance.now() - latest.readAt <= FRESH_MS) return JSON.stringify(writeEvent(latest.event));
+    if (performance.now() - latest.readAt <= FRESH_MS) return latest;
     latest = await read(delivery);
   }
   throw new Problem('unavailable');

@@ -3,6 +3,7 @@ import type { Audited } from '../audit/audit';
 import type { Context } from '../context';
 import type { Handlers, OperationId } from '../contract/document';
 import { truncateInstant } from '../contract/instant';
+import { stillAllowed } from '../http/client-disconnect';
 import { FIRST_ID, idIn, LAST_POSITION, positionIn, readPage } from '../http/pagination';
 import { Problem } from '../problems';
 import { callerOf } from '../tokens/caller';
@@ -63,6 +64,7 @@ export function webhookHandlers(ctx: Context, client: WebhookClient): WebhookHan
 
     async testWebhookEndpoint(req, res) {
       const outcome = await testEndpoint(ctx, client, ownedBy(res, req.params.id), res.locals.origin);
+      await stillAllowed(res);
       const { delivered, status, durationMs, error } = outcome;
       res.json({ delivered, status, duration_ms: durationMs, error });
     },

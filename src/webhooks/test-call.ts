@@ -46,9 +46,8 @@ export async function testEndpoint(
     {
       url: tested.url,
       id: event.id,
-      secrets: openSecrets(ctx.keys, tested.secrets ?? []),
       origin: { requestId: origin.requestId, trace: newSpan(ctx.random, origin.trace) },
-      compose: () => JSON.stringify(event),
+      compose: () => ({ body: JSON.stringify(event), secrets: openSecrets(ctx.keys, tested.secrets ?? []) }),
     },
     ctx.stopping,
   );

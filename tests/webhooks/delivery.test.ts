@@ -348,18 +348,8 @@ test('after an erasure has been answered nothing of the user is delivered', asyn
   for (const text of [user_id, station.uid, 'their home']) expect(receiver.received[1]?.body).not.toContain(text);
 });
 
-test('the body is composed when the connection is ready, so that an erasure meanwhile is respected', async () => {
-  const app = await startApp(service);
-  const bodies: string[] = [];
-  // A proxy that holds connections open would need privileges; the name resolves slowly instead.
-  const receiver = await startReceiver((res, { body }) => {
-    bodies.push(body);
-    res.writeHead(200).end();
-  });
-  const endpoint = await app.endpoint({
-    url: receiver.url.replace('127.0.0.1', 'slow.localhost'),
-    types: ['station.paired'],
-  });
+/** Makes the look-up of `slow.localhost` wait until `go`; `looking` resolves when it has begun. */
+function slowLookups() {
   const dns = jest.requireActual<typeof import('node:dns')>('node:dns');
   const original = dns.lookup;
   let asked: () => void = () => {};
@@ -376,6 +366,22 @@ test('the body is composed when the connection is ready, so that an erasure mean
     asked();
     void gone.then(() => Reflect.apply(original, dns, ['localhost', ...rest]));
   }) as typeof dns.lookup);
+  return { looking, go: () => go(), slow };
+}
+
+test('the body is composed when the connection is ready, so that an erasure meanwhile is respected', async () => {
+  const app = await startApp(service);
+  const bodies: string[] = [];
+  // A proxy that holds connections open would need privileges; the name resolves slowly instead.
+  const receiver = await startReceiver((res, { body }) => {
+    bodies.push(body);
+    res.writeHead(200).end();
+  });
+  const endpoint = await app.endpoint({
+    url: receiver.url.replace('127.0.0.1', 'slow.localhost'),
+    types: ['station.paired'],
+  });
+  const { looking, go, slow } = slowLookups();
   try {
     const user_id = randomUUID();
     const cpo = await service.cpo();
@@ -388,6 +394,47 @@ test('the body is composed when the connection is ready, so that an erasure mean
     await receiver.got(1);
     expect(JSON.parse(bodies[0] ?? '').data.erased).toBe(true);
     expect(bodies[0]).not.toContain(user_id);
+    await endpoint.settled();
+  } finally {
+    slow.mockRestore();
+  }
+});
+
+test('a secret that was replaced while the connection was being made signs nothing', async () => {
+  const [app, receiver] = [await startApp(service), await startReceiver()];
+  const url = receiver.url.replace('127.0.0.1', 'slow.localhost');
+  const endpoint = await app.endpoint({ url, types: ['station.paired'] });
+  const { looking, go, slow } = slowLookups();
+  try {
+    await service.pair(await service.cpo(), (await service.code()).code, aStation());
+    await looking;
+    const { status, body } = await endpoint.request('POST', '/rotate-secret', { overlap_hours: 0 });
+    expect(status).toBe(200);
+    // What was read before is old by then.
+    await sleep(300);
+    go();
+    await receiver.got(1);
+    expect(verify(body.secret, receiver.received[0] as ReceivedEvent)).toMatchObject({ type: 'station.paired' });
+    expect(() => verify(endpoint.secret, receiver.received[0] as ReceivedEvent)).toThrow();
+    await endpoint.settled();
+  } finally {
+    slow.mockRestore();
+  }
+});
+
+test('an event goes to the URL that an endpoint has when the connection is ready', async () => {
+  const [app, before, after] = [await startApp(service), await startReceiver(), await startReceiver()];
+  const url = before.url.replace('127.0.0.1', 'slow.localhost');
+  const endpoint = await app.endpoint({ url, types: ['station.paired'] });
+  const { looking, go, slow } = slowLookups();
+  try {
+    await service.pair(await service.cpo(), (await service.code()).code, aStation());
+    await looking;
+    expect((await endpoint.request('PATCH', '', { url: after.url })).status).toBe(200);
+    await sleep(300);
+    go();
+    await after.got(1);
+    expect(before.received).toEqual([]);
     await endpoint.settled();
   } finally {
     slow.mockRestore();
