@@ -27,6 +27,9 @@ const SERVICE_PAUSES_MS = [500, 1_000, 2_000, 5_000, 10_000];
 /** Pauses before the receiver is tried again, in ms. The last one repeats. */
 const RECEIVER_PAUSES_MS = [250, 500, 1_000, 2_000];
 
+/** A page that was read longer ago is read again: a user may have been forgotten meanwhile, as for webhooks. */
+const FRESH_MS = 200;
+
 /** Counts failures in a row and returns the pause after each. */
 class BackOff {
   #failures = 0;
@@ -50,8 +53,8 @@ class BackOff {
 
 /**
  * Delivers the events after a position, one at a time and in their order, until `stop` aborts. While the service or the receiver
- * is not available, it continues after the last event that was delivered. A page is read again before an event is repeated,
- * so that nothing is sent of a user who was forgotten meanwhile.
+ * is not available, it continues after the last event that was delivered. A page is read again before an event is repeated, and when
+ * it is 200 ms old, so that nothing is sent of a user who was forgotten meanwhile.
  * @throws OperatorError if the service refuses the request
  */
 export async function forwardEvents(
@@ -84,27 +87,31 @@ export async function forwardEvents(
     const { items, next_after } = answer.page;
     if (!started) await printStart(given, feed, receiver, after === 'latest' ? next_after : after);
     started = true;
-    after = await deliverPage(items);
-    if (deliveries.first) after = next_after;
+    after = await deliverPage(items, next_after);
     if (items.length === 0 && performance.now() - asked < EMPTY_PAUSE_MS)
       await sleep(EMPTY_PAUSE_MS, undefined, { signal: stop });
   }
 
-  /** Delivers events until the receiver cannot be connected. Returns the position of the last one that was delivered. */
-  async function deliverPage(items: readonly FeedEvent[]): Promise<string> {
+  /**
+   * Delivers events until the page is old or the receiver cannot be connected. Returns the position of the last one that was delivered,
+   * or where the page ends.
+   */
+  async function deliverPage(items: readonly FeedEvent[], end: string): Promise<string> {
+    const readAt = performance.now();
     let delivered = after;
     for (const event of items) {
+      if (delivered !== after && performance.now() - readAt > FRESH_MS) return delivered;
       const delivery = await deliver(receiver, event, stop);
       if ('error' in delivery && !delivery.connected) {
         if (deliveries.first) given.warn(`${receiver.url} cannot be connected (${delivery.error}), trying again`);
         await sleep(deliveries.next(), undefined, { signal: stop });
-        break;
+        return delivered;
       }
       deliveries.reset();
       await printDelivery(given, event, delivery);
       delivered = event.position;
     }
-    return delivered;
+    return end;
   }
 }
 

@@ -18,6 +18,7 @@ import {
   startReceiver,
 } from '../harness/a-listener';
 import { endLater } from '../harness/clean-up';
+import { untilSo } from '../harness/until';
 
 // The command against a feed that behaves as a test says; events-service.test.ts runs it against the service.
 
@@ -285,6 +286,35 @@ test('a service that is away at the start is waited for', async () => {
   await feed.up();
   feed.add(anEvent(1));
   await receiver.received.count(1);
+});
+
+test('new events follow also when the receiver was away when the events after the position were gone', async () => {
+  const { feed, receiver, follow, listener } = await startAll();
+  await listener.end();
+  await receiver.down();
+  feed.add(anEvent(8));
+  const following = follow('--after', '3');
+  await following.warnings.count(1);
+  feed.answer = (res, query) => (query.get('after') === '3' ? feed.send(res, 410, {}) : feed.page(res, query));
+  await following.warnings.count(2);
+  await untilSo(() => feed.requests.values.some(({ query }) => query.get('after') === '8'));
+  await receiver.up();
+  feed.add(anEvent(9));
+  await receiver.received.count(1);
+  expect(receiver.positions()).toEqual([9]);
+});
+
+test('a page that has become old is read again before its next event is sent', async () => {
+  const { feed, receiver, follow, listener } = await startAll();
+  await listener.end();
+  receiver.answer = (res) => void setTimeout(() => res.end(), 250);
+  feed.add(anEvent(1), anEvent(2), anEvent(3));
+  const before = feed.requests.values.length;
+  follow('--after', '0');
+  await receiver.received.count(3);
+  expect(receiver.positions()).toEqual([1, 2, 3]);
+  const asked = feed.requests.values.slice(before).map(({ query }) => query.get('after'));
+  expect(asked.slice(0, 3)).toEqual(['0', '1', '2']);
 });
 
 test('when the events after the position are gone, that is said, and new events follow', async () => {
