@@ -7,6 +7,8 @@ import { Problem, type ValidationError } from '../problems';
 import { isUid } from '../stations/station';
 
 const ANSWER_LIMIT = 65_536;
+/** How long a body is read that does not count, so that its connection can be used again. */
+const DISCARD_MS = 1_000;
 
 /** The response of a CPO. */
 export type Answer = { readonly status: number; readonly headers: IncomingHttpHeaders; readonly bytes: Buffer };
@@ -31,18 +33,28 @@ export class NoAnswer extends Error {
 }
 
 /**
- * Reads the body of a response.
- * @throws NoAnswer `invalid-answer` when it is larger than 65,536 bytes
+ * Reads the body of a response. Of one that is not 200 the status counts, and at most 65,536 bytes are read.
+ * @throws NoAnswer `invalid-answer` when that of a 200 is larger than 65,536 bytes
  */
 export async function readAll({ body, statusCode }: Dispatcher.ResponseData): Promise<Buffer> {
   const { bytes, truncated } = await readUpTo(body, ANSWER_LIMIT);
-  if (!truncated) return bytes;
+  if (!truncated || statusCode !== 200) return bytes;
   const problem = new Problem('cpo-failed', { message: `The CPO's answer is larger than ${ANSWER_LIMIT} bytes.` });
   throw new NoAnswer(invalidAnswer(problem, `is larger than ${ANSWER_LIMIT} bytes`), statusCode);
 }
 
-/** Returns the media type of a response in lower case, without parameters. */
-export const mediaTypeOf = ({ headers }: Answer): string => parse(headers['content-type'] ?? '').type;
+/** Reads and drops the body of a response in the background. Returns an empty one. */
+export function discard({ body }: Dispatcher.ResponseData): Buffer {
+  body.dump({ limit: ANSWER_LIMIT, signal: AbortSignal.timeout(DISCARD_MS) }).catch(() => undefined);
+  return Buffer.alloc(0);
+}
+
+/** Returns the media type of a response in lower case, without parameters. A header that was sent twice is none. */
+export const mediaTypeOf = ({ headers }: Answer): string => {
+  // The types of Node say that there is one at most; undici returns all.
+  const type: unknown = headers['content-type'];
+  return parse(typeof type === 'string' ? type : '').type;
+};
 
 /** Reads a response as one that breaks the contract as a whole. */
 function invalidAnswer(problem: Problem, message: string): Reading<never> {

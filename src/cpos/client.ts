@@ -12,9 +12,9 @@ import { connectionFailure } from '../outbound/connection-failure';
 import { Problem, type ValidationError } from '../problems';
 import { type PayloadProtocol, storedProtocolOf } from '../protocols';
 import type { StationBody } from '../protocols/protocol';
-import { type Answer, NoAnswer, notFound, type Reading, readAll, uidIn, unexpected } from './answer';
+import { type Answer, discard, NoAnswer, notFound, type Reading, readAll, uidIn, unexpected } from './answer';
 import type { CallableCpo } from './cpos';
-import { containsSecret, readStation } from './station-answer';
+import { isEcho, readStation } from './station-answer';
 
 export const DEADLINE_MS = 10_000;
 export const CONNECT_MS = 5_000;
@@ -103,7 +103,7 @@ export class CpoClient {
       if ('body' in station) return { outcome: 'answered', value: station };
       const { problem: refused, errors } = station;
       const uid = uidIn(answer.bytes);
-      const value = { refused, errors, uid: containsSecret(uid, secrets) ? undefined : uid };
+      const value = { refused, errors, uid: isEcho(uid, code, cpo.token) ? undefined : uid };
       return { outcome: 'invalid-answer', errors, value };
     };
     try {
@@ -177,10 +177,12 @@ export class CpoClient {
    * @throws NoAnswer without a complete response
    * @throws Problem `unavailable` (circuit open: not called)
    */
-  async #post({ cpo, path, body, caller }: Planned, ids: CallIds): Promise<Answer> {
+  async #post({ cpo, operation, path, body, caller }: Planned, ids: CallIds): Promise<Answer> {
     const url = new URL(cpo.baseUrl + path);
     const literal = literalHost(url);
-    if (literal !== undefined && !mayCall(literal, this.loopback))
+    // A sandbox may have become one that others reach since the base URL was set.
+    const isPlain = url.protocol !== 'https:' && !this.loopback;
+    if (isPlain || (literal !== undefined && !mayCall(literal, this.loopback)))
       throw new NoAnswer({ outcome: 'forbidden-address', problem: new Problem('cpo-failed', { message: FORBIDDEN }) });
     const recordOutcome = this.circuits.enter(cpo.id, caller.user);
     const controller = new AbortController();
@@ -200,7 +202,8 @@ export class CpoClient {
         headers: this.#headers(cpo, body, ids),
         body: body === undefined ? null : JSON.stringify(body),
       });
-      const bytes = await readAll(response);
+      // To an unpair the status is the whole answer.
+      const bytes = operation === 'unpair' ? discard(response) : await readAll(response);
       if (response.statusCode < 500) outcome = 'answered';
       return { status: response.statusCode, headers: response.headers, bytes };
     } catch (cause) {

@@ -16,6 +16,10 @@ const SHOWN_ERRORS = 5;
 export const containsSecret = (text: unknown, secrets: readonly string[]): boolean =>
   secrets.some((secret) => String(text).includes(secret));
 
+/** Returns whether a uid is the code, or contains the token, that was sent. A code may be part of it: CPOs name stations by codes. */
+export const isEcho = (uid: string | undefined, code: string, token: string | undefined): boolean =>
+  uid !== undefined && (uid === code || (token !== undefined && uid.includes(token)));
+
 /** A response that was rejected, with all its validation errors. */
 export type InvalidStation = { readonly problem: Problem; readonly errors: readonly ValidationError[] };
 

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import type { ServerResponse } from 'node:http';
 import { sendJson, startCpo } from '../harness/a-cpo';
 import { aStation, type Harness, NO_LIMITS, startHarness, type TestCpo } from '../harness/harness';
 import { untilSo } from '../harness/until';
@@ -128,6 +129,20 @@ describe('when a CPO accepts a notification after it was away for long', () => {
     expect(cpo.received).toHaveLength(3);
     await stop();
   });
+});
+
+test.each([
+  ['a large 200', (res: ServerResponse) => sendJson(res, 200, { message: 'x'.repeat(70_000) })],
+  ['a large 404', (res: ServerResponse) => sendJson(res, 404, { message: 'x'.repeat(70_000) })],
+  ['a 200 whose body does not end', (res: ServerResponse) => void res.writeHead(200).write('{')],
+])('%s counts as notified', async (_what, answer) => {
+  const cpo = await startCpo(service, answer);
+  const uid = `S-${randomUUID()}`;
+  expect((await service.pair(cpo, (await service.code()).code, aStation(uid))).status).toBe(200);
+  expect((await service.unpairAsApp(uid)).status).toBe(200);
+  await service.log.waitFor((line) => line.message === 'CPO notified of an unpairing' && line.cpo_id === cpo.id);
+  expect(cpo.received).toHaveLength(1);
+  await cpo.down();
 });
 
 test('an open circuit counts for notifications too, and costs them no attempt', async () => {
