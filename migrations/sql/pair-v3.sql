@@ -30,7 +30,7 @@
 --   counter-locked    the CPO's counter is locked (only if not `wait`)
 --   reservation-lost  another request has taken over the Idempotency-Key
 create function public.scsp_pair_v3(
-  requests json,      -- [scsp_pair_request and the traceparent of its events, …], n from 1
+  requests json,      -- [scsp_pair_request, the traceparent of its events, uid_repeats_code if so, …], n from 1
   evses json,         -- [{pairing_id, position, evse_id, capabilities}, …] of all requests
   connectors json,    -- [{pairing_id, evse_position, position, connector_id, …}, …] of all requests
   limits public.scsp_limits,
@@ -276,7 +276,8 @@ begin
     end if;
   end if;
 
-  -- 11. Record the attempts, why a code was incorrect, and the outcomes to be replayed for Idempotency-Keys.
+  -- 11. Record the attempts, why a code was incorrect, and the outcomes to be replayed for Idempotency-Keys. A uid that repeats a
+  -- code that may still be active is not stored.
   if paired is not null then
     return query
       with recorded as (
@@ -291,7 +292,8 @@ begin
     return query
       with recorded as (
         insert into public.attempts (id, cpo_id, request_id, payload_protocol, uid, outcome, reason)
-        select r.attempt_id, r.cpo_id, r.request_id, r.payload_protocol, r.uid, o.outcome,
+        select r.attempt_id, r.cpo_id, r.request_id, r.payload_protocol,
+          case when requests -> (r.n - 1) ->> 'uid_repeats_code' is null then r.uid end, o.outcome,
           case when o.outcome = 'incorrect-code' then coalesce((
             select case when c.status = 'active' and c.expires_at <= clock then 'expired'
               when c.status = 'active' then 'other-cpo' else c.status end

@@ -1,5 +1,5 @@
 import type { Request, RequestHandler, Response } from 'express';
-import { normalizeCode } from '../codes/code';
+import { repeatsCode } from '../codes/code';
 import type { Context } from '../context';
 import type { OperationId } from '../contract/document';
 import type { ProblemType } from '../contract/problem-types';
@@ -113,7 +113,7 @@ function uidIn(body: unknown): string | undefined {
   const uid = evaluatePointer(body, '/charging_station/uid') ?? evaluatePointer(body, '/evse/uid');
   const code = evaluatePointer(body, '/code');
   if (!isUid(uid)) return undefined;
-  return typeof code === 'string' && normalizeCode(uid) === normalizeCode(code) ? undefined : uid;
+  return typeof code === 'string' && repeatsCode(uid, code) ? undefined : uid;
 }
 
 /**

@@ -5,6 +5,19 @@ export function normalizeCode(typed: string): string {
   return typed.replace(/[\s\p{Cf}\p{Pd}\u2212]/gu, '');
 }
 
+/** Returns whether a uid is the code of its request. */
+export const repeatsCode = (uid: string, code: string) => normalizeCode(uid) === normalizeCode(code);
+
+/** No code is shorter. */
+const SHORTEST = 4;
+
+/** Returns whether a text is a code, or has it as a word. Codes are stored and logged nowhere, wherever a careless caller puts them. */
+export function namesCode(text: string, code: string): boolean {
+  const wanted = normalizeCode(code);
+  if (wanted.length < SHORTEST) return false;
+  return normalizeCode(text) === wanted || text.split(/[^\p{L}\p{N}]+/u).includes(wanted);
+}
+
 /** Returns the keyed hash under which a code is stored. An unkeyed hash of six digits could be reversed by brute force. */
 export function hashCode(key: Buffer, code: string): Buffer {
   return createHmac('sha256', key).update(code).digest();

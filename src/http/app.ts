@@ -20,7 +20,7 @@ import { errorResponse } from './error-response';
 import { createLoadShedding, type LoadLimits } from './load-shedding';
 import { longPolls } from './long-polls';
 import { normalizeRequest } from './normalize-request';
-import { PROBES, requestLog } from './request-log';
+import { keepCodeOutOfIds, PROBES, requestLog } from './request-log';
 import { type Rules, validateRequest } from './validate-request';
 import { createValidator } from './validator';
 
@@ -72,6 +72,7 @@ export function createApp(
   app.use(sandbox.limitWrites ?? pass);
   app.use(when(takesBody, load.bodies));
   app.use(readBody); // 3
+  app.use(keepCodeOutOfIds(ctx));
   app.use(when(takesBody, allowedStill));
   app.use(when(isAuthenticated, load.requests)); // 3b
   app.use(when(isPage, load.pages));

@@ -1,5 +1,6 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { RequestHandler } from 'express';
+import { namesCode } from '../codes/code';
 import type { Context } from '../context';
 import { newSpan, type Origin, readTraceparent, traceFields } from '../contract/trace-context';
 import type { Problem } from '../problems';
@@ -27,6 +28,7 @@ export function requestLog(ctx: Context): RequestHandler {
     const origin: Origin = { requestId, trace };
     res.locals.requestId = requestId;
     res.locals.origin = origin;
+    res.locals.correlationId = correlationId;
     res.set('X-Request-ID', requestId);
     if (correlationId !== undefined) res.set('X-Correlation-ID', correlationId);
     res.set('Cache-Control', 'no-store');
@@ -39,8 +41,8 @@ export function requestLog(ctx: Context): RequestHandler {
       const seconds = (performance.now() - began) / 1000;
       const caller = res.locals.caller as Caller | undefined;
       ctx.metrics.requestAnswered(seconds, PROBES.has(operation) ? 'debug' : undefined, {
-        request_id: requestId,
-        correlation_id: correlationId,
+        request_id: res.locals.requestId,
+        correlation_id: res.locals.correlationId,
         ...traceFields(trace),
         method,
         operation,
@@ -53,6 +55,24 @@ export function requestLog(ctx: Context): RequestHandler {
         token_id: caller?.tokenId,
       });
     });
+    next();
+  };
+}
+
+/** Replaces ids that name the code in the body, before anything is logged or stored under them. Must run after the body was read. */
+export function keepCodeOutOfIds({ random }: Context): RequestHandler {
+  return (req, res, next) => {
+    const { code }: { code?: unknown } = Object(req.body);
+    const { requestId, correlationId, origin } = res.locals;
+    if (typeof code === 'string' && namesCode(requestId, code)) {
+      res.locals.requestId = random.requestId();
+      res.locals.origin = { ...origin, requestId: res.locals.requestId };
+      res.set('X-Request-ID', res.locals.requestId);
+    }
+    if (typeof code === 'string' && correlationId !== undefined && namesCode(correlationId, code)) {
+      delete res.locals.correlationId;
+      res.removeHeader('X-Correlation-ID');
+    }
     next();
   };
 }

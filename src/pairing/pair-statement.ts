@@ -1,4 +1,4 @@
-import { hashCode, normalizeCode } from '../codes/code';
+import { hashCode, normalizeCode, repeatsCode } from '../codes/code';
 import type { Context } from '../context';
 import { type Origin, storedTrace } from '../contract/trace-context';
 import { subjectHashes } from '../crypto/keys';
@@ -70,6 +70,7 @@ export function toPairRow(ctx: Pick<Context, 'keys' | 'random'>, request: PairRe
     ...codeColumns(ctx, request),
     payload_protocol: request.payloadProtocol,
     uid: request.station.uid,
+    uid_repeats_code: repeatsCode(request.station.uid, request.code) || undefined,
     station_uid: stationUid,
     uid_hashes: uidHashes(ctx, request.cpoId, stationUid),
     idempotency_path: request.reservation?.path,

@@ -145,6 +145,16 @@ describe('what a CPO has sent to pair', () => {
     ]);
   });
 
+  test('has no uid that repeats a code, which may still be active', async () => {
+    const [owner, cpo] = [await service.cpo(), await service.cpo()];
+    const { code } = await service.code({ cpo_id: owner.id });
+    expect((await service.pair(cpo, code, aStation(code))).status).toBe(404);
+    const [item] = await listed(cpo, 1);
+    expect([item.outcome, item.uid]).toEqual(['incorrect-code', undefined]);
+    expect((await service.pair(owner, code, aStation(code))).status).toBe(200);
+    expect((await listed(owner, 1))[0].uid).toBe(code);
+  });
+
   test('is cut where it is long', async () => {
     const cpo = await service.cpo();
     await send(cpo, { code: '1', charging_station: { ...aStation(), evses: Array.from({ length: 50 }, () => ({})) } });
