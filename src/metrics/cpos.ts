@@ -107,13 +107,16 @@ export function cpoMetrics(registry: Registry, log: Log, cpoLabel: CpoLabel) {
       const message = deadLettered ? 'gave up notifying a CPO of an unpairing' : 'CPO not notified of an unpairing yet';
       log[deadLettered ? 'error' : 'warn'](message, { ...notifiedFields(notified), reason });
     },
-    /** Records that a CPO has a pairing which was not stored here, and that it will not be notified. */
+    /** Records that a CPO has a pairing which was not stored here, and that its notification waits in memory for the database. */
     notificationNotStored(cpoId: string, origin: Origin, reason: string) {
-      log.error('a CPO paired a station that was not stored, and its notification was not stored either', {
+      log.error('a CPO paired a station that was not stored, and its notification is not stored yet', {
         cpo_id: cpoId,
         ...originFields(origin),
         reason,
       });
+    },
+    notificationStored(cpoId: string, origin: Origin) {
+      log.info('the notification of a CPO is stored now', { cpo_id: cpoId, ...originFields(origin) });
     },
   };
 }

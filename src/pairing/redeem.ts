@@ -1,18 +1,19 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Context } from '../context';
 import { type Origin, storedTrace } from '../contract/trace-context';
 import type { CpoClient } from '../cpos/client';
 import { type CallableCpo, callableCpo } from '../cpos/cpos';
 import { hashSubject } from '../crypto/keys';
-import { ADVISORY_LOCKS } from '../db/locks';
-import { rows, transaction } from '../db/query';
+import { rows } from '../db/query';
 import { Counts } from '../delivery/counts';
-import { enqueueUnpaired } from '../outbox/outbox';
 import { Problem } from '../problems';
 import { type PayloadProtocol, protocolOf } from '../protocols';
 import type { StationBody } from '../protocols/protocol';
 import { stationKey } from '../stations/station';
 import type { PairedStation } from '../stations/stations';
+import { compensate } from './compensate';
 import { inProgress, type Reservation, storeIncorrectCode } from './idempotency';
+import { beginAttempt, endAttempt } from './redemption-attempts';
 import { stationRows } from './station-rows';
 
 export type RedeemRequest = {
@@ -32,42 +33,12 @@ export type RedeemRequest = {
 /** Limits redemptions per CPO in this process, so that one slow CPO cannot exhaust memory and sockets. */
 const MAX_IN_FLIGHT_PER_CPO = 64;
 const RETRY_AFTER_SECONDS = '2';
+/** How long a caller waits for what is written after a redemption has failed: the database may be away. */
+const WRITE_WAIT_MS = 1_000;
 /** Delays the notification while the commit's outcome is unknown: longer than a statement can run. */
 const COMMIT_UNKNOWN_SECONDS = 10;
 /** Not sent to the CPO. */
 export const BLANK_CODE = /^[\s\p{Cf}]*$/u;
-
-const WINDOW = `interval '10 minutes'`;
-
-/**
- * Inserts an attempt, or returns the limit reached and the seconds until enough attempts have left the window. An
- * attempt in progress counts as incorrect.
- */
-const BEGIN_ATTEMPT = `
-with recent as materialized (
-  select began_at, outcome from redemption_attempts where user_hash = $2 and began_at > now() - ${WINDOW}
-), incorrect as (
-  select began_at from recent where outcome is null or outcome = 'incorrect-code' order by began_at desc limit $3
-), calls as (
-  select began_at from recent order by began_at desc limit $4
-), reached as (
-  select 'too-many-incorrect-codes' as problem, min(began_at) as oldest from incorrect having count(*) >= $3
-  union all
-  select 'too-many-redemptions', min(began_at) from calls having count(*) >= $4
-), begun as (
-  insert into redemption_attempts (id, user_hash) select $1, $2 where not exists (select from reached)
-)
-select problem, greatest(1, ceil(extract(epoch from oldest + ${WINDOW} - now())))::int as "retryAfter"
-from reached order by problem`;
-
-/** Lists the outcomes written here; erasing a user writes `forgotten`. */
-type FinalOutcome = 'answered' | 'incorrect-code' | 'failed';
-
-const END_ATTEMPT = `
-with ended as (
-  update redemption_attempts set outcome = $2 where id = $1 and outcome is null returning 1
-)
-select count(*) from ended`;
 
 const REDEEM = 'select outcome, paired_at as "pairedAt" from scsp_redeem_v3($1, $2, $3)';
 
@@ -103,7 +74,7 @@ export function createRedeem(ctx: Context, client: CpoClient): (request: RedeemR
     } catch (error) {
       // If this fails, the key stays in progress until its lease expires. The caller still gets the original problem.
       if (request.reservation !== undefined && error instanceof Problem && error.type === 'incorrect-code')
-        await storeIncorrectCode(ctx, request.reservation).catch(() => undefined);
+        await briefly(storeIncorrectCode(ctx, request.reservation));
       throw error;
     }
   };
@@ -124,14 +95,13 @@ async function redeem(
   request: RedeemRequest,
 ): Promise<PairedStation> {
   const { payloadProtocol, origin } = request;
-  const user = hashSubject(ctx.keys, 'user', request.userId);
-  const attempt = await beginAttempt(ctx, user);
-  const caller = { origin, user: user.toString('hex') };
+  const attempt = await beginAttempt(ctx, request.userId);
+  const caller = { origin, user: hashSubject(ctx.keys, 'user', request.userId).toString('hex') };
   const response = await client
     .askStation(cpo, payloadProtocol, request.code.trim(), caller)
     .catch(async (error: unknown) => {
       // If this fails, the attempt counts as in progress for ten minutes. The caller still gets the original error.
-      await endAttempt(ctx, attempt, error).catch(() => undefined);
+      await briefly(endAttempt(ctx, attempt, error));
       throw error;
     });
   if ('body' in response) {
@@ -139,8 +109,7 @@ async function redeem(
     const stored = await storeStation(ctx, attempt, request, response.body);
     return { ...stored, cpoId, userId, chargingLocationId, payloadProtocol };
   }
-  await compensate(ctx, request, response.uid);
-  await endAttempt(ctx, attempt, response.refused).catch(() => undefined);
+  await briefly(compensate(ctx, request, response.uid), endAttempt(ctx, attempt, response.refused));
   throw response.refused;
 }
 
@@ -166,8 +135,7 @@ export async function storeStation(
   const { userId, chargingLocationId, cpoId, payloadProtocol } = request;
   const station = protocolOf(payloadProtocol).read(body);
   await request.stillAllowed().catch(async (error: unknown) => {
-    await compensate(ctx, request, station.uid);
-    await endAttempt(ctx, attempt, error).catch(() => undefined);
+    await briefly(compensate(ctx, request, station.uid), endAttempt(ctx, attempt, error));
     throw error;
   });
   const pairingId = ctx.random.uuid();
@@ -199,7 +167,7 @@ export async function storeStation(
   });
   if (stored === undefined) throw new TypeError('scsp_redeem_v3 returned no row');
   if (stored.outcome !== 'paired') {
-    await compensate(ctx, request, station.uid);
+    await briefly(compensate(ctx, request, station.uid));
     throw stored.outcome === 'reservation-lost' ? inProgress(1) : new Problem(stored.outcome);
   }
   const ids = { pairing_id: pairingId, cpo_id: cpoId };
@@ -207,43 +175,7 @@ export async function storeStation(
   return { pairingId, station, pairedAt: stored.pairedAt };
 }
 
-/** Enqueues an unpair notification for a station that only the CPO has paired. Dropped if it is paired here by then. */
-export async function compensate(
-  ctx: Context,
-  request: Pick<RedeemRequest, 'cpoId' | 'payloadProtocol' | 'origin'>,
-  uid: string | undefined,
-  delaySeconds = 0,
-) {
-  if (uid === undefined) return;
-  const { cpoId, payloadProtocol, origin } = request;
-  await enqueueUnpaired(ctx.db, { cpoId, payloadProtocol, uid }, origin, delaySeconds).catch((error: unknown) =>
-    ctx.metrics.notificationNotStored(cpoId, origin, error instanceof Error ? error.message : String(error)),
-  );
-}
-
-/** Records an attempt before the call to the CPO. After a crash it counts as in progress for ten minutes. */
-function beginAttempt(ctx: Context, user: Buffer): Promise<string> {
-  const id = ctx.random.uuid();
-  const { user10Min, userCalls10Min } = ctx.config.limits;
-  return transaction(ctx.db, async (tx) => {
-    await rows(tx, 'select pg_advisory_xact_lock($1, hashtext($2))', [ADVISORY_LOCKS.redemption, user.toString('hex')]);
-    const [reached] = await rows<{ problem: 'too-many-incorrect-codes' | 'too-many-redemptions'; retryAfter: number }>(
-      tx,
-      BEGIN_ATTEMPT,
-      [id, user, user10Min, userCalls10Min],
-    );
-    if (reached === undefined) return id;
-    throw new Problem(reached.problem, { headers: { 'Retry-After': String(reached.retryAfter) } });
-  });
-}
-
-/** Ends an attempt. One that never reached the CPO (circuit open) is deleted and does not count. */
-async function endAttempt(ctx: Context, id: string, error: unknown): Promise<void> {
-  const type = error instanceof Problem ? error.type : undefined;
-  if (type === 'unavailable') {
-    await rows(ctx.db, 'delete from redemption_attempts where id = $1 and outcome is null', [id]);
-    return;
-  }
-  const outcome: FinalOutcome = type === 'incorrect-code' ? type : 'failed';
-  await rows(ctx.db, END_ATTEMPT, [id, outcome]);
+/** Waits for writes whose failure changes no answer, but not for long. */
+async function briefly(...writes: readonly Promise<unknown>[]): Promise<void> {
+  await Promise.race([Promise.allSettled(writes), sleep(WRITE_WAIT_MS, undefined, { ref: false })]);
 }

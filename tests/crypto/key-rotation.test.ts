@@ -63,6 +63,17 @@ async function aCpo(service: Harness) {
 }
 
 describe('after the restart with a new key and the previous one', () => {
+  test('incorrect codes that a user typed before still count', async () => {
+    const before = await start({});
+    const wrong = await startCpo(before, (res) => sendJson(res, 404, {}));
+    const user_id = randomUUID();
+    const statuses: number[] = [];
+    for (let i = 0; i < 3; i++) statuses.push((await before.redeem(wrong, '1', { user_id })).status);
+    const after = await restart(BOTH);
+    for (let i = 0; i < 3; i++) statuses.push((await after.redeem(wrong, '1', { user_id })).status);
+    expect(statuses).toEqual([404, 404, 404, 404, 404, 429]);
+  });
+
   test('a code that was issued under the old key pairs', async () => {
     const before = await start({});
     const [cpo, { code }] = [await before.cpo(), await before.code()];

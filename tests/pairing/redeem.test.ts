@@ -357,10 +357,41 @@ describe('a CPO that answered 200 for a pairing that was not kept is notified of
   test('an answer against the contract, whose uid can be read', async () => {
     const uid = `broken / ${randomUUID().slice(0, 8)}`;
     const { cpo, unpaired } = await startNoting(uid, { charging_station: { ...aStation(uid), evses: '1' } });
-    // A code that is no part of the uid: one that holds the code is not told on.
-    expect((await service.redeem(cpo, 'no-part-of-it')).status).toBe(502);
+    // A CPO may name stations by its codes.
+    expect((await service.redeem(cpo, 'broken')).status).toBe(502);
     expect(await unpaired()).toHaveLength(1);
     expect(await outboxOf(cpo.id)).toEqual([]);
+    await cpo.down();
+  });
+
+  test('an answer with two media types', async () => {
+    const uid = `S-${randomUUID()}`;
+    const { cpo, unpaired } = await startNoting(uid, {});
+    const { answer } = cpo;
+    cpo.answer = (res) => {
+      res.setHeader('content-type', ['application/json', 'application/json']);
+      res.end(JSON.stringify({ charging_station: aStation(uid) }));
+    };
+    const { status, body } = await service.redeem(cpo, '1');
+    expect([status, body.type]).toEqual([502, '/problems/cpo-failed']);
+    cpo.answer = answer;
+    await service.sql.query('update outbox set next_attempt_at = now() where cpo_id = $1', [cpo.id]);
+    expect(await unpaired()).toHaveLength(1);
+    await cpo.down();
+  });
+
+  test('a pairing whose notification could not be stored either, once the database is back', async () => {
+    const uid = `S-${randomUUID()}`;
+    const { cpo, unpaired } = await startNoting(uid, { charging_station: { ...aStation(uid), evses: '1' } });
+    await service.sql.query(`create or replace function refuse_notification() returns trigger language plpgsql as $$
+      begin if new.uid = '${uid}' then raise sqlstate '57P01'; end if; return new; end $$`);
+    await service.sql.query(
+      'create trigger refuse_notification before insert on outbox for each row execute function refuse_notification()',
+    );
+    expect((await service.redeem(cpo, '1')).status).toBe(502);
+    await service.log.waitFor((line) => line.level === 'error' && line.cpo_id === cpo.id);
+    await service.sql.query('drop trigger refuse_notification on outbox');
+    expect(await unpaired()).toHaveLength(1);
     await cpo.down();
   });
 
@@ -551,6 +582,16 @@ test('outside the sandbox no private address is called, whatever the database sa
       expect.stringContaining('private or otherwise special'),
     ]);
   }
+  await strict.sql.query('update cpos set base_url = $2 where id = $1', [cpo.id, 'http://8.8.8.8:1']);
+  expect((await strict.redeem(cpo, '1')).body.message).toContain('private or otherwise special');
   expect(cpo.received).toHaveLength(0);
   await Promise.all([cpo.down(), strict.stop()]);
+});
+
+test('5xx answers that are large open the circuit, too', async () => {
+  const cpo = await startCpo(service, (res) => sendJson(res, 500, { message: 'x'.repeat(70_000) }));
+  for (let i = 0; i < 10; i++) expect((await service.redeem(cpo, '1')).body.message).toBe('The CPO answered 500.');
+  expect((await service.redeem(cpo, '1')).status).toBe(503);
+  expect(cpo.received).toHaveLength(10);
+  await cpo.down();
 });
