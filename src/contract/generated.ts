@@ -201,7 +201,8 @@ export interface paths {
          *     and every validation error of your answer. Also returns the unpair notifications that have not been delivered yet.
          *
          *     A call is listed soon after it has ended. A call that was not made, because your backend did not answer several
-         *     calls before, is not listed, nor are the requests of a run of the checks in a sandbox. Compare `request_id` with the `X-Request-ID` in your own log.
+         *     calls before, is not listed, nor are the requests of a run of the checks in a sandbox. Compare `request_id` with the
+         *     `X-Request-ID` in your own log.
          */
         get: operations["listCalls"];
         put?: never;

@@ -23,7 +23,7 @@ TOKEN=$(echo "$CPO" | sed 's/.*"token": *"\\([^"]*\\)".*/\\1/')`)}</li>
 <li><h3>Pair a station</h3>
 <p>The test code <code>100000</code> stands for a code that a customer has typed.</p>
 ${code(`curl -s $URL/v1/scsp/ocpp2.0.1/pair -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' \\
-  -H "Idempotency-Key: first-station-$(date +%s)" \\
+  -H "Idempotency-Key: first-station-$(date +%s%N)" \\
   -d '{"code": "100000", "charging_station": ${stationExample('first-station')}}'`)}</li>
 <li><h3>Unpair it</h3>
 ${code(`curl -s -X POST $URL/v1/scsp/chargingstations/first-station/unpair -H "Authorization: Bearer $TOKEN"`)}</li>
@@ -53,7 +53,7 @@ ${code(`curl -s ${server}/v1/app/cpos -H "Authorization: Bearer $TOKEN"`)}</li>
 <li><h3>Pair a station</h3>
 <p>As a CPO, with the code that a customer has typed. This one is incorrect, so the answer is a friendly 404:</p>
 ${code(`curl -s ${server}/v1/scsp/ocpp2.0.1/pair -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' \\
-  -H "Idempotency-Key: first-station-$(date +%s)" \\
+  -H "Idempotency-Key: first-station-$(date +%s%N)" \\
   -d '{"code": "000000", "charging_station": ${stationExample('first-station')}}'`)}</li>
 </ol>`;
 }
