@@ -110,19 +110,24 @@ export class TokenRegistry {
 
   #find(hash: string): Caller | undefined | Promise<Caller | undefined> {
     const known = this.#live.get(hash);
-    if (known !== undefined && this.#isTrusted())
-      return known.expiresAt.getTime() > this.ctx.listener.now() ? this.#use(known) : undefined;
+    if (known !== undefined && this.#isTrusted()) return this.#known(hash);
     if (!this.#current && this.#reloading === undefined) void this.#reload();
 
     const inProgress = this.#lookUps.get(hash);
     if (inProgress !== undefined && performance.now() - inProgress.began < SHARED_FOR_MS)
       return this.#await(inProgress.found);
     if (known === undefined && !this.#mayLookUpUnknown()) {
-      // While the listener is connected the cache is at most a moment behind. Otherwise it may lack a valid token.
-      if (this.ctx.listener.connected) return undefined;
-      throw new Problem('unavailable');
+      // While the listener is connected the cache is at most a moment behind, and the change of which it was notified may be this
+      // token. Otherwise it may lack a valid token.
+      if (!this.ctx.listener.connected) throw new Problem('unavailable');
+      return this.#reloading && this.#await(this.#reloading.then(() => this.#known(hash)));
     }
     return this.#await(this.#lookUp(hash));
+  }
+
+  #known(hash: string): Caller | undefined {
+    const known = this.#live.get(hash);
+    return known && known.expiresAt.getTime() > this.ctx.listener.now() ? this.#use(known) : undefined;
   }
 
   async #await(found: Promise<Caller | undefined>): Promise<Caller | undefined> {

@@ -34,8 +34,8 @@ select endpoint_id as "targetId", url, position, attempts as attempt, leased_unt
 from scsp_claim_deliveries_v1($1, $2, ${CALLS_PER_ENDPOINT}, ${FAILURES_TO_SLOW_DOWN}, ${LEASE_SECONDS})`;
 
 /**
- * Reads events and the valid secrets of their endpoints, unless these were given another URL, disabled or deleted meanwhile. An event is delivered again
- * if there was a first attempt before, or if it was published while the endpoint was disabled or before it was created.
+ * Reads events and the valid secrets of their endpoints, unless these were given another URL, disabled or deleted meanwhile. An event
+ * is delivered again if there was a first attempt before, or if it was published while the endpoint was disabled or before it was created.
  */
 const READ = prepared(
   'read_webhook_events',
