@@ -13,14 +13,7 @@ import { writePairing } from '../stations/http';
 import { listOwnStations, type OwnStation, type PairedStation, stationOfPairing } from '../stations/stations';
 import { type Caller, callerOf, cpoOf, scopeOf } from '../tokens/caller';
 import { expiryWarning } from '../tokens/expiry';
-import {
-  REPLAYED,
-  type Replay,
-  type Reservation,
-  readIdempotencyKey,
-  storedKey,
-  withIdempotencyKey,
-} from './idempotency';
+import { REPLAYED, type Replay, type Reservation, readIdempotencyKey, withIdempotencyKey } from './idempotency';
 import { limitsOf } from './limits';
 import { createPair, type Paired, StationAlreadyPaired } from './pair';
 import type { PairRequest } from './pair-statement';
@@ -178,8 +171,7 @@ async function idempotently(
 ): Promise<Replay | undefined> {
   const header = res.req.get('Idempotency-Key');
   if (header === undefined) return void (await work());
-  const key = storedKey(ctx, readIdempotencyKey(header), res.req.body.code);
-  const scope = { owner, path, key };
+  const scope = { owner, path, key: readIdempotencyKey(header) };
   const replay = await withIdempotencyKey(ctx, scope, res.locals.bodyBytes, requestIdOf(res), work);
   if (replay !== undefined) res.set(REPLAYED);
   return replay;

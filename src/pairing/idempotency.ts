@@ -1,5 +1,4 @@
 import { createHmac } from 'node:crypto';
-import { namesCode } from '../codes/code';
 import type { Context } from '../context';
 import { rows } from '../db/query';
 import { Problem } from '../problems';
@@ -70,16 +69,6 @@ type StoredProblem = (typeof STORED_PROBLEMS)[number];
 /** Returns the stored form of a key: without the quotes of a structured-field string (RFC 8941). */
 export function readIdempotencyKey(header: string): string {
   return header.startsWith('"') ? header.slice(1, -1) : header;
-}
-
-/**
- * Returns the form of a key that is stored: a keyed hash if it names the code of the request, otherwise as sent. After a rotation of
- * `SECRET_KEY` such a key is a new one.
- */
-export function storedKey({ keys }: Pick<Context, 'keys'>, key: string, code: string): string {
-  if (!namesCode(key, code)) return key;
-  const [secret = ''] = keys.idempotency;
-  return `hash of a key with a code ${createHmac('sha256', secret).update(key).digest('base64url')}`;
 }
 
 /**

@@ -104,14 +104,6 @@ async function codesOfAllKinds(): Promise<void> {
   await ask('POST', PAIR, { token: other.token, raw: new Uint8Array([...Buffer.from(`{"code": "${aCode()}`), 0xff]) });
 
   // Codes that stay active, where a careless caller puts them.
-  for (const put of [
-    (code: string) => code,
-    (code: string) => `pair-${code}`,
-    (code: string) => code.replace(/(...)/, '$1 '),
-  ]) {
-    const { code } = await issue();
-    await pair(cpo, code, station, { 'Idempotency-Key': put(code) });
-  }
   for (const header of ['X-Request-ID', 'X-Correlation-ID']) {
     const { code } = await issue();
     await pair(cpo, code, station, { [header]: code });
