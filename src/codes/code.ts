@@ -11,7 +11,7 @@ export const repeatsCode = (uid: string, code: string) => normalizeCode(uid) ===
 /** No code is shorter. */
 const SHORTEST = 4;
 
-/** Returns whether a text is a code, or has it as a word. Codes are stored and logged nowhere, wherever a careless caller puts them. */
+/** Returns whether a text is a code, or has it as a word: codes are not logged, wherever a careless caller puts them. */
 export function namesCode(text: string, code: string): boolean {
   const wanted = normalizeCode(code);
   if (wanted.length < SHORTEST) return false;
