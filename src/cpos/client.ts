@@ -6,7 +6,7 @@ import { newSpan, type Origin, type TraceContext, writeTraceparent } from '../co
 import { jsonValidator, type ValidateJson } from '../contract/validate-json';
 import type { Random } from '../crypto/random';
 import type { Metrics } from '../metrics/metrics';
-import { checkedLookup, ForbiddenAddress, literalHost, mayCall } from '../outbound/address';
+import { checkedLookup, ForbiddenAddress, isForbiddenAsWritten } from '../outbound/address';
 import { type CallOutcome as CircuitOutcome, Circuits } from '../outbound/circuit';
 import { connectionFailure } from '../outbound/connection-failure';
 import { Problem, type ValidationError } from '../problems';
@@ -179,10 +179,7 @@ export class CpoClient {
    */
   async #post({ cpo, operation, path, body, caller }: Planned, ids: CallIds): Promise<Answer> {
     const url = new URL(cpo.baseUrl + path);
-    const literal = literalHost(url);
-    // A sandbox may have become one that others reach since the base URL was set.
-    const isPlain = url.protocol !== 'https:' && !this.loopback;
-    if (isPlain || (literal !== undefined && !mayCall(literal, this.loopback)))
+    if (isForbiddenAsWritten(url, this.loopback))
       throw new NoAnswer({ outcome: 'forbidden-address', problem: new Problem('cpo-failed', { message: FORBIDDEN }) });
     const recordOutcome = this.circuits.enter(cpo.id, caller.user);
     const controller = new AbortController();

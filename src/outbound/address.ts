@@ -34,6 +34,17 @@ export function literalHost(url: URL): string | undefined {
   return isIP(host) === 0 ? undefined : host;
 }
 
+/**
+ * Returns whether a URL must not be called, as far as it shows without a look-up of its host. Also one that was accepted once: a sandbox
+ * may have become one that others reach.
+ * @param loopback whether loopback is allowed, also over http
+ */
+export function isForbiddenAsWritten(url: URL, loopback: boolean): boolean {
+  if (url.protocol !== 'https:' && !loopback) return true;
+  const literal = literalHost(url);
+  return literal !== undefined && !mayCall(literal, loopback);
+}
+
 /** Exported for tests. */
 export const resolver = new Resolver({ timeout: 2_000, tries: 2 });
 const LOCAL = /(^|\.)localhost\.?$/i;

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { Agent, request } from 'undici';
 import { newSpan, type Origin, writeTraceparent } from '../contract/trace-context';
-import { checkedLookup, ForbiddenAddress, literalHost, mayCall } from '../outbound/address';
+import { checkedLookup, ForbiddenAddress, isForbiddenAsWritten, literalHost, mayCall } from '../outbound/address';
 import { readUpTo } from '../outbound/read-up-to';
 
 const DEADLINE_MS = 5_000;
@@ -29,8 +29,7 @@ export class EndpointVerifier {
   async refusal(baseUrl: string, cpoId: string, { trace }: Origin): Promise<string | undefined> {
     const url = new URL(baseUrl + PATH);
     if (this.loopback && isThisMachine(url)) return undefined;
-    const literal = literalHost(url);
-    if (literal !== undefined && !mayCall(literal, this.loopback)) return 'its address must not be called';
+    if (isForbiddenAsWritten(url, this.loopback)) return 'its address must not be called';
     try {
       const response = await request(url, {
         dispatcher: this.#agent,

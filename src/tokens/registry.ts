@@ -110,7 +110,7 @@ export class TokenRegistry {
 
   #find(hash: string): Caller | undefined | Promise<Caller | undefined> {
     const known = this.#live.get(hash);
-    if (known !== undefined && this.#isTrusted()) return this.#known(hash);
+    if (known !== undefined && this.#isTrusted()) return this.#unexpired(hash);
     if (!this.#current && this.#reloading === undefined) void this.#reload();
 
     const inProgress = this.#lookUps.get(hash);
@@ -120,12 +120,12 @@ export class TokenRegistry {
       // While the listener is connected the cache is at most a moment behind, and the change of which it was notified may be this
       // token. Otherwise it may lack a valid token.
       if (!this.ctx.listener.connected) throw new Problem('unavailable');
-      return this.#reloading && this.#await(this.#reloading.then(() => this.#known(hash)));
+      return this.#reloading && this.#await(this.#reloading.then(() => this.#unexpired(hash)));
     }
     return this.#await(this.#lookUp(hash));
   }
 
-  #known(hash: string): Caller | undefined {
+  #unexpired(hash: string): Caller | undefined {
     const known = this.#live.get(hash);
     return known && known.expiresAt.getTime() > this.ctx.listener.now() ? this.#use(known) : undefined;
   }

@@ -2,7 +2,7 @@ import { Agent as HttpAgent, request as httpRequest, type IncomingMessage } from
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
 import type { OpenApiDocument } from '../contract/document';
 import { type Origin, writeTraceparent } from '../contract/trace-context';
-import { checkedLookup, ForbiddenAddress, literalHost, mayCall } from '../outbound/address';
+import { checkedLookup, ForbiddenAddress, isForbiddenAsWritten } from '../outbound/address';
 import type { CallOutcome } from '../outbound/circuit';
 import { Problem } from '../problems';
 import { signedHeaders } from './signature';
@@ -83,11 +83,7 @@ export class WebhookClient {
       ...rest,
     });
     const url = new URL(call.url);
-    const literal = literalHost(url);
-    // A sandbox may have become one that others reach since the endpoint was created.
-    const isPlain = url.protocol !== 'https:' && !this.loopback;
-    if (isPlain || (literal !== undefined && !mayCall(literal, this.loopback)))
-      return outcome({ error: FORBIDDEN, call: 'unknown' });
+    if (isForbiddenAsWritten(url, this.loopback)) return outcome({ error: FORBIDDEN, call: 'unknown' });
     const controller = new AbortController();
     let timedOut = false;
     const deadline = setTimeout(() => {
