@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { readConfig } from '../src/config';
 import { createDataSource, type Database } from '../src/db/pool';
 import { schema } from '../src/db/schema';
-import type { LogFields } from '../src/log';
+import { createLog, type LogFields } from '../src/log';
 import { readRetentionBacklog } from '../src/retention/backlog';
 import { type Pause, runRetention } from '../src/retention/retention';
 import { RULES } from '../src/retention/rules';
@@ -24,8 +24,6 @@ const PHASE_SECONDS = 20;
 const NOTHING = 'nothing';
 /** The kinds of rows that are removed: names of rules. */
 const PHASES = [NOTHING, 'ended pairings', 'unpaired codes', 'events'];
-
-const SILENT = { error() {}, warn() {}, debug() {}, close: async () => {} };
 
 /** The cleanup keeps less than the service, which therefore finds nothing to remove. */
 const CONFIG = readConfig({ EVENTS_KEEP_DAYS: '7', PAIRINGS_KEEP_DAYS: '7' });
@@ -80,7 +78,7 @@ function startCleanup(db: Database, kind: string): { stop(): Promise<Pick<Phase,
   let removed = 0;
   let pausedMs = 0;
   const log = {
-    ...SILENT,
+    ...createLog('error'),
     info(_: string, { count }: LogFields = {}) {
       removed += Number(count);
     },

@@ -25,7 +25,7 @@ async function post(path: string, headers: Record<string, string> = {}, body?: s
         signal: AbortSignal.timeout(DEADLINE_MS),
       });
       const { status } = response;
-      const { type = '' } = await response.json().catch(() => ({}));
+      const { type = '' } = (await response.json().catch(() => ({}))) as { type?: string };
       const retryAfter = response.headers.get('Retry-After');
       const isFinal = retryAfter === null && status < 500;
       if (retryAfter !== null) pauseS = Number(retryAfter);

@@ -10,7 +10,7 @@ export type Mutant = {
 
 const KEY = `, 'Idempotency-Key': \`"\${crypto.randomUUID()}"\``;
 const FINAL = 'const isFinal = retryAfter === null && status < 500;';
-const BODY = `const { type = '' } = await response.json().catch(() => ({}));`;
+const BODY = `const { type = '' } = (await response.json().catch(() => ({}))) as { type?: string };`;
 const PAUSE = 'if (retryAfter !== null) pauseS = Number(retryAfter);';
 const ENCODED = 'encodeURIComponent(uid)';
 const SENT = '{ code, charging_station: station }';
