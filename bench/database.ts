@@ -1,4 +1,4 @@
-import { createHash, randomBytes, randomUUID } from 'node:crypto';
+import { createHash, type KeyObject, randomBytes, randomUUID } from 'node:crypto';
 import { Client } from 'pg';
 import { hashCode } from '../src/codes/code';
 import { deriveKeys } from '../src/crypto/keys';
@@ -7,7 +7,7 @@ import { schema } from '../src/db/schema';
 import type { Postgres } from './postgres';
 
 export const SECRET_KEY = 'the key of a benchmark, which guards nothing at all';
-export const CODE_KEY = deriveKeys(SECRET_KEY).pairingCode[0] as Buffer;
+export const CODE_KEY = deriveKeys(SECRET_KEY).pairingCode[0] as KeyObject;
 
 /** As many as the widest mix has. */
 const CPOS = 100;

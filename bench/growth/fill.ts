@@ -33,7 +33,7 @@ const USER_ID = (n: string) => `md5('user' || ${n})`;
 const seed = (level: number, count = stationsOf(level)) => `
 create unlogged table growth_seed as
 select n, at, uuidv7(at - now()) as pairing_id, uuidv7(at - interval '2 minutes' - now()) as code_id,
-  hmac(lpad(((hashint8(n) & 2147483647) % 1000000)::text, 6, '0')::bytea, '\\x${CODE_KEY.toString('hex')}', 'sha256') as hash,
+  hmac(lpad(((hashint8(n) & 2147483647) % 1000000)::text, 6, '0')::bytea, '\\x${CODE_KEY.export().toString('hex')}', 'sha256') as hash,
   case when n % ${Math.floor(count / BIG_USER_STATIONS)} = 0 then '${BIG_USER}'
     else ${USER_ID(`n % ${usersOf(level)}`)} end as user_id,
   substr(md5('location' || n % ${usersOf(level)}), 1, 24) as location,

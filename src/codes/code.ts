@@ -1,4 +1,4 @@
-import { createHmac } from 'node:crypto';
+import { createHmac, type KeyObject } from 'node:crypto';
 
 /** Removes white space, invisible characters (Cf) and dashes (Pd and U+2212) from a code as typed. */
 export function normalizeCode(typed: string): string {
@@ -19,7 +19,7 @@ export function namesCode(text: string, code: string): boolean {
 }
 
 /** Returns the keyed hash under which a code is stored. An unkeyed hash of six digits could be reversed by brute force. */
-export function hashCode(key: Buffer, code: string): Buffer {
+export function hashCode(key: KeyObject, code: string): Buffer {
   return createHmac('sha256', key).update(code).digest();
 }
 
@@ -36,7 +36,7 @@ export function deletionNeighbours(code: string): string[] {
  * Returns the keyed hashes of a code's deletion neighbours: the first 64 bits of an HMAC-SHA-256, as a PostgreSQL
  * `bigint`. A hash collision only rejects a value that could have been issued.
  */
-export function neighbourKeys(key: Buffer, code: string): string[] {
+export function neighbourKeys(key: KeyObject, code: string): string[] {
   return deletionNeighbours(code).map((neighbour) =>
     createHmac('sha256', key).update(`neighbour ${neighbour}`).digest().readBigInt64BE().toString(),
   );

@@ -1,4 +1,4 @@
-import { randomUUID } from 'node:crypto';
+import { createSecretKey, type KeyObject, randomUUID } from 'node:crypto';
 import { Client } from 'pg';
 import { codesWithinOneEdit, deletionNeighbours, hashCode, neighbourKeys } from '../../src/codes/code';
 import { deriveKeys } from '../../src/crypto/keys';
@@ -10,7 +10,7 @@ import { schema } from '../../src/db/schema';
 import { createTestDatabase, type Harness, SECRET_KEY, startHarness } from '../harness/harness';
 import { untilSo } from '../harness/until';
 
-const [KEY] = deriveKeys(SECRET_KEY).pairingCode as [Buffer];
+const [KEY] = deriveKeys(SECRET_KEY).pairingCode as [KeyObject];
 const times = <T>(n: number, make: (i: number) => T) => Promise.all(Array.from({ length: n }, (_, i) => make(i)));
 const count = (answers: { status: number }[], wanted: number) =>
   answers.filter(({ status }) => status === wanted).length;
@@ -100,7 +100,7 @@ describe('neighbour keys', () => {
     const [own] = neighbourKeys(KEY, '362821');
     expect(neighbourKeys(KEY, '362821')).toHaveLength(7);
     expect(neighbourKeys(KEY, '112233')).toHaveLength(4);
-    expect(own).not.toBe(neighbourKeys(Buffer.alloc(32), '362821')[0]);
+    expect(own).not.toBe(neighbourKeys(createSecretKey(Buffer.alloc(32)), '362821')[0]);
     expect(own).not.toBe(hashCode(KEY, '362821').readBigInt64BE().toString());
   });
 });

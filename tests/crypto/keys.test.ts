@@ -13,7 +13,7 @@ const PREVIOUS = 'the one before it, also of 32 characters or more';
 
 /** Every key among the derived ones, by where it is. */
 function everyKey(value: unknown, place = ''): [string, string][] {
-  if (Buffer.isBuffer(value)) return [[place, value.toString('hex')]];
+  if (value instanceof crypto.KeyObject) return [[place, value.export().toString('hex')]];
   if (typeof value !== 'object' || value === null) return [];
   return Object.entries(value).flatMap(([name, inner]) => everyKey(inner, `${place}/${name}`));
 }
@@ -26,6 +26,10 @@ test('each purpose has a key of its own, and so has each secret', () => {
       '/pairingCode/1',
       '/idempotency/0',
       '/idempotency/1',
+      '/subject/0',
+      '/subject/1',
+      '/form/0',
+      '/form/1',
       '/sealing/0/key',
       '/sealing/1/key',
     ]),
@@ -36,7 +40,9 @@ test('each purpose has a key of its own, and so has each secret', () => {
 
 test('a version derives the keys of the one before: codes that are out and stored tokens go on to work', () => {
   const { pairingCode, sealing, idempotency } = deriveKeys(SECRET);
-  const beginnings = [pairingCode[0], sealing[0]?.key, idempotency[0]].map((key) => key?.toString('hex').slice(0, 16));
+  const beginnings = [pairingCode[0], sealing[0]?.key, idempotency[0]].map((key) =>
+    key?.export().toString('hex').slice(0, 16),
+  );
   expect(beginnings).toEqual(['ade0472c442551ec', '4df86a7e99c91b1c', 'beb596eade081e3e']);
 });
 
