@@ -21,6 +21,7 @@ import { CertifyCpos1764000000020 } from './020-certify-cpos';
 import { Replicas1764000000021 } from './021-replicas';
 import { RemoveEndedPairings1764000000022 } from './022-remove-ended-pairings';
 import { TraceEvents1764000000023 } from './023-trace-events';
+import { PairInFewerStatements1764000000024 } from './024-pair-in-fewer-statements';
 
 /** Every migration, in order; one that has landed is never edited. */
 export const migrations = [
@@ -47,4 +48,5 @@ export const migrations = [
   Replicas1764000000021,
   RemoveEndedPairings1764000000022,
   TraceEvents1764000000023,
+  PairInFewerStatements1764000000024,
 ];

@@ -75,7 +75,7 @@ export const RANDOM_INDEXES = [
   'pairings_active_user_idx',
   'pairings_ended_station_idx',
   'pairing_codes_hash_created_idx',
-  'attempts_uid_idx',
+  'attempts_uid_key_idx',
 ];
 
 /**

@@ -22,7 +22,7 @@ const PAIR_OPERATIONS: Readonly<Record<Extract<OperationId, `pair${string}`>, tr
 };
 
 /**
- * Lists the problems raised before `scsp_pair_v3`, which stores all other attempts itself. Load shedding is not
+ * Lists the problems raised before `scsp_pair_v4`, which stores all other attempts itself. Load shedding is not
  * recorded: it says nothing about the request, and storing it would add load.
  */
 const STORED_PROBLEMS: ReadonlySet<unknown> = new Set<ProblemType & AttemptOutcome>([

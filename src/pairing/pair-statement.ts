@@ -32,7 +32,7 @@ type Outcome =
   | 'counter-locked'
   | 'reservation-lost';
 
-/** A request as `scsp_pair_v3` takes it, and the rows of its station. */
+/** A request as `scsp_pair_v4` takes it, and the rows of its station. */
 export type PairRow = ReturnType<typeof toPairRow>;
 export type PairResult = Remaining & { n: number; outcome: Outcome; codeId: string | null; retryAfter: number | null };
 
@@ -40,11 +40,11 @@ export type PairResult = Remaining & { n: number; outcome: Outcome; codeId: stri
 export const PAIR = prepared(
   'pair',
   `select n, outcome, code_id as "codeId", retry_after as "retryAfter",
-     (remaining).limit_uid_10min as "limitUid10Min", (remaining).left_uid_10min as "leftUid10Min",
-     (remaining).limit_uid_24h as "limitUid24H", (remaining).left_uid_24h as "leftUid24H",
-     (remaining).limit_cpo_10min as "limitCpo10Min", (remaining).left_cpo_10min as "leftCpo10Min",
-     (remaining).limit_cpo_24h as "limitCpo24H", (remaining).left_cpo_24h as "leftCpo24H"
-   from scsp_pair_v3($1, $2, $3, $4, $5)`,
+     (allowance).limit_uid_10min as "limitUid10Min", (allowance).left_uid_10min as "leftUid10Min",
+     (allowance).limit_uid_24h as "limitUid24H", (allowance).left_uid_24h as "leftUid24H",
+     (allowance).limit_cpo_10min as "limitCpo10Min", (allowance).left_cpo_10min as "leftCpo10Min",
+     (allowance).limit_cpo_24h as "limitCpo24H", (allowance).left_cpo_24h as "leftCpo24H"
+   from scsp_pair_v4($1, $2, $3, $4, $5)`,
 );
 
 /** @param wait whether to wait for locked counters instead of skipping their requests */

@@ -42,7 +42,8 @@ with locked as materialized (
 ), removed as (
   delete from failed_attempts f using locked l where f.cpo_id = l.cpo_id returning 1
 ), changed as (
-  update cpo_tries t set wrong_at = '{}', wrong_uid = '{}', wrong_by_half_hour = '{}' from locked l where t.cpo_id = l.cpo_id
+  -- Changes nothing but the version of the row, so that a pairing that waits for it at a stricter isolation level is sent again.
+  update cpo_tries t set failed_count = t.failed_count from locked l where t.cpo_id = l.cpo_id
   returning t.cpo_id as id
 ), ${audited('cpo.limits-reset', `jsonb_build_object('failed_attempts', (select count(*) from removed))`)}
 select id from changed`;

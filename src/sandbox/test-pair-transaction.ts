@@ -58,7 +58,7 @@ export function pairTestCode(
     await rows(tx, PROVIDE, [codeId, row.code_hashes, row.code_length, row.cpo_id, code.startsWith('1')]);
     const [result] = await rows<PairResult>(tx, PAIR.text, pairParameters(ctx, [row], true));
     await rows(tx, REMOVE_LEFT_OVER, [codeId]);
-    if (result === undefined) throw new TypeError('scsp_pair_v3 returned no row');
+    if (result === undefined) throw new TypeError('scsp_pair_v4 returned no row');
     return result;
   };
   return transaction(ctx.db, work, 'READ COMMITTED');

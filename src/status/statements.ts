@@ -65,7 +65,7 @@ order by a.length`;
 /** CPOs that are answered 429 at present. The function counts as a pairing does. */
 export const AT_LIMIT = `
 select c.id, c.name, m.left_cpo_10min <= 0 as "at10Min", m.left_cpo_24h <= 0 as "at24H"
-from scsp_remaining_v1(array(
+from scsp_remaining_v2(array(
     select cpo_id from cpo_tries where last_failed_at > now() - interval '24 hours' limit ${MAX_COUNT}
   ), $1, clock_timestamp(), false) m
 join cpos c on c.id = m.cpo_id

@@ -85,8 +85,7 @@ export const LEFT_OUT: Readonly<Record<string, string>> = {
   certification_results: 'are about the endpoint of a CPO, in sandbox deployments',
   certification_runs: 'are about the endpoint of a CPO, in sandbox deployments',
   code_neighbours: 'are keyed hashes of a code, kept until it expires; the code is exported',
-  cpo_tries:
-    'count the incorrect codes that CPOs sent, under uids for a day if version 0.1 counted them; the attempts are exported',
+  cpo_tries: 'count the incorrect codes that CPOs sent; the attempts are exported',
   erasures: 'belong to users who were forgotten: nothing is left to export',
   failed_attempts: 'count the incorrect codes that CPOs sent, under keyed hashes for 25 hours',
   idempotency_keys: 'hold a hash of a request for 24 hours, and the id of the pairing, which is exported',

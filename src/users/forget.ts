@@ -74,18 +74,6 @@ const SOME_PAIRINGS = `
 select id from pairings
 where user_id = $1 and (ended_at is null or ended_at is not null) and paired_at <= $2 limit ${PAIRINGS_BATCH}`;
 
-/** Replaces the uid in the attempts that 0.1 counted by an id of the pairing, so that they still count. */
-const FORGET_ATTEMPTS_OF_0_1 = `
-with changed as (
-  update cpo_tries t
-  set wrong_uid = array(
-    select coalesce((select min(p.id::text) from pairings p where p.id = any($1) and p.station_uid = w.uid), w.uid)
-    from unnest(t.wrong_uid) with ordinality w (uid, n) order by n)
-  where wrong_uid && array(select station_uid from pairings p where p.id = any($1) and station_uid is not null)
-  returning cpo_id
-)
-select count(*)::int as count from changed`;
-
 /**
  * Erases a batch of a user's pairings and their codes. `erasures` records what remains to be erased. A pending notification keeps
  * its uid until it is delivered.
@@ -154,7 +142,6 @@ export async function forgetUser(ctx: Forgetting, userId: string, options: Forge
     const some = await rows<{ id: string }>(ctx.db, SOME_PAIRINGS, [userId, before]);
     if (some.length === 0) break;
     const ids = some.map(({ id }) => id);
-    await forgetAttemptsOf01(ctx, ids);
     const done = await transaction(ctx.db, async (tx) => {
       const forgotten = await rows<Notification & { active: boolean }>(tx, FORGET_PAIRINGS, [...batch(), ids]);
       await enqueue(
@@ -178,14 +165,6 @@ export async function forgetUser(ctx: Forgetting, userId: string, options: Forge
 /** Returns the subject of the audit entry, which must be a uuid: the first half of the hash. */
 function subjectId(userHash: string): string {
   return userHash.slice(0, 32);
-}
-
-/**
- * Erases the uids from the attempts that 0.1 counted, in a transaction of its own to avoid a deadlock: a pairing request holds the
- * lock on its CPO's counters while it may wait for a uid that is being freed.
- */
-async function forgetAttemptsOf01(ctx: Forgetting, pairingIds: readonly string[]): Promise<void> {
-  await rows(ctx.db, FORGET_ATTEMPTS_OF_0_1, [pairingIds]);
 }
 
 /** Deletes rows of the previous version. This version counts redemptions under a keyed hash. */

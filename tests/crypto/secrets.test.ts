@@ -325,7 +325,7 @@ test.each([
   [
     'the log of PostgreSQL, every statement with its parameters',
     () => databaseLog ?? 'out of reach',
-    databaseLogFile === undefined ? /out of reach/ : /scsp_pair_v3/,
+    databaseLogFile === undefined ? /out of reach/ : /scsp_pair_v4/,
   ],
   ['any table', () => rowsOfAllTables, /station\.paired/],
 ])('no token, code, key or password stands in %s', (_where, text, sign) => {

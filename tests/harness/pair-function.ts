@@ -13,8 +13,8 @@ export const hashOf = (code: string) => sha256(`code ${code}`);
 export async function pairDirectly(
   sql: Pick<Pool | ClientBase, 'query'>,
   requests: readonly DirectRequest[],
-  { limits = '(5,10,20,50,0.5)', wait = true, version = 3 } = {},
-): Promise<{ outcome: string; retry_after: number | null }[]> {
+  { limits = '(5,10,20,50,0.5)', wait = true, version = 4 } = {},
+): Promise<{ outcome: string; retry_after: number | null; allowance?: string }[]> {
   const rows = requests.map(({ cpoId, code, uid = randomUUID(), pairingId = newId() }, index) => ({
     n: index + 1,
     cpo_id: cpoId,

@@ -177,6 +177,19 @@ test('twenty in ten minutes are the limit of a CPO, fifty in a day, and a 429 or
   expect((await wrong(cpo)).status).toBe(404);
 });
 
+test('the successes of a batch count in what remains for its other requests', async () => {
+  const cpo = await service.cpo();
+  const codes = [anIncorrectCode(), anIncorrectCode()];
+  await issueDirectly(service.sql, codes);
+  const limits = { limits: '(5,10,20,3,0.5)' };
+  const request = (code = anIncorrectCode()) => ({ cpoId: cpo.id, code });
+  for (let i = 0; i < 2; i++) await pairDirectly(service.sql, [request()], limits);
+  const results = await pairDirectly(service.sql, [...codes.map(request), request()], limits);
+  expect(results.map(({ outcome }) => outcome)).toEqual(['paired', 'paired', 'incorrect-code']);
+  // Two successes raise the limit of 24 hours from 3 to 4.
+  expect(results[2]?.allowance).toMatch(/,4,1\)$/);
+});
+
 test('the attempt that uses up a day is logged and counted', async () => {
   const strict = await startHarness({ LIMIT_CPO_24H: '3', METRICS_PORT: '0' }, { databaseUrl: service.databaseUrl });
   const cpo = await strict.cpo();
@@ -337,37 +350,6 @@ test('the settings are obeyed', async () => {
   expect(await oneByOne(2, () => wrong(cpo, 'same', strict))).toEqual([404, 429]);
   expect(await oneByOne(1, () => wrong(cpo, undefined, strict))).toEqual([429]);
   await strict.stop();
-});
-
-test('what a replica of 0.1 has counted is counted together with what this version counts', async () => {
-  const cpo = await service.cpo();
-  const uid = randomUUID();
-  await service.sql.query(
-    `update cpo_tries set wrong_at = array_fill(now(), array[3]), wrong_uid = array_fill($2::text, array[3]),
-       half_hour = floor(extract(epoch from now()) / 1800), wrong_by_half_hour = array[43] where cpo_id = $1`,
-    [cpo.id, uid],
-  );
-  expect(await oneByOne(3, () => wrong(cpo, uid))).toEqual([404, 404, 429]);
-  expect(await limitsOf(cpo)).toMatchObject({
-    'incorrect-codes-cpo-10min': '15 of 20',
-    'incorrect-codes-cpo-24h': '5 of 50',
-  });
-  expect(await oneByOne(6, () => wrong(cpo))).toEqual([404, 404, 404, 404, 404, 429]);
-  const wait = Number((await wrong(cpo)).headers.get('Retry-After'));
-  // Half hours of 0.1 count until the last of their attempts can be a day old.
-  expect(wait).toBeGreaterThan(23.9 * 3600);
-  expect(wait).toBeLessThanOrEqual(24.5 * 3600);
-});
-
-test('a right code of a CPO that has used up its limits at replicas of 0.1 alone is not accepted', async () => {
-  const cpo = await service.cpo();
-  await service.sql.query(
-    `update cpo_tries set half_hour = floor(extract(epoch from now()) / 1800), wrong_by_half_hour = array[50] where cpo_id = $1`,
-    [cpo.id],
-  );
-  const { code, id } = await service.code();
-  expect((await service.pair(cpo, code)).status).toBe(429);
-  expect((await service.followCode(id)).body.status).toBe('active');
 });
 
 /** The chance that one guess of the best length hits, when so many codes are active and issued by the rules. */

@@ -117,6 +117,22 @@ test('docs/architecture.md names every production dependency', () => {
   for (const name of Object.keys(dependencies)) expect(text).toContain(`\`${name}\``);
 });
 
+test('guides and records name the newest version of each SQL function', () => {
+  const newest = new Map<string, number>();
+  for (const file of readdirSync(projectFile('migrations/sql'))) {
+    const [, name = '', version] = /^(.+)-v(\d+)\.sql$/.exec(file) ?? [];
+    newest.set(name, Math.max(newest.get(name) ?? 0, Number(version)));
+  }
+  const named = pages.flatMap((page) =>
+    [...read(page).matchAll(/\b([a-z-]+)-v(\d+)\.sql\b/g)].map(([file, name = '', version]) => ({
+      at: `${page}: ${file}`,
+      isNewest: newest.get(name) === Number(version),
+    })),
+  );
+  expect(named.length).toBeGreaterThan(0);
+  expect(named.filter(({ isNewest }) => !isNewest).map(({ at }) => at)).toEqual([]);
+});
+
 test('the records of docs/design have one form, and their index lists each', () => {
   const index = read('docs/design/README.md');
   for (const page of pages.filter((name) => name.startsWith('docs/design/') && !name.endsWith('README.md'))) {

@@ -65,7 +65,7 @@ test('every log line of a request or event has the ids of its request, trace, CP
   await service.followCode(code.id);
   for (let i = 0; i < 2; i++) expect((await service.pair(cpo, anIncorrectCode())).status).toBe(404);
   await service.sql.query('delete from failed_attempts');
-  await service.sql.query(`update cpo_tries set wrong_by_half_hour = '{}', last_failed_at = null, failed_count = 0`);
+  await service.sql.query(`update cpo_tries set last_failed_at = null, failed_count = 0`);
   expect((await service.pair(cpo, code.code, aStation('Typed'))).status).toBe(200);
   expect((await service.request('GET', '/v1/app/charging-stations/Typed', { token: app.token })).status).toBe(200);
   expect((await service.redeem(cpo, 'A-CODE', { user_id })).status).toBe(201);

@@ -88,6 +88,7 @@ export const redemptionAttempts = new EntitySchema<RedemptionAttemptRow>({
   ],
 });
 
+/** The arrays, `minute` and `halfHour` are what 0.1 counted. Replicas of 0.2.0 still read some of them. */
 export type CpoTriesRow = {
   cpoId: string;
   wrongAt: Date[];
@@ -175,9 +176,8 @@ export const attempts = new EntitySchema<AttemptRow>({
     detail: { type: 'text', nullable: true },
     reason: { type: 'text', nullable: true },
   },
-  // Expression indexes, which an entity cannot declare: lower(uid) for 0.1 replicas, and lower(uid collate "C").
   indices: [
-    { name: 'attempts_uid_idx', synchronize: false },
+    // An expression index, which an entity cannot declare: lower(uid collate "C").
     { name: 'attempts_uid_key_idx', synchronize: false },
     { name: 'attempts_request_idx', columns: ['cpoId', 'requestId', 'id'] },
     { name: 'attempts_refused_idx', columns: ['cpoId', 'outcome', 'id'], where: `outcome <> 'paired'` },
