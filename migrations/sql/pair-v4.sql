@@ -44,6 +44,9 @@ set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 -- Disabled scans have costs so high that PostgreSQL would compile the statements.
 set jit = off
+-- Batches are small: each of their rows is looked up by its key.
+set enable_hashjoin = off
+set enable_mergejoin = off
 as $$
 #variable_conflict use_column
 declare
@@ -151,7 +154,8 @@ begin
     select array_agg(row(o.n, o.outcome, case when o.outcome = 'incorrect-code' and (
         select true from public.failed_attempts f
         where f.uid_hash = any (o.uid_hashes) and f.code_hash = any (o.code_hashes)
-          and f.failed_at > o.counted_at - interval '60 seconds' limit 1) is null
+          -- "is true" prevents the planner from using the primary key, of which the time is a part.
+          and (f.failed_at > o.counted_at - interval '60 seconds') is true limit 1) is null
       then o.counted_at end)::public.scsp_other) into other
     from others o;
 
@@ -327,9 +331,10 @@ begin
   -- 11. Store the outcomes to be replayed for Idempotency-Keys.
   if reservations is not null then
     update public.idempotency_keys i
-    set outcome = a.outcome, pairing_id = case when a.outcome = 'paired' then r.pairing_id end
-    from unnest(request) r join public.attempts a on a.cpo_id = r.cpo_id and a.id = r.attempt_id
+    set outcome = coalesce(o.outcome, 'paired'), pairing_id = case when o.outcome is null then r.pairing_id end
+    from unnest(request) r left join unnest(other) o on o.n = r.n
     where i.cpo_id = r.cpo_id and i.path = r.idempotency_path and i.key = r.idempotency_key
-      and i.reservation = r.reservation and a.outcome in ('paired', 'incorrect-code', 'station-already-paired');
+      and i.reservation = r.reservation
+      and (r.pairing_id = any (paired) or o.outcome in ('incorrect-code', 'station-already-paired'));
   end if;
 end $$;
