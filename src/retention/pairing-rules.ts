@@ -37,10 +37,10 @@ with ${LOCK}, due as materialized (
 )
 select locked, scsp_remove_pairings_v1(ids) as count from lock, batch`;
 
-/** Codes that ended without pairing. One that has expired may not be marked as such yet. */
+/** Codes that ended without pairing. One that has expired may not be marked as such yet. `-infinity`: see the migration of the index. */
 const UNPAIRED_CODES = (limit: number) => `
 (select ctid from pairing_codes
- where status in ('expired', 'cancelled') and ended_at < now() - make_interval(days => $1)
+ where status in ('expired', 'cancelled') and ended_at > '-infinity' and ended_at < now() - make_interval(days => $1)
  order by ended_at limit ${limit})
 union all
 (select ctid from pairing_codes

@@ -1,10 +1,12 @@
 import { Client } from 'pg';
+import { NIL } from 'uuid';
 import { type AttemptFilter, attemptsPage } from '../../src/attempts/list-attempts';
 import { callsPage } from '../../src/calls/calls';
 import type { Config } from '../../src/config';
 import type { Database } from '../../src/db/pool';
 import { OWN_STATIONS } from '../../src/stations/stations';
 import { readStoredState } from '../../src/status/read-stored-state';
+import { CODES } from '../../src/users/export-sql';
 import { createTestDatabase } from '../harness/harness';
 import { issueDirectly, pairDirectly } from '../harness/pair-function';
 
@@ -139,6 +141,20 @@ test.each([0, 1, 5_000])('so it does when they are made for many pairings and %d
   await fill(active);
   await sql.query('vacuum analyze');
   await expectFewReads('3000');
+});
+
+test('the codes of a user are found by the user, although the statistics say that no code ended unpaired', async () => {
+  await sql.query('alter table pairing_codes set (autovacuum_enabled = off)');
+  await fill(0);
+  await sql.query('delete from pairings');
+  await sql.query('vacuum analyze');
+  await sql.query(`update pairing_codes set status = 'expired'`);
+  const { entries, wholeTables } = await readBy(async () => {
+    const { rows } = await sql.query(CODES, ['1', NIL]);
+    expect(rows[0].found).toHaveLength(1);
+  });
+  expect(wholeTables).not.toContain('pairing_codes');
+  expect(entries).toBeLessThan(10);
 });
 
 test('a page of the stations of a CPO among many is read by their own index', async () => {

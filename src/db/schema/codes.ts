@@ -41,7 +41,11 @@ export const pairingCodes = new EntitySchema<CodeRow>({
       where: `${active} and user_id is not null`,
     },
     { name: 'pairing_codes_active_expiry_idx', columns: ['expiresAt'], where: `${active} and ended_at is null` },
-    { name: 'pairing_codes_unpaired_idx', columns: ['endedAt'], where: unpaired },
+    {
+      name: 'pairing_codes_unpaired_ended_idx',
+      columns: ['endedAt'],
+      where: `${unpaired} and ended_at > '-infinity'`,
+    },
     { name: 'pairing_codes_unpaired_user_idx', columns: ['userId'], where: unpaired },
     { name: 'pairing_codes_hash_created_idx', columns: ['hash', 'createdAt'] },
   ],
