@@ -58,9 +58,10 @@ export async function startHttpTarget(
 ): Promise<HttpTarget> {
   const port = await freePort();
   const settings = { DATABASE_URL: database.url, PORT: String(port), SECRET_KEY, DATA_DIR: folder, ...LIMITS };
-  const sandbox = database.sandbox ? { SANDBOX: 'true', HOST: '127.0.0.1' } : {};
+  // In production not even a sandbox calls an endpoint on this machine.
+  const mode = database.sandbox ? { SANDBOX: 'true', HOST: '127.0.0.1' } : { NODE_ENV: 'production' };
   const child = spawn(process.execPath, [join(__dirname, about.script)], {
-    env: { NODE_ENV: 'production', ...settings, ...sandbox },
+    env: { ...mode, ...settings },
     stdio: ['ignore', 'ignore', 'inherit'],
   });
   process.once('exit', () => child.kill());

@@ -22,7 +22,7 @@ import { Replicas1764000000021 } from './021-replicas';
 import { RemoveEndedPairings1764000000022 } from './022-remove-ended-pairings';
 import { TraceEvents1764000000023 } from './023-trace-events';
 import { PairInFewerStatements1764000000024 } from './024-pair-in-fewer-statements';
-import { ReserveAnIndexForRetention1764000000025 } from './025-reserve-an-index-for-retention';
+import { NarrowPartialIndexes1764000000025 } from './025-narrow-partial-indexes';
 
 /** Every migration, in order; one that has landed is never edited. */
 export const migrations = [
@@ -50,5 +50,5 @@ export const migrations = [
   RemoveEndedPairings1764000000022,
   TraceEvents1764000000023,
   PairInFewerStatements1764000000024,
-  ReserveAnIndexForRetention1764000000025,
+  NarrowPartialIndexes1764000000025,
 ];

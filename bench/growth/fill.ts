@@ -73,7 +73,7 @@ from growth_seed`;
 export const RANDOM_INDEXES = [
   'pairings_active_station_uid_key',
   'pairings_active_user_idx',
-  'pairings_ended_station_idx',
+  'pairings_ended_by_station_idx',
   'pairing_codes_hash_created_idx',
   'attempts_uid_key_idx',
 ];

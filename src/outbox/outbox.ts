@@ -66,8 +66,8 @@ const columnsOf = (origin: Origin | undefined) => [origin?.requestId ?? null, st
 
 const ERASE_DEAD_LETTERED = `
 with erased as (
-  update outbox o set uid = null from pairings p
-  where o.gave_up_at is not null and o.uid is not null and p.id = o.pairing_id and p.user_id is null
+  update outbox o set uid = null
+  where o.gave_up_at is not null and o.uid is not null and (select p.user_id is null from pairings p where p.id = o.pairing_id)
   returning 1
 )
 select count(*) from erased`;

@@ -8,11 +8,12 @@ const WINDOW = `interval '10 minutes'`;
 
 /**
  * Inserts an attempt, or returns the limit reached and the seconds until enough attempts have left the window. An
- * attempt in progress counts as incorrect.
+ * attempt in progress counts as incorrect. "is true" keeps the planner from the index of retention on the time.
  */
 const BEGIN_ATTEMPT = `
 with recent as materialized (
-  select began_at, outcome from redemption_attempts where user_hash = any ($2::bytea[]) and began_at > now() - ${WINDOW}
+  select began_at, outcome from redemption_attempts where user_hash = any ($2::bytea[])
+    and (began_at > now() - ${WINDOW}) is true
 ), incorrect as (
   select began_at from recent where outcome is null or outcome = 'incorrect-code' order by began_at desc limit $3
 ), calls as (

@@ -4,6 +4,7 @@ import { type AttemptFilter, attemptsPage } from '../../src/attempts/list-attemp
 import { callsPage } from '../../src/calls/calls';
 import type { Config } from '../../src/config';
 import type { Database } from '../../src/db/pool';
+import { READ_EVENTS } from '../../src/events/events';
 import { OWN_STATIONS } from '../../src/stations/stations';
 import { readStoredState } from '../../src/status/read-stored-state';
 import { CODES } from '../../src/users/export-sql';
@@ -108,8 +109,28 @@ test.each(['new', 'emptied'])('made for %s tables, the plans of a pairing stay g
   }
   await expectFewReads('1000');
   await fill(5_000);
+  await endPairings();
   await expectFewReads('2000');
 });
+
+test('made when no pairing had ended, the plans of a pairing stay good', async () => {
+  await sql.query(`insert into cpos (id, name) values ($1, 'plans')`, [cpoId]);
+  await sql.query('alter table pairings set (autovacuum_enabled = off)');
+  await fill(1);
+  await sql.query('vacuum analyze');
+  await expectFewReads('1000');
+  await endPairings();
+  await expectFewReads('2000');
+});
+
+/** Five thousand pairings that have ended. */
+async function endPairings(): Promise<void> {
+  await sql.query(
+    `insert into pairings (id, station_uid, user_id, cpo_id, charging_location_id, paired_at, ended_at, ended_by)
+     select gen_random_uuid(), 'ended ' || i, 'ended ' || i, gen_random_uuid(), 'home', now() - interval '1 hour', now(), 'app'
+     from generate_series(1, 5000) i`,
+  );
+}
 
 /** Ten thousand codes, of which so many are active and each other one has paired a station. */
 async function fill(active: number): Promise<void> {
@@ -139,6 +160,7 @@ async function fill(active: number): Promise<void> {
 test.each([0, 1, 5_000])('so it does when they are made for many pairings and %d active codes', async (active) => {
   await sql.query(`insert into cpos (id, name) values ($1, 'plans')`, [cpoId]);
   await fill(active);
+  await endPairings();
   await sql.query('vacuum analyze');
   await expectFewReads('3000');
 });
@@ -155,6 +177,22 @@ test('the codes of a user are found by the user, although the statistics say tha
   });
   expect(wholeTables).not.toContain('pairing_codes');
   expect(entries).toBeLessThan(10);
+});
+
+test('events of a type are found without reading those of others', async () => {
+  await sql.query(
+    `insert into events (id, type, seq, position)
+     select gen_random_uuid(), case i % 2 when 0 then 'station.paired' else 'station.unpaired' end, i, i
+     from generate_series(1, 10000) i`,
+  );
+  await sql.query('insert into event_feed (last_position) values (10000)');
+  await sql.query('vacuum analyze');
+  const { entries, wholeTables } = await readBy(async () => {
+    const { rows } = await sql.query(READ_EVENTS, [null, ['pairing.refused'], null, 100]);
+    expect(rows).toHaveLength(1);
+  });
+  expect(wholeTables).not.toContain('events');
+  expect(entries).toBeLessThan(100);
 });
 
 test('a page of the stations of a CPO among many is read by their own index', async () => {

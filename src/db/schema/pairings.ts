@@ -40,11 +40,15 @@ export const pairings = new EntitySchema<PairingRow>({
       columns: ['cpoId', 'id'],
       where: 'user_id is null and station_uid is not null',
     },
-    { name: 'pairings_ended_user_idx', columns: ['userId'], where: 'ended_at is not null' },
     {
-      name: 'pairings_ended_station_idx',
+      name: 'pairings_ended_by_user_idx',
+      columns: ['userId'],
+      where: 'ended_at is not null and user_id is not null',
+    },
+    {
+      name: 'pairings_ended_by_station_idx',
       columns: ['stationUid', 'endedAt', 'pairedAt'],
-      where: 'ended_at is not null',
+      where: 'ended_at is not null and station_uid is not null',
     },
     { name: 'pairings_ended_idx', columns: ['endedAt'], where: `ended_at > '-infinity'` },
   ],

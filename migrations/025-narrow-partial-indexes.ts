@@ -1,0 +1,33 @@
+import type { MigrationInterface, QueryRunner } from 'typeorm';
+import { buildIndexes } from './build-indexes';
+
+// Not in one transaction, because indexes of tables in use are built while requests go on. Every step can be repeated.
+
+// Where the statistics know no row of a partial index, the planner expects to find nothing in it: it reads the whole of an index whose
+// condition the statement implies, instead of one that begins with what is looked for. Then millions of rows come. So each
+// condition also names the first column of its index, which only a statement that looks for it implies.
+const INDEXES = {
+  // For retention alone, which says that ended_at is finite, as every ended_at is.
+  pairing_codes_unpaired_ended_idx: `index on pairing_codes (ended_at)
+    where status in ('expired', 'cancelled') and ended_at > '-infinity'`,
+  pairings_ended_by_user_idx: 'index on pairings (user_id) where ended_at is not null and user_id is not null',
+  pairings_ended_by_station_idx: `index on pairings (station_uid, ended_at, paired_at)
+    where ended_at is not null and station_uid is not null`,
+};
+
+export class NarrowPartialIndexes1764000000025 implements MigrationInterface {
+  name = 'NarrowPartialIndexes1764000000025';
+  transaction = false;
+  async up(runner: QueryRunner): Promise<void> {
+    await buildIndexes(runner, INDEXES);
+    for (const former of ['pairing_codes_unpaired_idx', 'pairings_ended_user_idx', 'pairings_ended_station_idx'])
+      await runner.query(`drop index concurrently if exists ${former}`);
+  }
+  async down(runner: QueryRunner): Promise<void> {
+    await runner.query(`
+      create index pairing_codes_unpaired_idx on pairing_codes (ended_at) where status in ('expired', 'cancelled');
+      create index pairings_ended_user_idx on pairings (user_id) where ended_at is not null;
+      create index pairings_ended_station_idx on pairings (station_uid, ended_at, paired_at) where ended_at is not null;
+      drop index ${Object.keys(INDEXES).join(', ')}`);
+  }
+}
