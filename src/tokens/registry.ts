@@ -1,4 +1,5 @@
 import { EventEmitter } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Context } from '../context';
 import { rows } from '../db/query';
 import { Problem } from '../problems';
@@ -27,6 +28,8 @@ const DAY_MS = 86_400_000;
 const UNKNOWN_PER_SECOND = 20;
 /** Requests with the same token share a look-up that started within this time. A revocation takes effect within 1 s. */
 const SHARED_FOR_MS = 200;
+/** How long a notification takes to arrive, usually. */
+const NOTIFIED_WITHIN_MS = 50;
 /** The maximum number of requests that wait for look-ups. Beyond it they get a 503. */
 const MAX_WAITING = 1_024;
 
@@ -117,12 +120,18 @@ export class TokenRegistry {
     if (inProgress !== undefined && performance.now() - inProgress.began < SHARED_FOR_MS)
       return this.#await(inProgress.found);
     if (known === undefined && !this.#mayLookUpUnknown()) {
-      // While the listener is connected the cache is at most a moment behind, and the change of which it was notified may be this
-      // token. Otherwise it may lack a valid token.
+      // While the listener is connected the cache is at most a moment behind. Otherwise it may lack a valid token.
       if (!this.ctx.listener.connected) throw new Problem('unavailable');
-      return this.#reloading && this.#await(this.#reloading.then(() => this.#unexpired(hash)));
+      if (this.#waiting >= MAX_WAITING) return undefined;
+      return this.#await(this.#upToDate().then(() => this.#unexpired(hash)));
     }
     return this.#await(this.#lookUp(hash));
+  }
+
+  /** Resolves when the cache has what was committed before the call, unless the notification takes longer than usual. */
+  async #upToDate(): Promise<void> {
+    if (this.#reloading === undefined) await sleep(NOTIFIED_WITHIN_MS);
+    await this.#reloading;
   }
 
   #unexpired(hash: string): Caller | undefined {
