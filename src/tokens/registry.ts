@@ -122,16 +122,10 @@ export class TokenRegistry {
     if (known === undefined && !this.#mayLookUpUnknown()) {
       // While the listener is connected the cache is at most a moment behind. Otherwise it may lack a valid token.
       if (!this.ctx.listener.connected) throw new Problem('unavailable');
-      if (this.#waiting >= MAX_WAITING) return undefined;
-      return this.#await(this.#upToDate().then(() => this.#unexpired(hash)));
+      const notified = this.#reloading ?? sleep(NOTIFIED_WITHIN_MS).then(() => this.#reloading);
+      return this.#await(notified.then(() => this.#unexpired(hash)));
     }
     return this.#await(this.#lookUp(hash));
-  }
-
-  /** Resolves when the cache has what was committed before the call, unless the notification takes longer than usual. */
-  async #upToDate(): Promise<void> {
-    if (this.#reloading === undefined) await sleep(NOTIFIED_WITHIN_MS);
-    await this.#reloading;
   }
 
   #unexpired(hash: string): Caller | undefined {
