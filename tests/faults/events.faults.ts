@@ -11,6 +11,9 @@ import { SHORT, secondsUntil } from './fault';
 
 type Token = string | undefined;
 const PATIENCE_MS = 60_000;
+const KILL_AFTER_S = SHORT ? 1 : 2;
+/** Shorter than the time in which the replica that is asked is not killed: `KILL_AFTER_S` and the start of the other one. */
+const WAIT_S = KILL_AFTER_S;
 
 /** Two replicas as processes of their own, one of which is killed again and again while the other serves. */
 async function startReplicas(setup: Harness) {
@@ -30,7 +33,7 @@ async function startReplicas(setup: Harness) {
   let over = false;
   const kill = async () => {
     for (let n = 0; !over; n++) {
-      await sleep(SHORT ? 1_000 : 2_000);
+      await sleep(KILL_AFTER_S * 1_000);
       const victim = replicas[n % 2]!;
       victim.child.kill('SIGKILL');
       await victim.exited;
@@ -106,7 +109,11 @@ test('followers miss nothing and see nothing twice, in one order, whichever publ
   const follow = async () => {
     const seen: AnEvent[] = [];
     for (let after = '0'; ; ) {
-      const { status, body } = await replicas.ask('GET', `/v1/events?after=${after}&wait=2&limit=500`, setup.appToken);
+      const { status, body } = await replicas.ask(
+        'GET',
+        `/v1/events?after=${after}&wait=${WAIT_S}&limit=500`,
+        setup.appToken,
+      );
       expect({ status, body }).toMatchObject({ status: 200 });
       seen.push(...body.items);
       after = body.next_after;
