@@ -13,12 +13,16 @@ const SYNC_REP_WAIT = 'SyncRepWaitForLSN';
  *
  * Rejects a statement whose commit did not wait for the synchronous standby. Cancelling that wait (`pg_cancel_backend`)
  * lets the commit succeed with only a warning, and a failover would lose it.
+ *
+ * Never emits an error that nobody listens to, which would end the process: while the pool hands a connection over, neither it
+ * nor its user does. The next query fails.
  */
 export class ServiceClient extends Client {
   #notReplicated = false;
 
   constructor(config?: string | ClientConfig) {
     super(config);
+    this.on('error', () => undefined);
     this.on('notice', ({ routine }) => {
       this.#notReplicated ||= routine === SYNC_REP_WAIT;
     });
