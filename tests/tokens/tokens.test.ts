@@ -23,34 +23,38 @@ const tokenOf = async (cpo: TestCpo) =>
 const rowOf = async (id: string) => (await service.sql.query('select *, xmin from tokens where id = $1', [id])).rows[0];
 const rotate = (id: string, hours = 24) => rotateToken(service.operator, id, hours);
 
-test('a new token works at once, also while unknown ones have used up the look-ups', async () => {
-  const { log } = recordedLog();
-  let heard = () => {};
-  const on = (_channel: string, listener: () => void) => {
-    heard = listener;
-    return () => {};
-  };
-  let go = () => {};
-  let reading = Promise.resolve();
-  const query = async (sql: string, parameters: unknown[]) => {
-    if (parameters.length === 0) await reading;
-    return service.db.query(sql, parameters);
-  };
-  const listener = { connected: true, now: Date.now, on } as unknown as Listener;
-  const registry = new TokenRegistry({ db: { query } as unknown as Database, listener, log });
-  await registry.start();
-  const unknown = Array.from({ length: 30 }, () => registry.verify(`scsp_app_${randomUUID()}`));
-  reading = new Promise((resolve) => {
-    go = resolve;
-  });
-  const { token } = await issueToken(service.operator, { role: 'app', appName: 'another app' });
-  heard();
-  const found = registry.verify(token);
-  go();
-  expect(await found).toMatchObject({ role: 'app', app: 'another app' });
-  expect(await Promise.all(unknown)).toEqual(unknown.map(() => undefined));
-  await registry.stop();
-});
+test.each(['before it', 'after it'])(
+  'a new token works at once, although unknown ones have used up the look-ups, if the notification arrives %s',
+  async (arrival) => {
+    const { log } = recordedLog();
+    let heard = () => {};
+    const on = (_channel: string, listener: () => void) => {
+      heard = listener;
+      return () => {};
+    };
+    let go = () => {};
+    let reading = Promise.resolve();
+    const query = async (sql: string, parameters: unknown[]) => {
+      if (parameters.length === 0) await reading;
+      return service.db.query(sql, parameters);
+    };
+    const listener = { connected: true, now: Date.now, on } as unknown as Listener;
+    const registry = new TokenRegistry({ db: { query } as unknown as Database, listener, log });
+    await registry.start();
+    const unknown = Array.from({ length: 30 }, () => registry.verify(`scsp_app_${randomUUID()}`));
+    reading = new Promise((resolve) => {
+      go = resolve;
+    });
+    const { token } = await issueToken(service.operator, { role: 'app', appName: 'another app' });
+    if (arrival === 'before it') heard();
+    const found = registry.verify(token);
+    if (arrival === 'after it') heard();
+    go();
+    expect(await found).toMatchObject({ role: 'app', app: 'another app' });
+    expect(await Promise.all(unknown)).toEqual(unknown.map(() => undefined));
+    await registry.stop();
+  },
+);
 
 describe('rotating a token', () => {
   test('gives its owner a second one; both work, and the old one ends when the overlap is over', async () => {
