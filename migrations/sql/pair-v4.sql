@@ -240,37 +240,16 @@ begin
     update public.pairing_codes c set status = 'used', ended_at = now() where c.id = any (paired_codes);
     perform pg_notify('scsp_codes', id::text) from unnest(paired_codes) id;
 
-    -- 9. Store the stations, the events and the attempts. For redemptions scsp_store_stations_v2 stores the first two; to call it
-    -- here would cost PostgreSQL 3 % more for each pairing.
+    -- 9. Store the stations.
+    perform public.scsp_store_stations_v2(paired, requests, evses, connectors);
     return query
-      with pairing as (
-        select r.n, r.pairing_id, m.code_id, r.event_id, r.attempt_id, r.cpo_id, r.request_id, r.traceparent, r.payload_protocol, r.uid
-        from unnest(request) r join unnest(matched) m on m.n = r.n where r.pairing_id = any (paired)
-      ), station as (
-        insert into public.stations (pairing_id, uid, payload_protocol)
-        select p.pairing_id, p.uid, p.payload_protocol from pairing p
-      ), evse as (
-        insert into public.evses (pairing_id, position, evse_id, capabilities)
-        select e.pairing_id, e.position, e.evse_id, e.capabilities
-        from json_to_recordset(evses) e (pairing_id uuid, position smallint, evse_id text, capabilities text[])
-        where e.pairing_id = any (paired)
-      ), connector as (
-        insert into public.connectors (pairing_id, evse_position, position, connector_id, power_type,
-          max_voltage, max_amperage, standard, format, max_electric_power)
-        select c.pairing_id, c.evse_position, c.position, c.connector_id, c.power_type,
-          c.max_voltage, c.max_amperage, c.standard, c.format, c.max_electric_power
-        from json_to_recordset(connectors) c (
-          pairing_id uuid, evse_position smallint, position smallint, connector_id text, power_type text,
-          max_voltage integer, max_amperage integer, standard text, format text, max_electric_power integer)
-        where c.pairing_id = any (paired)
-      ), event as (
-        insert into public.events (id, type, code_id, pairing_id, cpo_id, traceparent)
-        select p.event_id, 'station.paired', p.code_id, p.pairing_id, p.cpo_id, p.traceparent from pairing p
-      ), attempt as (
+      with attempt as (
         insert into public.attempts (id, cpo_id, request_id, payload_protocol, uid, outcome)
-        select p.attempt_id, p.cpo_id, p.request_id, p.payload_protocol, p.uid, 'paired' from pairing p
+        select r.attempt_id, r.cpo_id, r.request_id, r.payload_protocol, r.uid, 'paired'
+        from unnest(request) r where r.pairing_id = any (paired)
       )
-      select p.n, 'paired', p.code_id, null::integer, null::public.scsp_allowance_v2 from pairing p;
+      select r.n, 'paired', m.code_id, null::integer, null::public.scsp_allowance_v2
+      from unnest(request) r join unnest(matched) m on m.n = r.n where r.pairing_id = any (paired);
   end if;
 
   -- 10. Reject the others. A request whose code matched lost either the uid, or the code to another request of the batch.
