@@ -118,6 +118,8 @@ async function expectRestored(env: Record<string, string>) {
 
   const { app, cpo, leaked, receiver, endpoint } = backedUp;
   const [alreadyReceived, alreadyAsked] = [receiver.received.length, cpo.received.length];
+  for (const waiting of ['webhook_deliveries', 'outbox'])
+    await query(url, `update ${waiting} set next_attempt_at = now() where leased_until is null`);
   const service = await startService(url);
   await service.log.waitFor(({ message }) => message.includes('was restored'));
 
