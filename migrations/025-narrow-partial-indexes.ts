@@ -7,6 +7,7 @@ import { buildIndexes } from './build-indexes';
 // condition the statement implies, instead of one that begins with what is looked for. Then millions of rows come. So each
 // condition also names the first column of its index, which only a statement that looks for it implies.
 const INDEXES = {
+  pairing_codes_active_hash_key: `unique index on pairing_codes (length, hash) where status = 'active' and length is not null`,
   // For retention alone, which says that ended_at is finite, as every ended_at is.
   pairing_codes_unpaired_ended_idx: `index on pairing_codes (ended_at)
     where status in ('expired', 'cancelled') and ended_at > '-infinity'`,
@@ -15,16 +16,23 @@ const INDEXES = {
     where ended_at is not null and station_uid is not null`,
 };
 
+const FORMER = [
+  'pairing_codes_active_key',
+  'pairing_codes_unpaired_idx',
+  'pairings_ended_user_idx',
+  'pairings_ended_station_idx',
+];
+
 export class NarrowPartialIndexes1764000000025 implements MigrationInterface {
   name = 'NarrowPartialIndexes1764000000025';
   transaction = false;
   async up(runner: QueryRunner): Promise<void> {
     await buildIndexes(runner, INDEXES);
-    for (const former of ['pairing_codes_unpaired_idx', 'pairings_ended_user_idx', 'pairings_ended_station_idx'])
-      await runner.query(`drop index concurrently if exists ${former}`);
+    for (const former of FORMER) await runner.query(`drop index concurrently if exists ${former}`);
   }
   async down(runner: QueryRunner): Promise<void> {
     await runner.query(`
+      create unique index pairing_codes_active_key on pairing_codes (length, hash) where status = 'active';
       create index pairing_codes_unpaired_idx on pairing_codes (ended_at) where status in ('expired', 'cancelled');
       create index pairings_ended_user_idx on pairings (user_id) where ended_at is not null;
       create index pairings_ended_station_idx on pairings (station_uid, ended_at, paired_at) where ended_at is not null;

@@ -33,7 +33,12 @@ export const pairingCodes = new EntitySchema<CodeRow>({
     endedAt: { name: 'ended_at', type: 'timestamptz', precision: 3, nullable: true },
   },
   indices: [
-    { name: 'pairing_codes_active_key', columns: ['length', 'hash'], unique: true, where: active },
+    {
+      name: 'pairing_codes_active_hash_key',
+      columns: ['length', 'hash'],
+      unique: true,
+      where: `${active} and length is not null`,
+    },
     {
       name: 'pairing_codes_active_user_location_key',
       columns: ['userId', 'chargingLocationId'],
