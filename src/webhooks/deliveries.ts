@@ -17,13 +17,21 @@ export type DeliverySummary = {
   readonly lastError: string | null;
 };
 
-/** Pending deliveries of a disabled endpoint count as skipped until they are recorded as such. */
-const STORED: Readonly<Record<DeliveryStatus, string>> = {
-  pending: `d.status = 'pending' and w.status = 'enabled'`,
-  delivered: `d.status = 'delivered'`,
-  failed: `d.status = 'failed'`,
-  skipped: `(d.status = 'skipped' or d.status = 'pending' and w.status = 'disabled')`,
+/**
+ * The conditions for stored deliveries of a status, each of which an index helps. Pending deliveries of a disabled endpoint count as
+ * skipped until they are recorded as such.
+ */
+const STORED: Readonly<Record<DeliveryStatus, readonly string[]>> = {
+  pending: [`d.status = 'pending' and w.status = 'enabled'`],
+  delivered: [`d.status = 'delivered'`],
+  failed: [`d.status = 'failed'`],
+  skipped: [`d.status = 'skipped'`, `d.status = 'pending' and w.status = 'disabled'`],
 };
+
+/** The latest deliveries of an endpoint for which a condition holds. */
+const latest = (condition: string) =>
+  `(select d.* from webhook_deliveries d
+    where d.endpoint_id = w.id and d.position < $3::bigint and ${condition} order by d.position desc limit $4)`;
 
 /**
  * Selects deliveries before a position, the latest first. Most skipped ones are not stored: they are the events of matching types
@@ -44,8 +52,9 @@ with endpoint as (
 ), stored as (
   select d.position, case when d.status = 'pending' and w.status = 'disabled' then 'skipped' else d.status end as status,
     d.attempts, d.next_attempt_at, d.last_status, d.last_duration_ms, d.last_error
-  from endpoint w join webhook_deliveries d on d.endpoint_id = w.id
-  where d.position < $3::bigint and ${status === undefined ? 'true' : STORED[status]}
+  from endpoint w cross join lateral (
+    ${(status === undefined ? ['true'] : STORED[status]).map(latest).join(' union all ')}
+  ) d
   order by d.position desc limit $4
 ), needed as (
   select case when count(*) < $4 then 0 else min(position) end as after_position from stored

@@ -8,6 +8,7 @@ import { READ_EVENTS } from '../../src/events/events';
 import { OWN_STATIONS } from '../../src/stations/stations';
 import { readStoredState } from '../../src/status/read-stored-state';
 import { CODES } from '../../src/users/export-sql';
+import { listDeliveries } from '../../src/webhooks/deliveries';
 import { createTestDatabase } from '../harness/harness';
 import { issueDirectly, pairDirectly } from '../harness/pair-function';
 
@@ -40,6 +41,12 @@ const waysOf = (plan: Node) => {
 
 const cpoId = crypto.randomUUID();
 const someCodes = (prefix: string) => Array.from({ length: 8 }, (_, i) => `${prefix}${i}`);
+
+/** Runs transactions in the one that counts. */
+const onClient = {
+  query: async (text: string, values?: unknown[]) => (await sql.query(text, values)).rows,
+  transaction: (...args: ((tx: unknown) => unknown)[]) => args.at(-1)?.(onClient),
+} as unknown as Database;
 
 /** What some work reads, as PostgreSQL counts it: entries of indexes, and tables from end to end. */
 async function readBy(work: () => Promise<void>): Promise<{ entries: number; wholeTables: string[] }> {
@@ -287,6 +294,31 @@ test('a claim of webhook deliveries, planned for empty tables, reads a few entri
   expect(entries).toBeLessThan(30 * 10);
 });
 
+test.each([undefined, 'pending', 'delivered', 'failed', 'skipped'] as const)(
+  'a page of the deliveries of an endpoint reads few entries, however many there are: %s',
+  async (status) => {
+    const id = crypto.randomUUID();
+    await sql.query(`insert into webhook_endpoints (id, app_name, url) values ($1, 'app', 'https://8.8.8.8/')`, [id]);
+    await sql.query(
+      `insert into events (id, type, position) select gen_random_uuid(), 'cpo.notified', n from generate_series(1, 20000) n`,
+    );
+    await sql.query('insert into event_feed (last_position) values (20000)');
+    await sql.query(
+      `insert into webhook_deliveries (endpoint_id, position, status)
+       select $1, n, case n % 2000 when 0 then 'failed' when 1 then 'pending' when 2 then 'skipped' else 'delivered' end
+       from generate_series(1, 20000) n`,
+      [id],
+    );
+    await sql.query('vacuum analyze');
+    const { entries, wholeTables } = await readBy(async () => {
+      const page = await listDeliveries(onClient, { id, app: 'app' }, status, '20001', 5);
+      expect(page).toHaveLength(5);
+    });
+    expect(wholeTables).not.toContain('events');
+    expect(entries).toBeLessThan(100);
+  },
+);
+
 describe('the stored state of a large deployment', () => {
   /** They have a row for each CPO, token, app, replica or length, of which there are few. */
   const SMALL = ['active_code_counts', 'cpo_tries', 'cpos', 'replicas', 'tokens', 'webhook_endpoints'];
@@ -332,11 +364,6 @@ describe('the stored state of a large deployment', () => {
   }
   const read = () => readBy(async () => void (await readStoredState({ db: onClient, config }, async () => [])));
   const config = { limits: { cpoUid10Min: 5, cpoUid24H: 10, cpo10Min: 20, cpo24H: 50, perSuccess: 0.5 } } as Config;
-  /** Runs transactions in the one that counts. */
-  const onClient = {
-    query: async (text: string, values?: unknown[]) => (await sql.query(text, values)).rows,
-    transaction: (_isolation: string, work: (tx: unknown) => unknown) => work(onClient),
-  } as unknown as Database;
 
   test('is read by its indexes, each queue to 10,000 entries at most', async () => {
     await fillQueues(true);
