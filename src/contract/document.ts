@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { Request, Response } from 'express';
-import { parse } from 'yaml';
+import { load } from 'js-yaml';
 import type { components, operations } from './generated';
 
 export type Schemas = components['schemas'];
@@ -67,7 +67,7 @@ let contract: Contract | undefined;
 export function readContract(): Contract {
   if (contract === undefined) {
     const text = readFileSync(projectFile('openapi.yaml'), 'utf8');
-    contract = { text, document: parse(text) as OpenApiDocument };
+    contract = { text, document: load(text) as OpenApiDocument };
   }
   return contract;
 }

@@ -57,25 +57,30 @@ function linkFrom(file: string, root: string, guides: readonly Guide[]) {
   };
 }
 
-/** Makes the page of each guide by its name, the list of guides and the changelog. */
-export function guidePages(
-  site: Site,
-  additions: Additions,
-): { list: string; guides: Map<string, string>; changelog: string } {
+/** What makes the pages; a page takes some milliseconds. */
+type GuidePages = {
+  list(): string;
+  /** Returns undefined if there is no guide of this name. */
+  guide(name: string): string | undefined;
+  changelog(): string;
+};
+
+/** Reads the guides. */
+export function guidePages(site: Site, additions: Additions): GuidePages {
   const guides = readGuides(additions);
-  const pages = guides.map((guide): [string, string] => {
-    const document = renderMarkdown(guide.text, linkFrom(guide.file, '../', guides));
-    const aside = contents(guides, '', guide.name, document);
-    return [guide.name, documentPage(site, `/guides/${guide.name}`, document, aside)];
-  });
-  const changelog = renderMarkdown(
-    readFileSync(projectFile('CHANGELOG.md'), 'utf8'),
-    linkFrom('CHANGELOG.md', './', guides),
-  );
   return {
-    list: listPage(site, guides),
-    guides: new Map(pages),
-    changelog: documentPage(site, '/changelog', changelog, sections(changelog)),
+    list: () => listPage(site, guides),
+    guide(name) {
+      const guide = guides.find((candidate) => candidate.name === name);
+      if (guide === undefined) return undefined;
+      const document = renderMarkdown(guide.text, linkFrom(guide.file, '../', guides));
+      return documentPage(site, `/guides/${name}`, document, contents(guides, '', name, document));
+    },
+    changelog() {
+      const text = readFileSync(projectFile('CHANGELOG.md'), 'utf8');
+      const document = renderMarkdown(text, linkFrom('CHANGELOG.md', './', guides));
+      return documentPage(site, '/changelog', document, sections(document));
+    },
   };
 }
 

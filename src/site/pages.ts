@@ -34,7 +34,7 @@ type PageHandlers = Pick<
 /** The address in the commands of the guides. A sandbox shows its own instead. */
 const SANDBOX_OF_READER = 'http://localhost:3000';
 
-/** The spec and the pages for people; made once, they change with the process only. */
+/** The spec and the pages for people. Each is made for its first request, and changes with the process only. */
 export function pageHandlers(ctx: Context, contract: Contract): PageHandlers {
   const { config } = ctx;
   const servers = config.publicUrl === undefined ? contract.document.servers : [{ url: config.publicUrl }];
@@ -43,9 +43,9 @@ export function pageHandlers(ctx: Context, contract: Contract): PageHandlers {
   const problems = problemsOf(config);
   const problemByType = new Map(problems.map((entry) => [entry[0], pageOf(problemPage(config, ...entry))]));
   const security = securityTxt(ctx);
-  /** Made at the first request: without a public address their commands name the port, which is known by then. */
+  /** Without a public address the commands of these name the port, which is known once a request comes. */
   let home: Page | undefined;
-  let guideByName: ReadonlyMap<string, Page> | undefined;
+  const guideByName = new Map<string, Page>();
   return {
     specYaml: (_req, res) => void res.type('application/yaml').send(contract.text),
     specJson: (_req, res) => void res.type('json').send(json),
@@ -54,35 +54,37 @@ export function pageHandlers(ctx: Context, contract: Contract): PageHandlers {
       sendPage(req, res, home);
     },
     guide(req, res) {
+      const name = req.params.guide;
       const server = config.sandbox ? serverOf(config, req) : SANDBOX_OF_READER;
-      guideByName ??= new Map(
-        [...guides.guides].map(([name, text]) => [name, pageOf(text.replaceAll(SANDBOX_OF_READER, server))]),
-      );
-      sendPage(req, res, found(guideByName, req.params.guide));
+      const page = guideByName.get(name) ?? pageOf(found(guides.guide(name)).replaceAll(SANDBOX_OF_READER, server));
+      guideByName.set(name, page);
+      sendPage(req, res, page);
     },
     problem(req, res) {
-      sendPage(req, res, found(problemByType, req.params.type));
+      sendPage(req, res, found(problemByType.get(req.params.type)));
     },
-    guides: always(guides.list),
-    docs: always(referencePage(config, contract.document)),
-    problems: always(problemList(config, problems)),
-    webhooks: always(webhooksPage(config, contract)),
-    changelog: always(guides.changelog),
-    versions: always(versionsPage(config, contract)),
-    status: always(statusPage(config)),
+    guides: once(guides.list),
+    docs: once(() => referencePage(config, contract.document)),
+    problems: once(() => problemList(config, problems)),
+    webhooks: once(() => webhooksPage(config, contract)),
+    changelog: once(guides.changelog),
+    versions: once(() => versionsPage(config, contract)),
+    status: once(() => statusPage(config)),
     securityTxt: (_req, res) => void res.type('text/plain').send(security),
   };
 }
 
-/** Answers with one page. */
-function always(text: string): (req: AnyRequest, res: Response) => void {
-  const page = pageOf(text);
-  return (req, res) => sendPage(req, res, page);
+/** Answers with one page, which is made for the first request. */
+function once(make: () => string): (req: AnyRequest, res: Response) => void {
+  let page: Page | undefined;
+  return (req, res) => {
+    page ??= pageOf(make());
+    sendPage(req, res, page);
+  };
 }
 
 /** @throws Problem `not-found` */
-function found(pages: ReadonlyMap<string, Page>, name: string): Page {
-  const page = pages.get(name);
-  if (page === undefined) throw new Problem('not-found');
-  return page;
+function found<Found>(what: Found | undefined): Found {
+  if (what === undefined) throw new Problem('not-found');
+  return what;
 }

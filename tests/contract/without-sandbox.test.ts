@@ -1,6 +1,6 @@
-import { parse } from 'yaml';
 import { readContract } from '../../src/contract/document';
 import { withoutSandbox } from '../../src/contract/without-sandbox';
+import { parseYaml } from '../harness/yaml';
 
 const contract = readContract();
 
@@ -10,7 +10,7 @@ const PATH = '  /extra:\n    get:\n      x-sandbox: true\n      operationId: san
 /** The contract with one more tag and one more path. */
 function extended(tag: string, path: string) {
   const text = contract.text.replace('\ntags:\n', `\ntags:\n${tag}`).replace('\npaths:\n', `\npaths:\n${path}`);
-  return { text, document: parse(text) };
+  return { text, document: parseYaml(text) };
 }
 
 test('a deployment that is no sandbox serves neither tags nor operations that are marked, in its text and its document', () => {
@@ -18,7 +18,7 @@ test('a deployment that is no sandbox serves neither tags nor operations that ar
   const { text, document } = withoutSandbox(extended(TAG, PATH));
   expect(document).toEqual(without.document);
   expect(text).toBe(without.text);
-  expect(parse(text)).toEqual(document);
+  expect(parseYaml(text)).toEqual(document);
 });
 
 test('what is not marked stays in the text to the letter', () => {
@@ -27,5 +27,5 @@ test('what is not marked stays in the text to the letter', () => {
   const { text, document } = withoutSandbox(unmarked);
   for (const line of [tag, path]) expect(text).toContain(line);
   expect(Object.keys(document.paths)).toContain('/extra');
-  expect(parse(text)).toEqual(document);
+  expect(parseYaml(text)).toEqual(document);
 });

@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs';
-import { parse } from 'yaml';
 import { projectFile } from '../../src/contract/document';
+import { parseYaml } from './yaml';
 
 const FOLDER = 'deploy/prometheus';
 const read = (file: string) => readFileSync(projectFile(file), 'utf8');
@@ -26,7 +26,7 @@ type AlertCase = {
 };
 export type RuleTest = { readonly name: string; readonly file: string; readonly alert_rule_test: readonly AlertCase[] };
 
-const groups: readonly { readonly rules: readonly Rule[] }[] = parse(read(`${FOLDER}/rules.yaml`)).groups;
+const groups: readonly { readonly rules: readonly Rule[] }[] = parseYaml(read(`${FOLDER}/rules.yaml`)).groups;
 export const rules: readonly Rule[] = groups.flatMap((group) => group.rules);
 export const alerts: readonly Alert[] = rules.flatMap((rule) =>
   rule.alert === undefined ? [] : [{ ...rule, alert: rule.alert }],
@@ -35,7 +35,7 @@ export const alerts: readonly Alert[] = rules.flatMap((rule) =>
 /** The unit tests of all files that promtool runs. */
 export const ruleTests: readonly RuleTest[] = readdirSync(projectFile(FOLDER))
   .filter((file) => file.endsWith('.test.yaml'))
-  .flatMap((file) => parse(read(`${FOLDER}/${file}`)).tests.map((one: RuleTest) => ({ ...one, file })));
+  .flatMap((file) => parseYaml(read(`${FOLDER}/${file}`)).tests.map((one: RuleTest) => ({ ...one, file })));
 
 /** Returns the name of the runbook of an alert: `cpo-failing` for ScspCpoFailing. */
 export const slugOf = (alert: string) =>

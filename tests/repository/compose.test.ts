@@ -1,10 +1,10 @@
 import { existsSync, readFileSync } from 'node:fs';
-import { parse } from 'yaml';
 import { projectFile } from '../../src/contract/document';
+import { parseYaml } from '../harness/yaml';
 
 const read = (file: string) => readFileSync(projectFile(file), 'utf8');
-const { services, volumes } = parse(read('docker-compose.yml'));
-const prometheus = parse(read('deploy/prometheus/prometheus.yml'));
+const { services, volumes } = parseYaml(read('docker-compose.yml'));
+const prometheus = parseYaml(read('deploy/prometheus/prometheus.yml'));
 const all = Object.entries<any>(services);
 
 /** A version in full, and the digest that makes it immutable. */
@@ -47,7 +47,7 @@ test('Prometheus reads the metrics of the service and the alerts', () => {
 });
 
 test('Grafana has Prometheus as its data source, and shows the dashboards that are mounted', () => {
-  const provisioned = (file: string) => parse(read(`deploy/grafana/provisioning/${file}`));
+  const provisioned = (file: string) => parseYaml(read(`deploy/grafana/provisioning/${file}`));
   const [source] = provisioned('datasources/prometheus.yaml').datasources;
   expect(source).toMatchObject({ type: 'prometheus', url: 'http://prometheus:9090', isDefault: true });
   const [provider] = provisioned('dashboards/scsp-pairing.yaml').providers;

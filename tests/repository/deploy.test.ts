@@ -4,7 +4,6 @@ import { BlockList, isIPv6 } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import ipaddr from 'ipaddr.js';
-import { parse, parseAllDocuments } from 'yaml';
 import { settings } from '../../src/config';
 import { projectFile, readContract } from '../../src/contract/document';
 import { GRACE_MS } from '../../src/http/server';
@@ -12,6 +11,7 @@ import { mayCall } from '../../src/outbound/address';
 import { STOP_MS } from '../../src/outbox/deliver';
 import { CONNECTIONS } from '../../src/service';
 import { faultsOf } from '../harness/kubernetes-schema';
+import { parseAllYaml, parseYaml } from '../harness/yaml';
 
 const FOLDER = projectFile('deploy/kubernetes');
 const KUSTOMIZATION = 'kustomization.yaml';
@@ -24,13 +24,13 @@ const manifestsIn = (folder: string) =>
   readdirSync(join(FOLDER, folder)).filter((file) => file.endsWith('.yaml') && file !== KUSTOMIZATION);
 const files = manifestsIn('.');
 const manifests: any[] = [...files, ...manifestsIn(OPERATOR).map((file) => join(OPERATOR, file))].flatMap((file) =>
-  parseAllDocuments(read(file)).map((document) => document.toJS()),
+  parseAllYaml(read(file)),
 );
 const named = (kind: string, name = 'scsp-pairing') =>
   manifests.find((manifest) => manifest.kind === kind && manifest.metadata.name === name);
 
-const kustomization = parse(read(KUSTOMIZATION));
-const prometheus = parse(readFileSync(projectFile('deploy/prometheus/prometheus.yml'), 'utf8'));
+const kustomization = parseYaml(read(KUSTOMIZATION));
+const prometheus = parseYaml(readFileSync(projectFile('deploy/prometheus/prometheus.yml'), 'utf8'));
 const deployment = named('Deployment');
 const job = named('Job', 'scsp-pairing-migration');
 const autoscaler = named('HorizontalPodAutoscaler').spec;
@@ -127,11 +127,11 @@ describe('what no schema can say', () => {
   });
 
   test('what needs the operator of Prometheus is in a component, which is left out unless somebody asks for it', () => {
-    const component = parse(read(join(OPERATOR, KUSTOMIZATION)));
+    const component = parseYaml(read(join(OPERATOR, KUSTOMIZATION)));
     expect(component.kind).toBe('Component');
     expect([...component.resources].sort()).toEqual(manifestsIn(OPERATOR));
     expect(kustomization).not.toHaveProperty('components');
-    expect(parse(read(KUSTOMIZATION).replace(/^# (components:| {2}- )/gm, '$1')).components).toEqual([OPERATOR]);
+    expect(parseYaml(read(KUSTOMIZATION).replace(/^# (components:| {2}- )/gm, '$1')).components).toEqual([OPERATOR]);
   });
 
   test('every variable is a setting, and every secret that one comes from is in the template', () => {
@@ -194,9 +194,9 @@ describe('what no schema can say', () => {
       'groups:\n  - name: one\n    rules:\n      - alert: ScspOne\n        expr: |\n          up\n            == 0\n';
     writeFileSync(join(cwd, 'deploy/prometheus/rules.yaml'), rules);
     const [, command = ''] = /^```sh\n(\{\n[\s\S]*?)^```/m.exec(read('README.md')) ?? [];
-    const rule = parse(String(execFileSync('bash', ['-c', `kubectl() { cat; }\n${command}`], { cwd })));
+    const rule = parseYaml(String(execFileSync('bash', ['-c', `kubectl() { cat; }\n${command}`], { cwd })));
     rmSync(cwd, { recursive: true });
-    expect(rule).toMatchObject({ kind: 'PrometheusRule', spec: parse(rules) });
+    expect(rule).toMatchObject({ kind: 'PrometheusRule', spec: parseYaml(rules) });
     expect(faultsOf(rule)).toEqual([]);
   });
 

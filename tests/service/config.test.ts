@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { parse } from 'yaml';
 import { ConfigError, readConfig, settings } from '../../src/config';
+import { parseYaml } from '../harness/yaml';
 
 const SECRET = 'x'.repeat(32);
 const DATABASE = 'postgres://user:secret@db.example:5432/scsp';
@@ -41,7 +41,7 @@ describe('.env.example', () => {
 });
 
 test('docker-compose.yml passes on every setting that it does not set itself, or that belongs to a process', () => {
-  const { services } = parse(readFileSync(join(__dirname, '../../docker-compose.yml'), 'utf8'));
+  const { services } = parseYaml(readFileSync(join(__dirname, '../../docker-compose.yml'), 'utf8'));
   const OWN = 'NODE_ENV PORT DATABASE_DIRECT_URL MIGRATION_DATABASE_URL DATA_DIR SANDBOX SCSP_ACTOR'.split(' ');
   expect([...Object.keys(services.service.environment), ...OWN].sort()).toEqual(Object.keys(settings).sort());
 });

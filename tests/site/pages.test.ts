@@ -2,16 +2,16 @@ import { once } from 'node:events';
 import { get } from 'node:http';
 import { buffer } from 'node:stream/consumers';
 import type { Browser, Page } from 'playwright-core';
-import { parse } from 'yaml';
 import { problemsOf } from '../../src/contract/deployment-problems';
 import { readContract } from '../../src/contract/document';
 import { withoutSandbox } from '../../src/contract/without-sandbox';
 import { html } from '../../src/site/html';
 import { startBrowser } from '../harness/browser';
 import { type Harness, startHarness } from '../harness/harness';
+import { parseYaml } from '../harness/yaml';
 
 const { text: TEXT } = withoutSandbox(readContract());
-const DOCUMENT = parse(TEXT);
+const DOCUMENT = parseYaml(TEXT);
 const OPERATIONS = Object.values<any>(DOCUMENT.paths).flatMap(({ parameters = [], ...item }) =>
   Object.values<any>(item)
     .filter(({ operationId }) => operationId !== undefined)
