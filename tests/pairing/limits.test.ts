@@ -1,5 +1,8 @@
 import { randomUUID } from 'node:crypto';
+import { Client } from 'pg';
 import { GUESS_ODDS } from '../../src/codes/code';
+import { transaction } from '../../src/db/query';
+import { resetLimits } from '../../src/pairing/set-limits';
 import { capacity } from '../harness/capacity';
 import { type Answer, anIncorrectCode, aStation, type Harness, startHarness, type TestCpo } from '../harness/harness';
 import { issueDirectly, pairDirectly } from '../harness/pair-function';
@@ -258,6 +261,26 @@ test('a right code that comes while incorrect ones are being counted waits for t
   counting.release();
   expect((await pairing).status).toBe(429);
   expect((await service.followCode(id)).body.status).toBe('active');
+});
+
+test('under a stricter isolation, a request that waited for a reset is rolled back: its snapshot has what was counted', async () => {
+  const cpo = await service.cpo();
+  const uid = randomUUID();
+  await oneByOne(5, () => wrong(cpo, uid));
+  const client = new Client(service.databaseUrl);
+  await client.connect();
+  await client.query('set session characteristics as transaction isolation level repeatable read');
+  const request = { cpoId: cpo.id, code: anIncorrectCode(), uid };
+  let waiting: Promise<unknown> | undefined;
+  await transaction(service.operator.db, async (tx) => {
+    await resetLimits({ ...service.operator, db: tx }, cpo.id);
+    waiting = pairDirectly(client, [request]);
+    waiting.catch(() => undefined);
+    await untilSo(async () => (await service.sql.query(LOCK_WAITS)).rowCount === 1);
+  });
+  await expect(waiting).rejects.toMatchObject({ code: '40001' });
+  expect(await pairDirectly(client, [request])).toMatchObject([{ outcome: 'incorrect-code' }]);
+  await client.end();
 });
 
 test('a CPO in trouble does not slow another', async () => {
