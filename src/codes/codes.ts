@@ -40,11 +40,10 @@ export async function readCode(ctx: Pick<Context, 'db'>, id: string): Promise<{ 
   return { code: isExpired ? { ...code, status: 'expired' } : code, expiresInMs };
 }
 
-/** "is true" keeps the planner from the indexes of active codes, which it would read as a whole. */
 const CANCEL = `
 with cancelled as (
   update pairing_codes set status = 'cancelled', ended_at = now()
-  where id = $1 and (status = 'active') is true and (expires_at > now()) is true
+  where id = $1 and status = 'active' and expires_at > now()
   returning id, pg_notify('${CODES_CHANNEL}', id::text)
 ), event as (
   insert into events (id, type, code_id, traceparent) select $2, 'pairing_code.cancelled', id, $3 from cancelled

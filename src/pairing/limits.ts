@@ -32,7 +32,7 @@ with m as (
 ), uid as (
   select count(*) as failed_24h,
     count(*) filter (where f.failed_at > m.counted_at - interval '10 minutes') as failed_10min
-  from m join failed_attempts f on f.cpo_id = m.cpo_id and (f.failed_at > m.counted_at - interval '24 hours') is true
+  from m join failed_attempts f on f.cpo_id = $1 and f.failed_at > m.counted_at - interval '24 hours'
   group by f.uid_hash
 )
 select m.limit_uid_10min as "limitUid10Min",

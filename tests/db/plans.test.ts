@@ -2,14 +2,21 @@ import { Client } from 'pg';
 import { NIL } from 'uuid';
 import { type AttemptFilter, attemptsPage } from '../../src/attempts/list-attempts';
 import { callsPage } from '../../src/calls/calls';
+import { cancelCode } from '../../src/codes/codes';
 import type { Config } from '../../src/config';
+import type { Context } from '../../src/context';
+import { newSpan } from '../../src/contract/trace-context';
+import { deriveKeys } from '../../src/crypto/keys';
+import { random } from '../../src/crypto/random';
 import type { Database } from '../../src/db/pool';
 import { READ_EVENTS } from '../../src/events/events';
+import { limitsOf } from '../../src/pairing/limits';
+import { beginAttempt } from '../../src/pairing/redemption-attempts';
 import { OWN_STATIONS } from '../../src/stations/stations';
 import { readStoredState } from '../../src/status/read-stored-state';
 import { CODES } from '../../src/users/export-sql';
 import { listDeliveries } from '../../src/webhooks/deliveries';
-import { createTestDatabase } from '../harness/harness';
+import { createTestDatabase, SECRET_KEY } from '../harness/harness';
 import { issueDirectly, pairDirectly } from '../harness/pair-function';
 
 // A plan outlives the state of the tables that it was made for: whatever that was, it must stay good for many rows.
@@ -40,6 +47,7 @@ const waysOf = (plan: Node) => {
 };
 
 const cpoId = crypto.randomUUID();
+const LIMITS = { cpoUid10Min: 5, cpoUid24H: 10, cpo10Min: 20, cpo24H: 50, perSuccess: 0.5 };
 const someCodes = (prefix: string) => Array.from({ length: 8 }, (_, i) => `${prefix}${i}`);
 
 /** Runs transactions in the one that counts. */
@@ -184,6 +192,39 @@ test('the codes of a user are found by the user, although the statistics say tha
   });
   expect(wholeTables).not.toContain('pairing_codes');
   expect(entries).toBeLessThan(10);
+});
+
+test.each<[string, (ctx: Context, codeId: string) => Promise<unknown>]>([
+  [
+    'cancelling a code',
+    (ctx, codeId) => cancelCode(ctx, codeId, { requestId: 'r', trace: newSpan(random, undefined) }),
+  ],
+  ['the limits of a CPO', (ctx) => limitsOf(ctx, cpoId)],
+  ['a redemption', (ctx) => beginAttempt(ctx, 'a user')],
+])('planned for tables without active codes or new attempts, %s reads a few entries', async (_what, work) => {
+  await sql.query(`insert into cpos (id, name) values ($1, 'plans')`, [cpoId]);
+  for (const table of ['pairing_codes', 'failed_attempts', 'redemption_attempts', 'pairings'])
+    await sql.query(`alter table ${table} set (autovacuum_enabled = off)`);
+  await fill(0);
+  await sql.query('delete from failed_attempts');
+  await sql.query(`
+    insert into redemption_attempts (id, user_hash, began_at)
+    select gen_random_uuid(), sha256(i::text::bytea), now() - interval '1 hour' from generate_series(1, 1000) i`);
+  await sql.query('vacuum analyze');
+  await sql.query(`update pairing_codes set status = 'active', ended_at = null`);
+  await sql.query(`
+    insert into failed_attempts (cpo_id, failed_at, seq, uid_hash, code_hash)
+    select gen_random_uuid(), now(), 1, sha256(i::text::bytea), '' from generate_series(1, 20000) i`);
+  await sql.query(`
+    insert into redemption_attempts (id, user_hash)
+    select gen_random_uuid(), sha256(i::text::bytea) from generate_series(1, 5000) i`);
+  const { rows } = await sql.query('select id from pairing_codes limit 1');
+  const config = { limits: { ...LIMITS, user10Min: 5, userCalls10Min: 20 } };
+  const metrics = { codeCancelled: () => undefined };
+  const ctx = { db: onClient, config, metrics, random, keys: deriveKeys(SECRET_KEY) } as unknown as Context;
+  const { entries, wholeTables } = await readBy(async () => void (await work(ctx, rows[0].id)));
+  expect(wholeTables.filter((table) => !['cpos', 'cpo_tries'].includes(table))).toEqual([]);
+  expect(entries).toBeLessThan(100);
 });
 
 test('events of a type are found without reading those of others', async () => {
@@ -363,7 +404,7 @@ describe('the stored state of a large deployment', () => {
     await sql.query('analyze');
   }
   const read = () => readBy(async () => void (await readStoredState({ db: onClient, config }, async () => [])));
-  const config = { limits: { cpoUid10Min: 5, cpoUid24H: 10, cpo10Min: 20, cpo24H: 50, perSuccess: 0.5 } } as Config;
+  const config = { limits: LIMITS } as Config;
 
   test('is read by its indexes, each queue to 10,000 entries at most', async () => {
     await fillQueues(true);
