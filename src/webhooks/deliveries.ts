@@ -17,21 +17,22 @@ export type DeliverySummary = {
   readonly lastError: string | null;
 };
 
-/**
- * The conditions for stored deliveries of a status, each of which an index helps. Pending deliveries of a disabled endpoint count as
- * skipped until they are recorded as such.
- */
-const STORED: Readonly<Record<DeliveryStatus, readonly string[]>> = {
-  pending: [`d.status = 'pending' and w.status = 'enabled'`],
-  delivered: [`d.status = 'delivered'`],
-  failed: [`d.status = 'failed'`],
-  skipped: [`d.status = 'skipped'`, `d.status = 'pending' and w.status = 'disabled'`],
-};
-
-/** The latest deliveries of an endpoint for which a condition holds. */
-const latest = (condition: string) =>
+/** Selects the latest deliveries of an endpoint for which a condition holds. */
+const latest = (condition: string, position = 'd.position') =>
   `(select d.* from webhook_deliveries d
-    where d.endpoint_id = w.id and d.position < $3::bigint and ${condition} order by d.position desc limit $4)`;
+    where d.endpoint_id = w.id and d.position < $3::bigint and ${condition} order by ${position} desc limit $4)`;
+
+/** "+ 0" keeps the planner from walking through all deliveries to find the pending ones, which have an index of their own. */
+const latestPending = (status: 'enabled' | 'disabled') =>
+  latest(`d.status = 'pending' and w.status = '${status}'`, 'd.position + 0');
+
+/** Pending deliveries of a disabled endpoint count as skipped until they are recorded as such. */
+const STORED: Readonly<Record<DeliveryStatus, string>> = {
+  pending: latestPending('enabled'),
+  delivered: latest(`d.status = 'delivered'`),
+  failed: latest(`d.status = 'failed'`),
+  skipped: `${latest(`d.status = 'skipped'`)} union all ${latestPending('disabled')}`,
+};
 
 /**
  * Selects deliveries before a position, the latest first. Most skipped ones are not stored: they are the events of matching types
@@ -53,7 +54,7 @@ with endpoint as (
   select d.position, case when d.status = 'pending' and w.status = 'disabled' then 'skipped' else d.status end as status,
     d.attempts, d.next_attempt_at, d.last_status, d.last_duration_ms, d.last_error
   from endpoint w cross join lateral (
-    ${(status === undefined ? ['true'] : STORED[status]).map(latest).join(' union all ')}
+    ${status === undefined ? latest('true') : STORED[status]}
   ) d
   order by d.position desc limit $4
 ), needed as (
@@ -67,10 +68,12 @@ with endpoint as (
   from endpoint w cross join needed n cross join gap g cross join lateral unnest(w.types) t (type)
   cross join lateral (
     select o.position from events o
-    where o.type = t.type and o.position > greatest(g.after_position, n.after_position)
-      and o.position <= least(g.until_position, $3::bigint - 1) and (o.app_name is null or o.app_name = w.app_name)
-      and not exists (select from webhook_deliveries d where d.endpoint_id = w.id and d.position = o.position)
-    order by o.position desc limit $4
+    where (o.type, o.position) > (t.type, greatest(g.after_position, n.after_position))
+      and (o.type, o.position) <= (t.type, least(g.until_position, $3::bigint - 1))
+      and o.position is not null and (o.app_name is null or o.app_name = w.app_name)
+      -- The planner may turn "not exists" into a join that reads all events of the gap.
+      and (select d.position from webhook_deliveries d where d.endpoint_id = w.id and d.position = o.position) is null
+    order by o.type desc, o.position desc limit $4
   ) e
   where ${status === undefined || status === 'skipped'}
   order by e.position desc limit $4
