@@ -1,4 +1,5 @@
 import { GUESS_ODDS } from '../codes/code';
+import { uuidAt } from '../db/uuid-at';
 import { THRESHOLDS } from './thresholds';
 
 /** Counting ends here: a queue that is longer is read no further. */
@@ -85,8 +86,7 @@ from cpos c cross join lateral (
       or outcome = 'rejected' and (status >= 500 or status in (401, 403)))::int as failed
   from (
     select outcome, status from calls
-    where cpo_id = c.id and called_at > now() - interval '5 minutes' and id > (
-      lpad(to_hex(floor(extract(epoch from now() - interval '6 minutes') * 1000)::bigint), 12, '0') || repeat('0', 20))::uuid
+    where cpo_id = c.id and called_at > now() - interval '5 minutes' and id > ${uuidAt(`now() - interval '6 minutes'`)}
     order by id desc limit 20
   ) latest
 ) n

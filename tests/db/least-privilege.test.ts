@@ -4,6 +4,7 @@ import type { QueryRunner } from 'typeorm';
 import { TABLE_RIGHTS } from '../../src/db/grants';
 import { migrate as runMigrations } from '../../src/db/migrate';
 import { schema } from '../../src/db/schema';
+import { uuidAt } from '../../src/db/uuid-at';
 import { runRetention } from '../../src/retention/retention';
 import { command } from '../harness/a-command';
 import { answerStation, sendJson, startCpo } from '../harness/a-cpo';
@@ -171,7 +172,7 @@ describe('the role of the service', () => {
     const cpo = await service.cpo();
     const sql = `
       insert into attempts (id, cpo_id, attempted_at, request_id, payload_protocol, outcome)
-        values (gen_random_uuid(), '${cpo.id}', now() - interval '1 year', 'r', 'ocpp1.6', 'paired');
+        values (${uuidAt("now() - interval '1 year'")}, '${cpo.id}', now() - interval '1 year', 'r', 'ocpp1.6', 'paired');
       insert into idempotency_keys (cpo_id, path, key, body_hash, created_at, lease_until, request_id)
         values ('${cpo.id}', '/', 'k', '\\x00', now() - interval '1 year', now(), 'r');
       insert into redemptions (id, user_id, tried_at) values (gen_random_uuid(), 'u', now() - interval '1 year');

@@ -3,6 +3,7 @@ import { Client } from 'pg';
 import { readConfig } from '../../src/config';
 import { createDataSource, type Database } from '../../src/db/pool';
 import { schema } from '../../src/db/schema';
+import { uuidAt } from '../../src/db/uuid-at';
 import { countDue, readRetentionBacklog } from '../../src/retention/backlog';
 import { runRetention } from '../../src/retention/retention';
 import { parametersOf, type RetentionRule, removeBatch } from '../../src/retention/rule';
@@ -37,10 +38,12 @@ const run = () =>
 const DEAD_LETTERED = 1_000;
 
 /**
- * Fills the tables that grow: of each so many rows, the older `due` of which are due. Ids are in the order of time, as UUIDv7 are.
+ * Fills the tables that grow: of each so many rows, the older `due` of which are due. Ids of attempts and calls are UUIDv7,
+ * others in the order of time, too.
  */
 async function fill(rows: number, due: number): Promise<void> {
   const id = (n: string) => `('${randomUUID().slice(0, 4)}' || lpad(to_hex(${n}), 28, '0'))::uuid`;
+  const idOf = (instant: string) => `(left(${uuidAt(instant)}::text, 24) || lpad(to_hex(n), 12, '0'))::uuid`;
   const age = (days: number | string) =>
     `case when n <= ${due} then interval '1 minute' else interval '-1 day' end + interval '${days} days'`;
   const ago = (days: number | string) => `now() - (${age(days)})`;
@@ -49,9 +52,9 @@ async function fill(rows: number, due: number): Promise<void> {
     insert into cpos (id, name) select gen_random_uuid(), 'CPO ' || n from generate_series(1, 20) n;
     create temporary view any_cpo as select array_agg(id) as ids from cpos;
     insert into attempts (id, cpo_id, attempted_at, request_id, payload_protocol, uid, outcome)
-      select ${id('n')}, ids[n % 20 + 1], ${ago(KEPT_DAYS.attempts)}, 'r', 'ocpp2.0.1', 'uid ' || n, 'incorrect-code' ${of}, any_cpo;
+      select ${idOf(ago(KEPT_DAYS.attempts))}, ids[n % 20 + 1], ${ago(KEPT_DAYS.attempts)}, 'r', 'ocpp2.0.1', 'uid ' || n, 'incorrect-code' ${of}, any_cpo;
     insert into calls (id, cpo_id, called_at, operation, payload_protocol, request_id, duration_ms, outcome)
-      select ${id('n')}, ids[n % 20 + 1], ${ago(7)}, 'pair', 'ocpp2.0.1', 'r', 1, 'answered' ${of}, any_cpo;
+      select ${idOf(ago(7))}, ids[n % 20 + 1], ${ago(7)}, 'pair', 'ocpp2.0.1', 'r', 1, 'answered' ${of}, any_cpo;
     insert into failed_attempts (cpo_id, failed_at, seq, uid_hash, code_hash)
       select ids[n % 20 + 1], ${ago(0)} - interval '25 hours', n, sha256(n::text::bytea), '' ${of}, any_cpo;
     insert into idempotency_keys (cpo_id, path, key, body_hash, created_at, lease_until, request_id)
@@ -155,13 +158,14 @@ test.each(['with', 'without'])('each rule finds what is due among many rows, %s 
   }
 });
 
-test('only the oldest rows are read while they are not due', async () => {
-  await fill(5_000, 0);
+test('of attempts and calls only those that are due are read, and of events the oldest one', async () => {
+  await fill(5_000, 60);
   const read = async (name: string) => {
     const rule = RULES.find((one) => one.name === name);
     if (rule === undefined) throw new Error('there is no such rule');
     return readBy(await explain(rule, countDue(rule)), name);
   };
-  // Of each of 20 CPOs its oldest row.
-  expect([await read('attempts'), await read('calls'), await read('events')]).toEqual([20, 20, 1]);
+  expect([await read('attempts'), await read('calls')]).toEqual([60, 60]);
+  await run();
+  expect([await read('attempts'), await read('calls'), await read('events')]).toEqual([0, 0, 1]);
 });
