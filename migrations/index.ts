@@ -23,6 +23,7 @@ import { RemoveEndedPairings1764000000022 } from './022-remove-ended-pairings';
 import { TraceEvents1764000000023 } from './023-trace-events';
 import { PairInFewerStatements1764000000024 } from './024-pair-in-fewer-statements';
 import { NarrowPartialIndexes1764000000025 } from './025-narrow-partial-indexes';
+import { PlanWithoutSequentialScans1764000000026 } from './026-plan-without-sequential-scans';
 
 /** Every migration, in order; one that has landed is never edited. */
 export const migrations = [
@@ -51,4 +52,5 @@ export const migrations = [
   TraceEvents1764000000023,
   PairInFewerStatements1764000000024,
   NarrowPartialIndexes1764000000025,
+  PlanWithoutSequentialScans1764000000026,
 ];

@@ -1,0 +1,14 @@
+import type { MigrationInterface, QueryRunner } from 'typeorm';
+
+// As the other functions are declared: a generic plan may be created while the tables are still small.
+const FUNCTIONS = ['scsp_redeem_v3', 'scsp_unpair_v3'];
+
+export class PlanWithoutSequentialScans1764000000026 implements MigrationInterface {
+  name = 'PlanWithoutSequentialScans1764000000026';
+  async up(runner: QueryRunner): Promise<void> {
+    for (const name of FUNCTIONS) await runner.query(`alter function ${name} set enable_seqscan = off`);
+  }
+  async down(runner: QueryRunner): Promise<void> {
+    for (const name of FUNCTIONS) await runner.query(`alter function ${name} reset enable_seqscan`);
+  }
+}
