@@ -67,17 +67,17 @@ const columnsOf = (origin: Origin | undefined) => [origin?.requestId ?? null, st
 const ERASE_DEAD_LETTERED = `
 with erased as (
   update outbox o set uid = null
-  where o.gave_up_at is not null and o.uid is not null and (select p.user_id is null from pairings p where p.id = o.pairing_id)
+  where o.pairing_id = any ($1) and o.gave_up_at is not null and o.uid is not null
   returning 1
 )
 select count(*) from erased`;
 
 /**
- * Erases the uids of dead-lettered notifications whose user was erased. Pending notifications keep their uid until they are
- * delivered. Must be called after the user was erased from the pairings.
+ * Erases the uids of the dead-lettered notifications of pairings whose user was erased. Pending notifications keep their uid until
+ * they are delivered.
  */
-export async function eraseDeadLettered(tx: EntityManager): Promise<void> {
-  await rows(tx, ERASE_DEAD_LETTERED);
+export async function eraseDeadLettered(tx: EntityManager, pairingIds: readonly string[]): Promise<void> {
+  await rows(tx, ERASE_DEAD_LETTERED, [pairingIds]);
 }
 
 export type OutboxEntry = Omit<Unpaired, 'uid'> & {

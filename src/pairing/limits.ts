@@ -28,7 +28,8 @@ export function limitsRow({ cpoUid10Min, cpoUid24H, cpo10Min, cpo24H, perSuccess
 
 const REMAINING_OF_CPO = `
 with m as (
-  select * from scsp_remaining_v2(array[$1::uuid], $2, clock_timestamp(), true)
+  -- The planner would expect a thousand rows.
+  select * from scsp_remaining_v2(array[$1::uuid], $2, clock_timestamp(), true) limit 1
 ), uid as (
   select count(*) as failed_24h,
     count(*) filter (where f.failed_at > m.counted_at - interval '10 minutes') as failed_10min

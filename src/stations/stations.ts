@@ -95,7 +95,9 @@ export type OwnStation = {
 
 const ownStations = (condition: string) => `
 select p.id as "pairingId", s.uid, s.payload_protocol as "payloadProtocol", p.paired_at as "pairedAt"
-from pairings p join stations s on s.pairing_id = p.id
+from pairings p
+-- A plain join may read all stations that are older than the first one of the page.
+cross join lateral (select uid, payload_protocol from stations where pairing_id = p.id limit 1) s
 where p.cpo_id = $1 and p.id > $2 and p.ended_at is null and ${condition}
 order by p.id limit $3`;
 

@@ -149,7 +149,10 @@ export async function forgetUser(ctx: Forgetting, userId: string, options: Forge
         forgotten.filter(({ active }) => active),
         options.origin,
       );
-      await eraseDeadLettered(tx);
+      await eraseDeadLettered(
+        tx,
+        forgotten.map(({ pairingId }) => pairingId),
+      );
       return forgotten;
     });
     for (const { pairingId, cpoId, active } of done) {

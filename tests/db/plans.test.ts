@@ -9,13 +9,16 @@ import { newSpan } from '../../src/contract/trace-context';
 import { deriveKeys } from '../../src/crypto/keys';
 import { random } from '../../src/crypto/random';
 import type { Database } from '../../src/db/pool';
+import { rowsInIndexOrder } from '../../src/db/query';
 import { READ_EVENTS } from '../../src/events/events';
+import { eraseDeadLettered } from '../../src/outbox/outbox';
 import { limitsOf } from '../../src/pairing/limits';
 import { beginAttempt } from '../../src/pairing/redemption-attempts';
-import { OWN_STATIONS } from '../../src/stations/stations';
+import { listOwnStations, OWN_STATIONS } from '../../src/stations/stations';
 import { readStoredState } from '../../src/status/read-stored-state';
 import { CODES } from '../../src/users/export-sql';
-import { listDeliveries } from '../../src/webhooks/deliveries';
+import { type DeliveryStatus, listDeliveries } from '../../src/webhooks/deliveries';
+import { QUEUE_BATCH } from '../../src/webhooks/redeliver';
 import { createTestDatabase, SECRET_KEY } from '../harness/harness';
 import { issueDirectly, pairDirectly } from '../harness/pair-function';
 
@@ -126,6 +129,34 @@ test.each(['new', 'emptied'])('made for %s tables, the plans of a pairing stay g
   await fill(5_000);
   await endPairings();
   await expectFewReads('2000');
+});
+
+test.each([
+  ['unpair', `select from scsp_unpair_v3('nothing', 'app', gen_random_uuid(), null, null, null)`],
+  [
+    'redeem',
+    `select from scsp_redeem_v3(json_build_object('pairing_id', gen_random_uuid(), 'cpo_id', gen_random_uuid(), 'user_id', 'user',
+       'charging_location_id', 'home', 'payload_protocol', 'ocpp1.6', 'uid', 'new', 'station_uid', gen_random_uuid(), 'event_id', gen_random_uuid(),
+       'attempt_id', (select id from redemption_attempts where outcome is null limit 1)), '[]', '[]')`,
+  ],
+])('made for emptied tables, the plans of %s stay good', async (_what, call) => {
+  for (const table of ['pairings', 'redemption_attempts', 'erasures'])
+    await sql.query(`alter table ${table} set (autovacuum_enabled = off)`);
+  await fill(0);
+  await sql.query('delete from pairings');
+  await sql.query('vacuum analyze');
+  const attempts = (count: number) =>
+    sql.query(
+      `insert into redemption_attempts (id, user_hash) select gen_random_uuid(), sha256(i::text::bytea) from generate_series(1, $1) i`,
+      [count],
+    );
+  await attempts(1);
+  await sql.query(call);
+  await endPairings();
+  await attempts(5_000);
+  const { wholeTables, entries } = await readBy(async () => void (await sql.query(call)));
+  expect(wholeTables.filter((table) => table !== 'redemption_attempts')).toEqual([]);
+  expect(entries).toBeLessThan(100);
 });
 
 test('made when no pairing had ended, the plans of a pairing stay good', async () => {
@@ -257,6 +288,39 @@ test('a page of the stations of a CPO among many is read by their own index', as
   ]);
 });
 
+test('a page of the stations of a CPO with only recent pairings reads none of the older ones', async () => {
+  await fill(0);
+  await sql.query(
+    `insert into stations (pairing_id, uid, payload_protocol) select id, station_uid, 'ocpp2.0.1' from pairings`,
+  );
+  await sql.query(`update pairings set cpo_id = $1 where id > 'c0000000-0000-4000-8000-000000000000'`, [cpoId]);
+  await sql.query(
+    `update pairings set ended_at = now(), ended_by = 'app' where id < 'c0000000-0000-4000-8000-000000000000'`,
+  );
+  await sql.query('vacuum analyze');
+  const { entries, wholeTables } = await readBy(async () => {
+    expect(await listOwnStations(onClient, false, cpoId, NIL, 5)).toHaveLength(5);
+  });
+  expect(wholeTables).toEqual([]);
+  expect(entries).toBeLessThan(50);
+});
+
+test('forgetting a pairing reads its own dead-lettered notification, however many there are', async () => {
+  await fill(0);
+  await sql.query(`insert into cpos (id, name, base_url) values ($1, 'plans', 'https://volt.example')`, [cpoId]);
+  await sql.query(
+    `insert into outbox (pairing_id, cpo_id, payload_protocol, uid, gave_up_at)
+     select id, $1, 'ocpp1.6', station_uid, now() from pairings`,
+    [cpoId],
+  );
+  await sql.query('vacuum analyze');
+  const { rows } = await sql.query('select pairing_id as id from outbox limit 1');
+  const { entries, wholeTables } = await readBy(async () => eraseDeadLettered(onClient as never, [rows[0].id]));
+  expect(wholeTables).toEqual([]);
+  expect(entries).toBeLessThan(10);
+  expect((await sql.query('select from outbox where uid is null')).rowCount).toBe(1);
+});
+
 describe('with many attempts of many CPOs', () => {
   const planOf = async ([text, values]: readonly [string, readonly unknown[]]) => {
     const { rows } = await sql.query(`explain (format json) ${text}`, [...values]);
@@ -335,30 +399,58 @@ test('a claim of webhook deliveries, planned for empty tables, reads a few entri
   expect(entries).toBeLessThan(30 * 10);
 });
 
-test.each([undefined, 'pending', 'delivered', 'failed', 'skipped'] as const)(
-  'a page of the deliveries of an endpoint reads few entries, however many there are: %s',
-  async (status) => {
-    const id = crypto.randomUUID();
-    await sql.query(`insert into webhook_endpoints (id, app_name, url) values ($1, 'app', 'https://8.8.8.8/')`, [id]);
+describe('of webhook endpoints with many deliveries, whose events are of two frequent types', () => {
+  const [busy, idle, disabled, waiting] = Array.from({ length: 4 }, () => crypto.randomUUID());
+  const page = (id = '', status?: DeliveryStatus) =>
+    readBy(async () => void (await listDeliveries(onClient, { id, app: 'app' }, status, '20001', 5)));
+
+  beforeEach(async () => {
     await sql.query(
-      `insert into events (id, type, position) select gen_random_uuid(), 'cpo.notified', n from generate_series(1, 20000) n`,
+      `insert into webhook_endpoints (id, app_name, url, status, disabled_after)
+       select id, 'app', 'https://8.8.8.8/', case id when $2 then 'disabled' else 'enabled' end, case id when $2 then 1000 end
+       from unnest($1::uuid[]) id`,
+      [[busy, idle, disabled, waiting], disabled],
+    );
+    await sql.query(
+      `insert into events (id, type, position)
+       select gen_random_uuid(), case n % 2 when 0 then 'cpo.notified' else 'station.paired' end, n from generate_series(1, 20000) n`,
     );
     await sql.query('insert into event_feed (last_position) values (20000)');
     await sql.query(
       `insert into webhook_deliveries (endpoint_id, position, status)
-       select $1, n, case n % 2000 when 0 then 'failed' when 1 then 'pending' when 2 then 'skipped' else 'delivered' end
-       from generate_series(1, 20000) n`,
-      [id],
+       select $1::uuid, n, case n % 2000 when 0 then 'failed' when 1 then 'pending' when 2 then 'skipped' else 'delivered' end
+       from generate_series(1, 20000) n
+       union all select $2, n, 'delivered' from generate_series(1, 20000) n
+       union all select $3, n, 'pending' from generate_series(1, 20000) n`,
+      [busy, idle, waiting],
     );
     await sql.query('vacuum analyze');
-    const { entries, wholeTables } = await readBy(async () => {
-      const page = await listDeliveries(onClient, { id, app: 'app' }, status, '20001', 5);
-      expect(page).toHaveLength(5);
-    });
-    expect(wholeTables).not.toContain('events');
-    expect(entries).toBeLessThan(100);
-  },
-);
+  });
+
+  test.each([undefined, 'pending', 'delivered', 'failed', 'skipped'] as const)(
+    'a page reads few entries: %s',
+    async (status) => {
+      for (const id of status === 'delivered' ? [busy, idle] : [busy, idle, disabled]) {
+        const { entries, wholeTables } = await page(id, status);
+        expect(wholeTables).not.toContain('events');
+        expect([id, entries < 150, entries]).toEqual([id, true, entries]);
+      }
+    },
+  );
+
+  test('a batch of a redelivery reads few entries besides those that it queues', async () => {
+    await sql.query(
+      `update webhook_endpoints set redeliver_after = 100, redeliver_until = 20000, redeliver_since = now() - interval '1 day'
+       where id = $1`,
+      [idle],
+    );
+    await sql.query('vacuum analyze webhook_endpoints');
+    const { entries } = await readBy(
+      async () => void (await rowsInIndexOrder(onClient, QUEUE_BATCH, [idle, ['station.paired', 'pairing.erased']])),
+    );
+    expect(entries).toBeLessThan(500 * 6);
+  });
+});
 
 describe('the stored state of a large deployment', () => {
   /** They have a row for each CPO, token, app, replica or length, of which there are few. */
