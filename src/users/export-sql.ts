@@ -73,7 +73,7 @@ select (select id from page order by id desc limit 1) as last,
 
 /**
  * Searches all events: no index leads from a pairing or code to them. Two users share a refused pairing: it is exported for the one
- * whose code was refused, without the pairing of the other.
+ * whose code was refused, without the pairing of the other. A join may read all codes and pairings, a scalar subquery does not.
  */
 export const EVENTS = `
 with page as materialized (
@@ -83,8 +83,10 @@ select (select id from page order by id desc limit 1) as last, array(
   select jsonb_strip_nulls(to_jsonb(e) - 'traceparent' - case when e.type = 'pairing.refused' then 'pairing_id' else '' end || jsonb_build_object('webhook_deliveries', (
     select jsonb_agg(jsonb_build_object('endpoint_id', d.endpoint_id, 'app', w.app_name, 'status', d.status))
     from webhook_endpoints w join webhook_deliveries d on d.endpoint_id = w.id and d.position = e.position)))
-  from page e left join pairings p on p.id = e.pairing_id left join pairing_codes c on c.id = e.code_id
-  where c.user_id = $1 or p.user_id = $1 and e.type <> 'pairing.refused' order by e.id) as found`;
+  from page e
+  where (select c.user_id from pairing_codes c where c.id = e.code_id) = $1
+    or e.type <> 'pairing.refused' and (select p.user_id from pairings p where p.id = e.pairing_id) = $1
+  order by e.id) as found`;
 
 /** Changes by operators, without the names of these. */
 export const AUDIT = `
@@ -92,4 +94,5 @@ with page as materialized (
   select * from audit where id > $2 order by id limit ${SEARCHED}
 )
 select (select id from page order by id desc limit 1) as last, array(
-  select to_jsonb(a) - 'actor' from page a join pairings p on p.id = a.subject_id and p.user_id = $1 order by a.id) as found`;
+  select to_jsonb(a) - 'actor' from page a
+  where (select p.user_id from pairings p where p.id = a.subject_id) = $1 order by a.id) as found`;

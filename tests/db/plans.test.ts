@@ -16,7 +16,7 @@ import { limitsOf } from '../../src/pairing/limits';
 import { beginAttempt } from '../../src/pairing/redemption-attempts';
 import { listOwnStations, OWN_STATIONS } from '../../src/stations/stations';
 import { readStoredState } from '../../src/status/read-stored-state';
-import { CODES } from '../../src/users/export-sql';
+import { AUDIT, CODES, EVENTS } from '../../src/users/export-sql';
 import { type DeliveryStatus, listDeliveries } from '../../src/webhooks/deliveries';
 import { QUEUE_BATCH } from '../../src/webhooks/redeliver';
 import { createTestDatabase, SECRET_KEY } from '../harness/harness';
@@ -256,6 +256,23 @@ test.each<[string, (ctx: Context, codeId: string) => Promise<unknown>]>([
   const { entries, wholeTables } = await readBy(async () => void (await work(ctx, rows[0].id)));
   expect(wholeTables.filter((table) => !['cpos', 'cpo_tries'].includes(table))).toEqual([]);
   expect(entries).toBeLessThan(100);
+});
+
+test.each([
+  ['events', EVENTS],
+  ['audit entries', AUDIT],
+])('a page of the %s to export does not read all codes and pairings', async (_what, statement) => {
+  await fill(0);
+  await sql.query(`
+    insert into events (id, type, code_id, pairing_id, cpo_id)
+      select gen_random_uuid(), 'station.paired', code_id, id, cpo_id from pairings where user_id::int <= 4000;
+    insert into audit (id, actor, action, subject_id) select gen_random_uuid(), 'a test', 'station.unpair', id from pairings where user_id::int <= 4000`);
+  await sql.query('vacuum analyze');
+  const { wholeTables } = await readBy(async () => {
+    const { rows } = await sql.query(statement, ['7', NIL]);
+    expect(rows[0].found).toHaveLength(1);
+  });
+  expect(wholeTables.filter((table) => !['events', 'audit', 'webhook_endpoints'].includes(table))).toEqual([]);
 });
 
 test('events of a type are found without reading those of others', async () => {
