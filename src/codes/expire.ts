@@ -8,7 +8,7 @@ type ExpiryContext = Pick<Context, 'db' | 'metrics' | 'log' | 'stopping'>;
 const BATCH = 1_000;
 const EVERY_MS = 1_000;
 
-const EXPIRE = 'select ids, more from scsp_expire_codes_v2($1)';
+const EXPIRE = 'select ids, more from scsp_expire_codes_v3($1)';
 type Expired = { ids: string[]; more: boolean };
 
 /**

@@ -19,7 +19,7 @@ export const ADVISORY_LOCKS = {
   webhookCreate: 7_305_009,
   /** One process at a time runs migrations. */
   migration: 7_305_010,
-  /** Taken by the SQL function `scsp_expire_codes_v2`: one replica at a time expires codes. */
+  /** Taken by the SQL function `scsp_expire_codes_v3`: one replica at a time expires codes. */
   expireCodes: 7_305_011,
   /** One self-service CPO of a sandbox deployment at a time is created. */
   sandboxSignUp: 7_305_012,

@@ -127,13 +127,13 @@ test('a code that somebody holds is not waited for, and expires the next time', 
 
 test('it goes on after a failure, which is logged once, and ends with the service', async () => {
   const log = recordedLog();
-  await sql('alter function scsp_expire_codes_v2 rename to away');
+  await sql('alter function scsp_expire_codes_v3 rename to away');
   const job = startExpiry(expiring(log), { everyMs: 1 });
   const failed = ({ message }: { message: string }) => message === 'code expiry failed, retrying';
   await log.waitFor(failed);
   const [id = ''] = await issued(1);
   await due([id]);
-  await sql('alter function away rename to scsp_expire_codes_v2');
+  await sql('alter function away rename to scsp_expire_codes_v3');
   await log.waitFor(({ message, code_id }) => message === 'code expired' && code_id === id);
   expect(log.lines.filter(failed)).toHaveLength(1);
   await job.stop();
@@ -154,7 +154,7 @@ test('it finds codes that are due by an index, whatever else is stored', async (
   // What former tests have read on this connection is not counted any more.
   await other.query('select pg_stat_force_next_flush()');
   await other.query('begin');
-  await other.query('select * from scsp_expire_codes_v2(1000)');
+  await other.query('select * from scsp_expire_codes_v3(1000)');
   const { rows } = await other.query(
     `select relname, seq_tup_read::int as read, idx_tup_fetch::int < 200 as few from pg_stat_xact_user_tables
      where relname in ('pairing_codes', 'code_neighbours', 'user_code_issues') order by 1`,

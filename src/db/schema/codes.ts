@@ -132,5 +132,5 @@ export const userCodeIssues = new EntitySchema<UserCodeIssueRow>({
     id: { type: 'uuid', primary: true, primaryKeyConstraintName: 'user_code_issues_pkey' },
     issuedAt: { name: 'issued_at', type: 'timestamptz', precision: 3, default: () => 'now()' },
   },
-  indices: [{ name: 'user_code_issues_issued_idx', columns: ['issuedAt'] }],
+  indices: [{ name: 'user_code_issues_expiry_idx', columns: ['issuedAt'], where: `issued_at > '-infinity'` }],
 });
