@@ -8,5 +8,7 @@ create role haproxy_check login connection limit 10;
 alter role scsp_service set statement_timeout = 2000;
 alter role scsp_service set lock_timeout = 1500;
 alter role scsp_service set idle_in_transaction_session_timeout = 5000;
+-- Nor this setting: where the planner overestimates the rows, compiling a statement takes longer than executing it.
+alter role scsp_service set jit = off;
 
 create database scsp owner scsp_owner;

@@ -1,7 +1,6 @@
 /**
  * Lists the settings that statements or the driver rely on and that a database or role may override. The isolation
- * level is not among them: the service works with any. Compiling a statement (`jit`) would take longer than executing it, and is
- * chosen where the planner overestimates the rows.
+ * level is not among them: the service works with any.
  */
 export const SESSION_SETTINGS = {
   search_path: 'public',
@@ -12,6 +11,7 @@ export const SESSION_SETTINGS = {
   bytea_output: 'hex',
   extra_float_digits: '1',
   array_nulls: 'on',
+  // Not relied on: where the planner overestimates the rows, compiling a statement takes longer than executing it.
   jit: 'off',
   // A commit that did not wait for its synchronous standby is reported as a warning.
   client_min_messages: 'warning',
