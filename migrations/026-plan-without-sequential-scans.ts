@@ -1,6 +1,6 @@
 import type { MigrationInterface, QueryRunner } from 'typeorm';
 
-// As the other functions are declared: a generic plan may be created while the tables are still small.
+// The other functions are declared so: their plans are kept, and may be made while the tables are still small.
 const FUNCTIONS = ['scsp_redeem_v3', 'scsp_unpair_v3'];
 
 export class PlanWithoutSequentialScans1764000000026 implements MigrationInterface {

@@ -28,7 +28,7 @@ export function limitsRow({ cpoUid10Min, cpoUid24H, cpo10Min, cpo24H, perSuccess
 
 const REMAINING_OF_CPO = `
 with m as (
-  -- The planner would expect a thousand rows.
+  -- Without the limit the planner expects 1,000 rows.
   select * from scsp_remaining_v2(array[$1::uuid], $2, clock_timestamp(), true) limit 1
 ), uid as (
   select count(*) as failed_24h,

@@ -41,9 +41,9 @@ with ${LOCK}, removed as (
 select locked, (select count(*)::int from removed) as count from lock`;
 
 /**
- * Builds SQL that selects the rows of a table that are older than `age`, by its primary key: CPO and id. Ids are UUIDv7, so only
- * rows that are due are read; one whose replica's clock was ahead is due later by as much. An index on the time would slow down
- * every insert.
+ * Builds SQL that selects the rows of a table that are older than `age`, by its primary key: CPO and id. Ids are UUIDv7, so hardly
+ * any rows are read that are not due: the clocks of the replicas that created them may differ. Rows with other ids would not be
+ * found. An index on the time would slow down every insert.
  */
 export const oldestOfEachCpo = (table: string, time: string, age: string) => (limit: number) =>
   `

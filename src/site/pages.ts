@@ -56,8 +56,11 @@ export function pageHandlers(ctx: Context, contract: Contract): PageHandlers {
     guide(req, res) {
       const name = req.params.guide;
       const server = config.sandbox ? serverOf(config, req) : SANDBOX_OF_READER;
-      const page = guideByName.get(name) ?? pageOf(found(guides.guide(name)).replaceAll(SANDBOX_OF_READER, server));
-      guideByName.set(name, page);
+      let page = guideByName.get(name);
+      if (page === undefined) {
+        page = pageOf(found(guides.guide(name)).replaceAll(SANDBOX_OF_READER, server));
+        guideByName.set(name, page);
+      }
       sendPage(req, res, page);
     },
     problem(req, res) {

@@ -22,7 +22,10 @@ const latest = (condition: string, position = 'd.position') =>
   `(select d.* from webhook_deliveries d
     where d.endpoint_id = w.id and d.position < $3::bigint and ${condition} order by ${position} desc limit $4)`;
 
-/** "+ 0" keeps the planner from walking through all deliveries to find the pending ones, which have an index of their own. */
+/**
+ * Reads all pending deliveries of the endpoint, which have an index of their own, though not by position. "+ 0" keeps the planner from
+ * reading all its deliveries to find them.
+ */
 const latestPending = (status: 'enabled' | 'disabled') =>
   latest(`d.status = 'pending' and w.status = '${status}'`, 'd.position + 0');
 

@@ -120,8 +120,8 @@ export async function redeliverSince(db: Database, { id, app }: Owned, since: Da
 }
 
 /**
- * Queues the next batch of a redelivery in the order of positions, and ends the redelivery after the last one. The comparison of rows
- * and the order leave the planner no index but that of types, in which events of other types cost nothing.
+ * Queues the next batch of a redelivery in the order of positions, and ends the redelivery after the last one. Rows are compared and
+ * ordered so that only the index on type and position fits, and events of other types are not read.
  */
 export const QUEUE_BATCH = `
 with endpoint as (

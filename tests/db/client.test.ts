@@ -7,9 +7,8 @@ test('a connection that is terminated while it is handed over ends itself, not t
   const database = await createTestDatabase();
   endLater(database.drop);
   const pool = new Pool({ connectionString: database.url, Client: ServiceClient });
-  // It does not wait until its connections are closed: dropping the database may terminate one.
-  pool.on('error', () => undefined);
-  endLater(() => pool.end());
+  // `pool.end()` does not wait for its connections to close, so dropping the database may terminate one.
+  endLater(() => pool.on('error', () => undefined).end());
   // Until its user listens, nobody does.
   const connection = await pool.connect();
   const ended = new Promise((resolve) => connection.once('end', resolve));

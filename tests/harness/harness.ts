@@ -176,8 +176,6 @@ export async function startHarness(
   const sql = new Pool({ connectionString: databaseUrl, max: 5, ...PATIENT });
   const acquired = new Set<PoolClient>();
   sql.on('acquire', (client) => acquired.add(client)).on('release', (_error, client) => acquired.delete(client));
-  // It does not wait until its connections are closed: dropping the database may terminate one.
-  sql.on('error', () => undefined);
   const stop = once(async () => {
     // A test that failed may have kept one, with the locks that it holds; the pool would wait for it for ever.
     // A query under way releases its client again when it ends, which pg takes for a mistake of the pool's user.
@@ -185,6 +183,8 @@ export async function startHarness(
       client.release(true);
       client.release = () => undefined;
     }
+    // `sql.end()` does not wait for its connections to close, so dropping the database may terminate one.
+    sql.on('error', () => undefined);
     // What fails to stop must not keep the others open, nor jest running.
     const stopped = await Promise.allSettled([service.stop(), sql.end(), db.isInitialized && db.destroy()]);
     await database?.drop();
