@@ -41,31 +41,21 @@ export function pageHandlers(ctx: Context, contract: Contract): PageHandlers {
   const json = JSON.stringify({ ...contract.document, servers });
   const guides = guidePages(config, { cpo: factsForCpos(config), app: factsForApps(config) });
   const problems = problemsOf(config);
-  const problemByType = new Map(problems.map((entry) => [entry[0], pageOf(problemPage(config, ...entry))]));
   const security = securityTxt(ctx);
-  /** Without a public address the commands of these name the port, which is known once a request comes. */
-  let home: Page | undefined;
-  const guideByName = new Map<string, Page>();
+  // Without a public address the commands of home and guides name the port, which is known once a request comes.
+  const guide = onceEach((name, req) =>
+    guides.guide(name)?.replaceAll(SANDBOX_OF_READER, config.sandbox ? serverOf(config, req) : SANDBOX_OF_READER),
+  );
+  const problem = onceEach((name) => {
+    const entry = problems.find(([type]) => type === name);
+    return entry && problemPage(config, ...entry);
+  });
   return {
     specYaml: (_req, res) => void res.type('application/yaml').send(contract.text),
     specJson: (_req, res) => void res.type('json').send(json),
-    home(req, res) {
-      home ??= pageOf(homePage(config, serverOf(config, req)));
-      sendPage(req, res, home);
-    },
-    guide(req, res) {
-      const name = req.params.guide;
-      const server = config.sandbox ? serverOf(config, req) : SANDBOX_OF_READER;
-      let page = guideByName.get(name);
-      if (page === undefined) {
-        page = pageOf(found(guides.guide(name)).replaceAll(SANDBOX_OF_READER, server));
-        guideByName.set(name, page);
-      }
-      sendPage(req, res, page);
-    },
-    problem(req, res) {
-      sendPage(req, res, found(problemByType.get(req.params.type)));
-    },
+    home: once((req) => homePage(config, serverOf(config, req))),
+    guide: (req, res) => guide(req.params.guide, req, res),
+    problem: (req, res) => problem(req.params.type, req, res),
     guides: once(guides.list),
     docs: once(() => referencePage(config, contract.document)),
     problems: once(() => problemList(config, problems)),
@@ -78,16 +68,29 @@ export function pageHandlers(ctx: Context, contract: Contract): PageHandlers {
 }
 
 /** Answers with one page, which is made for the first request. */
-function once(make: () => string): (req: AnyRequest, res: Response) => void {
+function once(make: (req: AnyRequest) => string): (req: AnyRequest, res: Response) => void {
   let page: Page | undefined;
   return (req, res) => {
-    page ??= pageOf(make());
+    page ??= pageOf(make(req));
     sendPage(req, res, page);
   };
 }
 
-/** @throws Problem `not-found` */
-function found<Found>(what: Found | undefined): Found {
-  if (what === undefined) throw new Problem('not-found');
-  return what;
+/**
+ * Answers with the page of a name, which is made for its first request.
+ * @param make returns undefined if there is no such page
+ * @returns a function that throws Problem `not-found`
+ */
+function onceEach(make: (name: string, req: AnyRequest) => string | undefined) {
+  const pages = new Map<string, Page>();
+  return (name: string, req: AnyRequest, res: Response): void => {
+    let page = pages.get(name);
+    if (page === undefined) {
+      const text = make(name, req);
+      if (text === undefined) throw new Problem('not-found');
+      page = pageOf(text);
+      pages.set(name, page);
+    }
+    sendPage(req, res, page);
+  };
 }
