@@ -76,8 +76,8 @@ select count(*) from erased`;
  * Erases the uids of the dead-lettered notifications of pairings whose user was erased. Pending notifications keep their uid until
  * they are delivered.
  */
-export async function eraseDeadLettered(tx: EntityManager, pairingIds: readonly string[]): Promise<void> {
-  await rows(tx, ERASE_DEAD_LETTERED, [pairingIds]);
+export async function eraseDeadLettered(db: Pick<Database, 'query'>, pairingIds: readonly string[]): Promise<void> {
+  await rows(db, ERASE_DEAD_LETTERED, [pairingIds]);
 }
 
 export type OutboxEntry = Omit<Unpaired, 'uid'> & {
