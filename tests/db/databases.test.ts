@@ -97,6 +97,7 @@ test('whatever formats, time zone and search_path a database has, the whole roun
     "alter database DATABASE set bytea_output = 'escape'",
     "alter database DATABASE set extra_float_digits = '-15'",
     "alter database DATABASE set array_nulls = 'off'",
+    "alter database DATABASE set jit = 'on'",
     "alter database DATABASE set client_min_messages = 'error'",
     "alter database DATABASE set client_encoding = 'LATIN1'",
     "alter database DATABASE set default_transaction_isolation = 'repeatable read'",
@@ -105,6 +106,7 @@ test('whatever formats, time zone and search_path a database has, the whole roun
     "alter database DATABASE set search_path = 'elsewhere'",
   );
   const service = await startHarness({}, { databaseUrl: url });
+  expect(await service.db.query('show jit')).toEqual([{ jit: 'off' }]);
   await round(service);
   await service.stop();
 });
