@@ -9,14 +9,16 @@ export function endLater(end: () => unknown): void {
   started.push(end);
 }
 
-afterAll(async () => {
+/** Ends everything that tests have started so far. */
+export async function endStarted(): Promise<void> {
   const failures: unknown[] = [];
   for (const end of started.splice(0).reverse())
     await Promise.resolve()
       .then(end)
       .catch((error: unknown) => failures.push(error));
   if (failures.length > 0) throw failures[0];
-});
+}
+afterAll(endStarted);
 
 /** A function that does its work once, whoever calls it how often. */
 export function once<T>(work: () => Promise<T>): () => Promise<T> {

@@ -196,7 +196,7 @@ describe('the sources', () => {
     expect(SOURCES.filter((name) => dirname(name) === 'src').length).toBeLessThanOrEqual(8));
 
   test('have names in kebab-case', () => {
-    const kebab = /^[a-z0-9]+(-[a-z0-9]+)*(\.(test|faults|config|d))?(\.[a-z]+)?$/;
+    const kebab = /^[a-z0-9]+(-[a-z0-9]+)*(\.(alone|test|suite|faults|config|d))*(\.[a-z]+)?$/;
     const odd = files('src', 'migrations', 'tests');
     expect(odd.filter((name) => !name.split('/').every((part) => kebab.test(part)))).toEqual([]);
     expect('camelCase.ts').not.toMatch(kebab);
