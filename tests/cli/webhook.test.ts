@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { userInfo } from 'node:os';
 import { Webhook } from 'standardwebhooks';
-import { command } from '../harness/a-command';
+import { command, refusal, wrongUsage } from '../harness/a-command';
 import { answerStatus, startReceiver } from '../harness/a-receiver';
 import { startApp } from '../harness/an-app';
 import { type Harness, SECRET_KEY, startHarness } from '../harness/harness';
@@ -19,8 +19,6 @@ async function json(...args: string[]): Promise<any> {
   expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
   return JSON.parse(stdout);
 }
-const refusal = (reason: string) => ({ code: 1, stdout: '', stderr: `scsp: ${reason}\n` });
-const wrongUsage = (words: string) => ({ code: 2, stdout: '', stderr: expect.stringContaining(words) });
 
 const auditOf = async (id: string): Promise<any[]> =>
   (await service.sql.query('select actor, action, detail from audit where subject_id = $1 order by id', [id])).rows;

@@ -11,7 +11,7 @@ import { startEmbedded } from '../../src/embedded-postgres/launcher';
 import station from '../fixtures/ocpp/station.json';
 import { untilStatus } from '../harness/until';
 
-// The built program in processes of its own; what each command does and says is in cli.test.ts.
+// The built program in processes of its own; the other files of this folder run commands in the process of the tests.
 
 jest.setTimeout(60_000);
 
