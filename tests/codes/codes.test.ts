@@ -13,7 +13,7 @@ afterAll(() => service.stop());
 
 const cancel = (id: string) => service.request('DELETE', `/v1/app/pairing-codes/${id}`, { token: service.appToken });
 
-/** Chance that deals these digits first, and then is chance again. */
+/** A random source that yields these digits first. */
 const dealing = (...codes: string[]) => ({
   ...random,
   digits: (count: number) => codes.shift() ?? random.digits(count),

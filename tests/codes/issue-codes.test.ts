@@ -15,7 +15,7 @@ const times = <T>(n: number, make: (i: number) => T) => Promise.all(Array.from({
 const count = (answers: { status: number }[], wanted: number) =>
   answers.filter(({ status }) => status === wanted).length;
 
-/** Chance that deals these values first, and then is chance again. */
+/** A random source that yields these values first. */
 const dealing = (...codes: string[]) => ({ ...random, digits: (n: number) => codes.shift() ?? random.digits(n) });
 
 const issue = (service: Harness, user_id: string, charging_location_id: string = randomUUID()) =>

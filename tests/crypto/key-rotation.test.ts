@@ -146,7 +146,7 @@ test('replicas before and after the swap of the keys take each other’s codes',
 });
 
 describe('scsp cpo reseal', () => {
-  test('makes the previous key superfluous, and leaves a trail', async () => {
+  test('makes the previous key superfluous, and is in the audit log', async () => {
     const before = await start({});
     const [cpo, other] = [await aCpo(before), await aCpo(before)];
     await before.cpo();

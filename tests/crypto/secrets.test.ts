@@ -116,7 +116,7 @@ async function codesOfAllKinds(): Promise<void> {
   await query(`update pairing_codes set expires_at = now() where id = '${expired.id}'`);
   await pair(cpo, expired.code);
   const spent = await aCpo();
-  for (let tries = 0; tries < 6; tries++) await pair(spent, aCode(), { ...station, uid: 'spent' });
+  for (let sent = 0; sent < 6; sent++) await pair(spent, aCode(), { ...station, uid: 'spent' });
   await pair(spent, (await issue()).code, { ...station, uid: 'spent' });
 
   const headers = { 'Idempotency-Key': randomUUID() };
@@ -338,7 +338,7 @@ test.each([
   ['a JSON string', '{"code":"123456"}', ['123456']],
   ['digits apart', 'typed 123 456, or 1-2-3-4-5-6', ['123456']],
   ['behind another number', '404 123456', ['123456']],
-  ['a UUID or a hash, which is chance', '0197a123-4567-7123-8456-123456789abc \\xab123456cd 0.123456', []],
+  ['a UUID or a hash, which is random', '0197a123-4567-7123-8456-123456789abc \\xab123456cd 0.123456', []],
   ['bytes', '\\x736373705f63706f5f7831', ['scsp_cpo_x1']],
   ['a word', 'Bearer scsp_cpo_x1, or so', ['scsp_cpo_x1']],
 ])('a secret would be found as %s', (_how, text, found) =>

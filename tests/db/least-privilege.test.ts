@@ -168,7 +168,7 @@ describe('the role of the service', () => {
     }
   });
 
-  test('keeps house', async () => {
+  test('deletes what is old', async () => {
     const cpo = await service.cpo();
     const sql = `
       insert into attempts (id, cpo_id, attempted_at, request_id, payload_protocol, outcome)

@@ -111,7 +111,11 @@ test('out of connections: 503, and well again when there are some', async () => 
 
 test.each([
   ['one code', 'select from pairing_codes where id = $1 for update', (held: { codeId: string }) => held.codeId],
-  ["one CPO's tries", 'select from cpo_tries where cpo_id = $1 for update', (held: { cpoId: string }) => held.cpoId],
+  [
+    "one CPO's attempt counters",
+    'select from cpo_tries where cpo_id = $1 for update',
+    (held: { cpoId: string }) => held.cpoId,
+  ],
 ])('%s locked elsewhere for 8 s: 20 innocent pairings all succeed within 1 s', async (_what, lock, idOf) => {
   const other = await service.cpo();
   const held = await service.code();

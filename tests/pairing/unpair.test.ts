@@ -265,7 +265,7 @@ describe('forgetting a user', () => {
     await backend.down();
   });
 
-  test('erases their uids from what CPOs have tried, in any spelling, and the tries go on to count', async () => {
+  test('erases their uids from what CPOs have tried, in any spelling, and the attempts go on to count', async () => {
     const [one, other] = [await service.cpo(), await service.cpo()];
     const user_id = randomUUID();
     const uids = [`Hidden-1-${user_id.slice(0, 8)}`, `Hidden-2-${user_id.slice(0, 8)}`] as const;

@@ -234,7 +234,7 @@ describe('what no schema can say', () => {
   test('a roll-out takes no replica away before a new one is ready', () =>
     expect(deployment.spec.strategy.rollingUpdate).toEqual({ maxSurge: 1, maxUnavailable: 0 }));
 
-  test('a stop is given its time: to be heard of, for requests in flight, for the outbox', () => {
+  test('a stop has time for load balancers to notice, for requests in flight and for the outbox', () => {
     const { terminationGracePeriodSeconds } = deployment.spec.template.spec;
     const stop = service.lifecycle.preStop.sleep.seconds + (GRACE_MS + STOP_MS) / 1_000;
     expect(terminationGracePeriodSeconds).toBeGreaterThan(stop);

@@ -193,7 +193,7 @@ describe('retention', () => {
     expect(await sql('select key from idempotency_keys')).toEqual([{ key: young }]);
   });
 
-  test("removes users' tries with CPOs' codes after a day", async () => {
+  test("removes users' attempts with CPOs' codes after a day", async () => {
     for (const [user, ago] of [
       ['old', '1 day 1 minute'],
       ['young', '23 hours'],

@@ -126,7 +126,7 @@ describe('during a long poll', () => {
     refused(await poll, 401);
   });
 
-  test('a revocation that nobody has heard of delivers nothing either, whatever ends the poll', async () => {
+  test('a revocation without a notification delivers nothing either, whatever ends the poll', async () => {
     const { service: behind, direct, proxy, stop } = await startBehindProxy();
     try {
       const { id } = await behind.code();

@@ -27,9 +27,9 @@ test.each(['before it', 'after it'])(
   'a new token works at once, although unknown ones have used up the look-ups, if the notification arrives %s',
   async (arrival) => {
     const { log } = recordedLog();
-    let heard = () => {};
+    let notify = () => {};
     const on = (_channel: string, listener: () => void) => {
-      heard = listener;
+      notify = listener;
       return () => {};
     };
     let go = () => {};
@@ -46,9 +46,9 @@ test.each(['before it', 'after it'])(
       go = resolve;
     });
     const { token } = await issueToken(service.operator, { role: 'app', appName: 'another app' });
-    if (arrival === 'before it') heard();
+    if (arrival === 'before it') notify();
     const found = registry.verify(token);
-    if (arrival === 'after it') heard();
+    if (arrival === 'after it') notify();
     go();
     expect(await found).toMatchObject({ role: 'app', app: 'another app' });
     expect(await Promise.all(unknown)).toEqual(unknown.map(() => undefined));
@@ -66,7 +66,7 @@ describe('rotating a token', () => {
     expect((rotated.expiresAt.getTime() - Date.now()) / DAY_MS).toBeCloseTo(365, 1);
     expect((await untilStatus(200, () => me(rotated.token))).status).toBe(200);
     expect((await me(rotated.token)).body.cpo).toEqual({ id: cpo.id, name: cpo.name });
-    // The new one is looked up while it is unknown; that the old one has become shorter is heard of.
+    // The new one is looked up while it is unknown; a notification says that the old one has become shorter.
     const ends = rotated.oldExpiresAt.toISOString();
     const { body } = await until(
       (answer) => answer.body.token?.expires_at === ends,
@@ -118,7 +118,7 @@ describe('rotating a token', () => {
 });
 
 describe('when a token was last used', () => {
-  test('is written for all tokens at once, by the latest when the service stops, and rings no bell', async () => {
+  test('is written for all tokens at once, by the latest when the service stops, and sends no notification', async () => {
     const replica = await startHarness({}, { databaseUrl: service.databaseUrl });
     const cpos = [await service.cpo(), await service.cpo(), await service.cpo()];
     const unused = await service.cpo();
