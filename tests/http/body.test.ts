@@ -284,7 +284,7 @@ describe('any body at all', () => {
     expect([200, 400, 404, 409, 413]).toContain(status);
     if (status === 400) expect(body.errors.length).toBeGreaterThan(0);
   };
-  test('JSON of any shape is answered in the one shape, and never with a fault of ours', async () => {
+  test('JSON of any shape is answered in the one shape, and never with an internal error', async () => {
     await fc.assert(fc.asyncProperty(fc.json(), noServerFault), { numRuns: 200 });
   });
   test('so is a station with one part replaced by anything', async () => {

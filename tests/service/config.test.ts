@@ -174,7 +174,7 @@ test('all errors are reported at once, each under its name', () => {
   );
 });
 
-test('a faulty DATABASE_URL is the only fault it causes, and its password stays out of the message', () => {
+test('an invalid DATABASE_URL is the only error it causes, and its password stays out of the message', () => {
   const faults = refusal({ DATABASE_URL: DATABASE.replace('postgres', 'mysql'), HOST: '0.0.0.0' });
   expect(faults).toEqual(['DATABASE_URL must be a URL that begins with postgres:// or postgresql://']);
 });
