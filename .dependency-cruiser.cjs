@@ -22,7 +22,7 @@ const layers = [
   { name: 'crypto', path: '^src/crypto/' },
   {
     name: 'foundation',
-    path: '^src/(config|log|problems)\\.ts$|^src/(contract|metrics)/|^src/sandbox/test-codes\\.ts$',
+    path: '^src/(config|config-values|log|problems)\\.ts$|^src/(contract|metrics)/|^src/sandbox/test-codes\\.ts$',
   },
 ];
 

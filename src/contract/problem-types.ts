@@ -1,3 +1,5 @@
+import { sandboxProblems } from './sandbox-problem-types';
+
 /**
  * Lists all problem types (RFC 9457). A new one needs an entry here and a response in openapi.yaml. The page of a problem type
  * shows its `remedy`.
@@ -44,12 +46,6 @@ export const problems = {
     'CPO suspended',
     'This CPO is suspended.',
     'Ask Jedlix for the reason and to resume the CPO. All pairings are kept.',
-  ],
-  'form-refused': [
-    403,
-    'Form refused',
-    'This form was not sent from a page of this server.',
-    'Open /sandbox again, sign in with your token if it asks for it, and send the form from there.',
   ],
   'not-found': [
     404,
@@ -201,18 +197,6 @@ export const problems = {
     'Too many pairing codes were issued for this user, please try again later.',
     'Wait as many seconds as the Retry-After header says. Cancelled and expired codes count too. An active code stays valid.',
   ],
-  'certification-running': [
-    409,
-    'Certification running',
-    'A run of the checks of your endpoint is not finished yet.',
-    'Wait for the run: GET /v1/scsp/certification/runs/{id}?wait=30. It ends within two minutes.',
-  ],
-  'too-many-sandbox-cpos': [
-    429,
-    'Too many sandbox CPOs',
-    'Too many CPOs were created from this address within an hour.',
-    'Use the CPO that you have: its token is valid for 30 days. Or wait as many seconds as the Retry-After header says.',
-  ],
   'headers-too-large': [
     431,
     'Headers too large',
@@ -243,6 +227,7 @@ export const problems = {
     'The service cannot answer right now, please try again.',
     'Wait as many seconds as the Retry-After header says, then send the request again.',
   ],
+  ...sandboxProblems,
 } as const satisfies Record<string, readonly [status: number, title: string, message: string, remedy: string]>;
 
 export type ProblemType = keyof typeof problems;

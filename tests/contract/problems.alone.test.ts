@@ -482,10 +482,14 @@ test('every problem is declared in openapi.yaml, under its own status', () => {
     [...statuses].flatMap(([status, list]) => list.map((type) => ({ id, status, type }))),
   );
   const missing = [...known.keys()].filter((type) => !found.some((one) => one.type === type));
-  expect(missing.map((type) => `${type} of src/problems.ts is in no x-problem-types of openapi.yaml`)).toEqual([]);
+  expect(
+    missing.map((type) => `${type} of src/contract/problem-types.ts is in no x-problem-types of openapi.yaml`),
+  ).toEqual([]);
   const wrong = found.filter(({ status, type }) => known.get(type) !== status);
   expect(
-    wrong.map(({ id, status, type }) => `${id} declares ${type} under ${status}, src/problems.ts does not`),
+    wrong.map(
+      ({ id, status, type }) => `${id} declares ${type} under ${status}, src/contract/problem-types.ts does not`,
+    ),
   ).toEqual([]);
 });
 

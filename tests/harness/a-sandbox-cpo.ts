@@ -2,11 +2,12 @@ import { Writable } from 'node:stream';
 import { type CpoRun, runCpoChecks } from '../../src/conformance/cpo/run';
 import { readContract } from '../../src/contract/document';
 import { createLog } from '../../src/log';
+import { type PayloadProtocol, protocols } from '../../src/protocols';
 import { type SandboxCpoOptions, startSandboxCpo } from '../../src/sandbox/cpo';
 import { sandboxCodes } from '../../src/sandbox/scenarios';
 
 export const TOKEN = 'the-token/of+the-service==';
-export const ALL_PROTOCOLS = ['ocpp1.6', 'ocpp2.0.1', 'ocpp2.1', 'ocpi2.2', 'ocpi2.2.1', 'ocpi2.3.0'] as const;
+export const ALL_PROTOCOLS = Object.keys(protocols) as [PayloadProtocol, ...PayloadProtocol[]];
 
 /** A sandbox CPO that logs nothing. */
 export function quietSandboxCpo(options: SandboxCpoOptions = {}) {
@@ -22,7 +23,7 @@ export const runKit = (target: string, run: Partial<CpoRun> = {}) =>
     target,
     token: TOKEN,
     codes: sandboxCodes,
-    protocols: [...ALL_PROTOCOLS],
+    protocols: ALL_PROTOCOLS,
     loopback: true,
     contract,
     ...run,

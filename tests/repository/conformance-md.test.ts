@@ -26,7 +26,7 @@ test('only the checks that the contract names are recommended, all others are re
 });
 
 test('CHANGELOG.md says how many checks there are', () =>
-  expect(read('CHANGELOG.md')).toContain(`with ${cpoChecks.length} checks`));
+  expect(/with \d+ checks/.exec(read('CHANGELOG.md'))?.[0]).toBe(`with ${cpoChecks.length} checks`));
 
 test('docs/sandbox.md shows the codes that the sandbox CPO writes, and the kit can read them', () => {
   const [, json = ''] = /`--codes codes\.json` writes.*?```json\n(.*?)```/s.exec(read('docs/sandbox.md')) ?? [];

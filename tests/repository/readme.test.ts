@@ -117,20 +117,41 @@ test('docs/architecture.md names every production dependency', () => {
   for (const name of Object.keys(dependencies)) expect(text).toContain(`\`${name}\``);
 });
 
+/** The newest version of each SQL function, by the name of its file. */
+const newestVersions = new Map<string, number>();
+for (const file of readdirSync(projectFile('migrations/sql'))) {
+  const [, name = '', version] = /^(.+)-v(\d+)\.sql$/.exec(file) ?? [];
+  newestVersions.set(name, Math.max(newestVersions.get(name) ?? 0, Number(version)));
+}
+
 test('guides and records name the newest version of each SQL function', () => {
-  const newest = new Map<string, number>();
-  for (const file of readdirSync(projectFile('migrations/sql'))) {
-    const [, name = '', version] = /^(.+)-v(\d+)\.sql$/.exec(file) ?? [];
-    newest.set(name, Math.max(newest.get(name) ?? 0, Number(version)));
-  }
   const named = pages.flatMap((page) =>
     [...read(page).matchAll(/\b([a-z-]+)-v(\d+)\.sql\b/g)].map(([file, name = '', version]) => ({
       at: `${page}: ${file}`,
-      isNewest: newest.get(name) === Number(version),
+      isNewest: newestVersions.get(name) === Number(version),
     })),
   );
   expect(named.length).toBeGreaterThan(0);
   expect(named.filter(({ isNewest }) => !isNewest).map(({ at }) => at)).toEqual([]);
+});
+
+/** These call functions as replicas of an earlier version do. */
+const CALL_OLD_VERSIONS = ['tests/db/migrate.test.ts', 'tests/events/feed.test.ts'];
+
+test('the service and its tests call the newest version of each SQL function', () => {
+  const sources = ['src', 'tests'].flatMap((folder) =>
+    readdirSync(projectFile(folder), { recursive: true }).map((file) => `${folder}/${file}`),
+  );
+  const calls = sources
+    .filter((file) => file.endsWith('.ts') && !CALL_OLD_VERSIONS.includes(file))
+    .flatMap((file) =>
+      [...read(file).matchAll(/\bscsp_([a-z_]+)_v(\d+)\b/g)].map(([call, name = '', version]) => ({
+        at: `${file} calls ${call}, there is a newer one`,
+        isNewest: newestVersions.get(name.replaceAll('_', '-')) === Number(version),
+      })),
+    );
+  expect(calls.length).toBeGreaterThan(20);
+  expect(calls.filter(({ isNewest }) => !isNewest).map(({ at }) => at)).toEqual([]);
 });
 
 test('the records of docs/design have one form, and their index lists each', () => {
