@@ -67,7 +67,7 @@ describe('scsp station', () => {
     );
     expect(events.rows.map(({ type }) => type)).toEqual(['station.paired', 'station.unpaired']);
     const [entry] = await audited(ended.pairing_id);
-    expect(entry).toMatchObject({ actor: ACTOR, action: 'station.unpair', detail: { cpo_id: cpo.id } });
+    expect(entry).toEqual({ actor: ACTOR, action: 'station.unpair', detail: { cpo_id: cpo.id } });
 
     expect(await scsp('station', 'unpair', uid)).toEqual(refusal(`no station with the uid ${uid} is paired`));
     await pair(cpo, uid);

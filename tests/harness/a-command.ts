@@ -5,6 +5,7 @@ import { Readable, Writable } from 'node:stream';
 import { run } from '../../src/cli';
 import type { Harness } from './harness';
 
+export type AuditEntry = { actor: string; action: string; detail: Record<string, unknown> };
 export type Ended = { code: number; stdout: string; stderr: string };
 
 export const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
@@ -80,10 +81,13 @@ export function commandsOf(service: () => Harness) {
     addCpo: (): Promise<{ id: string; name: string }> => json('cpo', 'add', `CPO ${randomUUID()}`),
 
     /** What was written into the audit log about somebody, the oldest first. */
-    audited: async (subject: string): Promise<any[]> =>
-      (await json('audit', 'list', '--limit', '1000'))
-        .filter(({ subject_id }: any) => subject_id === subject)
-        .toReversed(),
+    async audited(subject: string): Promise<AuditEntry[]> {
+      const entries: (AuditEntry & { subject_id: string })[] = await json('audit', 'list', '--limit', '1000');
+      return entries
+        .filter(({ subject_id }) => subject_id === subject)
+        .map(({ actor, action, detail }) => ({ actor, action, detail }))
+        .toReversed();
+    },
 
     /** Runs a command for each of these at once. */
     each: <T>(items: readonly T[], start: (item: T) => Promise<Ended>) => Promise.all(items.map(start)),
