@@ -27,7 +27,7 @@ import { createApp } from './http/app';
 import { LOAD_LIMITS, type LoadLimits } from './http/load-shedding';
 import { serveMetrics } from './http/metrics-server';
 import { operationHandlers } from './http/operations';
-import { close, createHttpServer, HTTP_LIMITS, listen, requireReady } from './http/server';
+import { close, createHttpServer, HTTP_LIMITS, listen, readArrivedRequests, requireReady } from './http/server';
 import { createLog, type Log } from './log';
 import { createMetrics } from './metrics/metrics';
 import { startDelivery } from './outbox/deliver';
@@ -95,6 +95,7 @@ export async function startService(config: Config, overrides: Overrides = {}): P
   const stops: Stops = [];
   let closeServer = async () => {};
   const stop = async () => {
+    await readArrivedRequests();
     stopping.abort();
     // First, and in the same turn: a client whose long poll ends because of the stop must not reconnect here.
     await closeServer();

@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { createServer, get, type IncomingMessage, type Server } from 'node:http';
 import type { AddressInfo, LookupFunction } from 'node:net';
 import { text } from 'node:stream/consumers';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Express } from 'express';
 import type { Context } from '../context';
 import { OperatorError } from '../problems';
@@ -108,11 +109,22 @@ export async function requireReady(server: Server): Promise<void> {
   if (response.statusCode !== 200) throw new Error(`the service does not answer itself: ${body}`);
 }
 
+/**
+ * Resolves when every request has been read that had arrived at the call: Node takes its connection for idle until then, and would
+ * close it without an answer. One turn of the event loop may be under way, the next one accepts connections, the third reads them.
+ */
+export async function readArrivedRequests(): Promise<void> {
+  for (let turn = 0; turn < 3; turn++) await nextTurn();
+}
+
 /** Closes a server: no new connections, idle ones at once, those in use as soon as they are idle, all after the grace time. */
 export async function close(server: Server, graceMs = GRACE_MS): Promise<void> {
   const closed = once(server, 'close');
   server.close();
-  const idle = setInterval(() => server.closeIdleConnections(), CLOSE_IDLE_EVERY_MS);
+  const idle = setInterval(async () => {
+    await readArrivedRequests();
+    server.closeIdleConnections();
+  }, CLOSE_IDLE_EVERY_MS);
   const grace = setTimeout(() => server.closeAllConnections(), graceMs);
   await closed;
   clearInterval(idle);

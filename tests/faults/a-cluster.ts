@@ -65,6 +65,24 @@ export async function startCluster(replicaCount: number, build = projectFile('di
     ]);
   }
 
+  async function askHaproxy(command: string): Promise<string> {
+    const admin = connect(adminSocket);
+    admin.end(`${command}\n`);
+    return readAll(admin);
+  }
+
+  async function setState(index: number, state: 'drain' | 'ready') {
+    const answer = await askHaproxy(`set server replicas/replica-${index + 1} state ${state}`);
+    if (answer.trim() !== '') throw new Error(`HAProxy: ${answer}`);
+  }
+
+  /** How many requests each replica has in progress, as HAProxy counts them. */
+  async function requestsInProgress(): Promise<number[]> {
+    const [header = '', ...servers] = (await askHaproxy('show stat replicas 4 -1')).trim().split('\n');
+    const column = header.split(',').indexOf('scur');
+    return servers.map((line) => Number(line.split(',')[column]));
+  }
+
   async function startPooler(name: string, port: number, changes: readonly (readonly [string, string])[] = []) {
     const text = deployed('pgbouncer/pgbouncer.ini', [
       ['port=5432', `port=${directPort}`],
@@ -113,13 +131,13 @@ export async function startCluster(replicaCount: number, build = projectFile('di
       await started.url();
       return Object.assign(started, { at: `http://127.0.0.1:${port}` });
     },
-    /** Takes a replica out of HAProxy's rotation (`drain`), or puts it back (`ready`). */
-    async rotate(index: number, state: 'drain' | 'ready') {
-      const admin = connect(adminSocket);
-      admin.end(`set server replicas/replica-${index + 1} state ${state}\n`);
-      const answer = await readAll(admin);
-      if (answer.trim() !== '') throw new Error(`HAProxy: ${answer}`);
+    /** Takes a replica out of HAProxy's rotation, and resolves when HAProxy waits for no response of it. */
+    async takeOut(index: number) {
+      await setState(index, 'drain');
+      await secondsUntil(async () => (await requestsInProgress())[index] === 0);
     },
+    /** Puts a replica back into HAProxy's rotation. */
+    putBack: (index: number) => setState(index, 'ready'),
     /** Another PgBouncer with these lines of its file changed; where the service would find it. */
     async pooler(changes: readonly (readonly [string, string])[]) {
       const [port = 0] = await freePorts(1);

@@ -106,7 +106,7 @@ describe.each(releases)('from $version to this version and back, under load', (r
 
   async function replaceAllBy(build: string) {
     for (let index = 0; index < REPLICAS; index++) {
-      await cluster.rotate(index, 'drain');
+      await cluster.takeOut(index);
       replicas[index]!.child.kill('SIGTERM');
       expect(await replicas[index]!.exited).toBe(0);
       const replica = await cluster.replica(index, NO_LIMITS, build);
@@ -115,7 +115,7 @@ describe.each(releases)('from $version to this version and back, under load', (r
       await warmUp(replica.at);
       const pairings = () => replica.output().stdout.split('"operation":"pairOcpp"').length;
       const before = pairings();
-      await cluster.rotate(index, 'ready');
+      await cluster.putBack(index);
       await secondsUntil(async () => pairings() > before);
     }
     await morePairings();
