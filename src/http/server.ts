@@ -17,7 +17,7 @@ const CLOSE_IDLE_EVERY_MS = 20;
 export const HTTP_LIMITS = {
   headersTimeout: 5_000,
   requestTimeout: 15_000,
-  /** Longer than a load balancer keeps an idle connection. */
+  /** Longer than a load balancer keeps an idle connection. Callers are told, so HAProxy keeps theirs for longer (haproxy.cfg). */
   keepAliveTimeout: 75_000,
   /** For clients that do not read their response; the longest long poll is silent for 30 s. */
   timeout: 45_000,
