@@ -45,7 +45,7 @@ ${code(JSON.stringify(example, null, 2))}
 <li>Verify the signature over the raw body, with a library of <a href="https://www.standardwebhooks.com/">Standard Webhooks</a>.</li>
 <li>Store the event unless you have its <code>id</code> already, and answer with a 2xx within ${inWords(DEADLINE_MS / 1_000)}.</li>
 </ol>
-<p>A failed delivery is repeated after ${PAUSES.map(inWords).join(', ')}. The <a href="guides/app#be-told-of-events">guide for the
+<p>A failed delivery is repeated after ${PAUSES.map(inWords).join(', ')}. The <a href="guides/app#receive-events">guide for the
 app</a> has a receiver to begin with.</p>
 <h2 id="events">Events</h2>
 <ul class="entries">

@@ -57,7 +57,7 @@ async function busyCpo() {
   return cpo;
 }
 
-test('the first evening: create a CPO, paste a command, see the attempt appear, unpair', async () => {
+test('the quick start: create a CPO, paste a command, see the attempt appear, unpair', async () => {
   const context = await browser.newContext();
   const page = await context.newPage();
   await create(page);

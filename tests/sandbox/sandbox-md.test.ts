@@ -10,7 +10,7 @@ import { untilSo } from '../harness/until';
 
 const guide = readFileSync(projectFile('docs/sandbox.md'), 'utf8');
 
-test('the first evening works as pasted, twice', async () => {
+test('the quick start works as pasted, twice', async () => {
   const service = await startHarness({ SANDBOX: 'true' });
   const script = [...guide.matchAll(/```sh\n(URL=.*?)```/gs)].map(([, one = '']) => one)[0] ?? '';
   const adapted = script.replace('http://localhost:3000', service.url);
