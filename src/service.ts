@@ -1,3 +1,4 @@
+import type { Server } from 'node:http';
 import { RefusedAttempts } from './attempts/refused-attempts';
 import { RecordCalls } from './calls/record-calls';
 import { CODES_CHANNEL } from './codes/codes';
@@ -93,12 +94,12 @@ export async function startService(config: Config, overrides: Overrides = {}): P
   const stopping = new AbortController();
   /** How to stop what has been started, in the order of the starts. */
   const stops: Stops = [];
-  let closeServer = async () => {};
+  let listening: Server | undefined;
   const stop = async () => {
-    await readArrivedRequests();
+    if (listening) await readArrivedRequests(listening);
     stopping.abort();
     // First, and in the same turn: a client whose long poll ends because of the stop must not reconnect here.
-    await closeServer();
+    if (listening) await close(listening);
     for (const stopOne of stops.splice(0).reverse()) await stopOne();
   };
   try {
@@ -150,7 +151,7 @@ export async function startService(config: Config, overrides: Overrides = {}): P
     const app = createApp(ctx, contract.document, registry, refused, handlers, load, deployment);
     const server = createHttpServer(ctx, app, { ...HTTP_LIMITS, ...overrides.http });
     const port = await listen(server, config.port, config.host, 'PORT');
-    closeServer = () => close(server);
+    listening = server;
     await requireReady(server);
 
     const delivery = startDelivery(

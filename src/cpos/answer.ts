@@ -2,6 +2,8 @@ import type { IncomingHttpHeaders } from 'node:http';
 import { parse } from 'content-type';
 import type { Dispatcher } from 'undici';
 import type { CallOutcome } from '../calls/call';
+import { ForbiddenAddress } from '../outbound/address';
+import { connectionFailure } from '../outbound/connection-failure';
 import { readUpTo } from '../outbound/read-up-to';
 import { Problem, type ValidationError } from '../problems';
 import { isUid } from '../stations/station';
@@ -92,4 +94,24 @@ export function uidIn(bytes: Buffer): string | undefined {
   } catch {
     return undefined;
   }
+}
+
+const STOPPED = 'The service stopped before the CPO answered.';
+const FORBIDDEN = "The CPO's address is private or otherwise special and must not be called.";
+
+/** Reads a call that must not be made. */
+export const forbiddenAddress = (): Reading<never> => ({
+  outcome: 'forbidden-address',
+  problem: new Problem('cpo-failed', { message: FORBIDDEN }),
+});
+
+/** Says why a call has no response. */
+export function failureOf(cause: unknown, timedOut: boolean, stopped: boolean): Reading<never> {
+  if (timedOut) return { outcome: 'timed-out', problem: new Problem('cpo-timed-out', { cause }) };
+  const failed = (message: string) => new Problem('cpo-failed', { message, cause });
+  if (stopped) return { outcome: 'interrupted', problem: failed(STOPPED) };
+  if (cause instanceof ForbiddenAddress) return { outcome: 'forbidden-address', problem: failed(FORBIDDEN) };
+  const { cause: why, remedy } = connectionFailure(cause);
+  const errors = [{ pointer: '', message: `${why}. ${remedy}` }];
+  return { outcome: 'unreachable', errors, problem: failed(`The CPO could not be reached: ${why}.`) };
 }

@@ -6,21 +6,28 @@ import { newSpan, type Origin, type TraceContext, writeTraceparent } from '../co
 import { jsonValidator, type ValidateJson } from '../contract/validate-json';
 import type { Random } from '../crypto/random';
 import type { Metrics } from '../metrics/metrics';
-import { checkedLookup, ForbiddenAddress, isForbiddenAsWritten } from '../outbound/address';
+import { checkedLookup, isForbiddenAsWritten } from '../outbound/address';
 import { type CallOutcome as CircuitOutcome, Circuits } from '../outbound/circuit';
-import { connectionFailure } from '../outbound/connection-failure';
 import { Problem, type ValidationError } from '../problems';
 import { type PayloadProtocol, storedProtocolOf } from '../protocols';
 import type { StationBody } from '../protocols/protocol';
-import { type Answer, discard, NoAnswer, notFound, type Reading, readAll, uidIn, unexpected } from './answer';
+import {
+  type Answer,
+  discard,
+  failureOf,
+  forbiddenAddress,
+  NoAnswer,
+  notFound,
+  type Reading,
+  readAll,
+  uidIn,
+  unexpected,
+} from './answer';
 import type { CallableCpo } from './cpos';
 import { isEcho, readStation } from './station-answer';
 
 export const DEADLINE_MS = 10_000;
 export const CONNECT_MS = 5_000;
-
-const STOPPED = 'The service stopped before the CPO answered.';
-const FORBIDDEN = "The CPO's address is private or otherwise special and must not be called.";
 
 /** The address at which a CPO redeems its codes. */
 export const pairUrl = ({ baseUrl }: CallableCpo, payloadProtocol: PayloadProtocol) =>
@@ -61,7 +68,7 @@ type CallIds = { readonly requestId: string; readonly trace: TraceContext };
 
 /** Calls CPOs, with one connection pool and one circuit breaker for each CPO in a process. */
 export class CpoClient {
-  readonly #agent: Agent;
+  readonly #agents: Readonly<Record<CallOperation, Agent>>;
   readonly #userAgent: string;
   readonly circuits: Circuits;
   /** Validates the body of a response, as strictly as a request of a CPO. */
@@ -76,8 +83,13 @@ export class CpoClient {
     readonly calls: Pick<RecordCalls, 'add'>,
   ) {
     this.circuits = new Circuits(metrics);
-    // A separate agent, so that proxy settings of the environment do not apply.
-    this.#agent = new Agent({ connect: { lookup: checkedLookup(loopback), timeout: CONNECT_MS } });
+    // Agents of their own, so that proxy settings of the environment do not apply.
+    const connect = { lookup: checkedLookup(loopback), timeout: CONNECT_MS };
+    this.#agents = {
+      // A CPO may close a kept connection just when it is used. An unpair is repeated then, but nobody knows whether the code was used.
+      pair: new Agent({ connect, pipelining: 0 }),
+      unpair: new Agent({ connect }),
+    };
     this.#userAgent = `scsp-pairing/${document.info.version}`;
     this.#validate = jsonValidator(document);
   }
@@ -179,8 +191,7 @@ export class CpoClient {
    */
   async #post({ cpo, operation, path, body, caller }: Planned, ids: CallIds): Promise<Answer> {
     const url = new URL(cpo.baseUrl + path);
-    if (isForbiddenAsWritten(url, this.loopback))
-      throw new NoAnswer({ outcome: 'forbidden-address', problem: new Problem('cpo-failed', { message: FORBIDDEN }) });
+    if (isForbiddenAsWritten(url, this.loopback)) throw new NoAnswer(forbiddenAddress());
     const recordOutcome = this.circuits.enter(cpo.id, caller.user);
     const controller = new AbortController();
     let timedOut = false;
@@ -194,7 +205,7 @@ export class CpoClient {
     try {
       const response = await request(url, {
         method: 'POST',
-        dispatcher: this.#agent,
+        dispatcher: this.#agents[operation],
         signal: controller.signal,
         headers: this.#headers(cpo, body, ids),
         body: body === undefined ? null : JSON.stringify(body),
@@ -230,18 +241,7 @@ export class CpoClient {
     };
   }
 
-  close(): Promise<void> {
-    return this.#agent.destroy();
+  async close(): Promise<void> {
+    await Promise.all(Object.values(this.#agents).map((agent) => agent.destroy()));
   }
-}
-
-/** Says why a call has no response. */
-function failureOf(cause: unknown, timedOut: boolean, stopped: boolean): Reading<never> {
-  if (timedOut) return { outcome: 'timed-out', problem: new Problem('cpo-timed-out', { cause }) };
-  const failed = (message: string) => new Problem('cpo-failed', { message, cause });
-  if (stopped) return { outcome: 'interrupted', problem: failed(STOPPED) };
-  if (cause instanceof ForbiddenAddress) return { outcome: 'forbidden-address', problem: failed(FORBIDDEN) };
-  const { cause: why, remedy } = connectionFailure(cause);
-  const errors = [{ pointer: '', message: `${why}. ${remedy}` }];
-  return { outcome: 'unreachable', errors, problem: failed(`The CPO could not be reached: ${why}.`) };
 }

@@ -1,5 +1,5 @@
 import type { IncomingHttpHeaders } from 'node:http';
-import type { RequestHandler } from 'express';
+import type { RequestHandler, Response } from 'express';
 import { namesCode } from '../codes/code';
 import type { Context } from '../context';
 import { newSpan, type Origin, readTraceparent, traceFields } from '../contract/trace-context';
@@ -20,9 +20,18 @@ function idsOf({ random }: Context, headers: IncomingHttpHeaders) {
   };
 }
 
-/** Gives each request its id and, once it has ended, its log line and metrics. */
+/**
+ * Gives each request its id and, once it has ended, its log line and metrics. From the stop of the service on, the last response of
+ * each connection says that it closes it, so that no caller sends another request there.
+ */
 export function requestLog(ctx: Context): RequestHandler {
+  const inProgress = new Set<Response>();
+  ctx.stopping.addEventListener('abort', () => {
+    const lastOfConnection = new Map(Array.from(inProgress, (res) => [res.req.socket, res]));
+    for (const res of lastOfConnection.values()) if (!res.headersSent) res.set('Connection', 'close');
+  });
   return (req, res, next) => {
+    inProgress.add(res);
     const began = performance.now();
     const { requestId, correlationId, trace } = idsOf(ctx, req.headers);
     const origin: Origin = { requestId, trace };
@@ -37,6 +46,7 @@ export function requestLog(ctx: Context): RequestHandler {
 
     const method = req.method;
     res.on('close', () => {
+      inProgress.delete(res);
       const operation: string = req.openapi?.schema.operationId ?? 'none';
       const seconds = (performance.now() - began) / 1000;
       const caller = res.locals.caller as Caller | undefined;

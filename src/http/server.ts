@@ -109,12 +109,23 @@ export async function requireReady(server: Server): Promise<void> {
   if (response.statusCode !== 200) throw new Error(`the service does not answer itself: ${body}`);
 }
 
+/** How long connections that keep arriving can delay a stop. */
+const ARRIVALS_MS = 1_000;
+
 /**
  * Resolves when every request has been read that had arrived at the call: Node takes its connection for idle until then, and would
- * close it without an answer. One turn of the event loop may be under way, the next one accepts connections, the third reads them.
+ * close it without an answer. Node accepts one connection in a turn of the event loop, and reads from it in the next one; the turn
+ * under way has its events already. So this waits for three turns in which no connection comes.
  */
-export async function readArrivedRequests(): Promise<void> {
-  for (let turn = 0; turn < 3; turn++) await nextTurn();
+export async function readArrivedRequests(server: Server): Promise<void> {
+  let quietTurns = 0;
+  const onConnection = () => {
+    quietTurns = 0;
+  };
+  server.on('connection', onConnection);
+  const end = performance.now() + ARRIVALS_MS;
+  while (quietTurns++ < 3 && performance.now() < end) await nextTurn();
+  server.off('connection', onConnection);
 }
 
 /** Closes a server: no new connections, idle ones at once, those in use as soon as they are idle, all after the grace time. */
@@ -122,7 +133,7 @@ export async function close(server: Server, graceMs = GRACE_MS): Promise<void> {
   const closed = once(server, 'close');
   server.close();
   const idle = setInterval(async () => {
-    await readArrivedRequests();
+    await readArrivedRequests(server);
     server.closeIdleConnections();
   }, CLOSE_IDLE_EVERY_MS);
   const grace = setTimeout(() => server.closeAllConnections(), graceMs);

@@ -28,6 +28,23 @@ test('a request that does not end is cut off once the grace time is over', async
   expect(await raw.closed()).toEqual([]);
 });
 
+test('when the service stops, the last response of each connection says that the connection is closed', async () => {
+  const service = await startHarness();
+  const { id } = await service.code();
+  const poll = `GET /v1/app/pairing-codes/${id}?wait=30 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${service.appToken}\r\n\r\n`;
+  const raw = await openRaw(service.url);
+  // Written at once: when the first is answered, the service has read the others.
+  raw.socket.write(REQUEST + poll + poll);
+  await raw.answers(1);
+  await service.stop();
+  const answers = await raw.closed();
+  expect(answers.map(({ status, headers }) => [status, headers.connection])).toEqual([
+    [200, 'keep-alive'],
+    [200, 'keep-alive'],
+    [200, 'close'],
+  ]);
+});
+
 describe('a request that has arrived, but is not read before the service stops, is answered', () => {
   test('on a connection that was idle', async () => {
     const service = await startHarness();
@@ -39,20 +56,23 @@ describe('a request that has arrived, but is not read before the service stops, 
     expect((await raw.closed()).map(({ status }) => status)).toEqual([200, 200]);
   });
 
-  test('on a connection that was not accepted yet', async () => {
+  test('on connections that were not accepted yet', async () => {
     const service = await startHarness();
     const folder = mkdtempSync(join(tmpdir(), 'scsp-server-'));
     endLater(() => rmSync(folder, { recursive: true }));
     const sent = join(folder, 'sent');
     const sends = `
-      const socket = require('node:net').connect(${new URL(service.url).port}, '127.0.0.1');
-      socket.write(${JSON.stringify(REQUEST)}, () => require('node:fs').writeFileSync(${JSON.stringify(sent)}, ''));
-      socket.pipe(process.stdout);`;
-    const client = spawn(process.execPath, ['-e', sends], { stdio: ['ignore', 'pipe', 'inherit'] });
-    const received = text(client.stdout);
+      let left = 20;
+      for (let client = 0; client < 20; client++) {
+        const socket = require('node:net').connect(${new URL(service.url).port}, '127.0.0.1');
+        socket.write(${JSON.stringify(REQUEST)}, () => --left || require('node:fs').writeFileSync(${JSON.stringify(sent)}, ''));
+        socket.on('data', (data) => console.log(String(data))).on('error', (error) => console.log(error.code));
+      }`;
+    const clients = spawn(process.execPath, ['-e', sends], { stdio: ['ignore', 'pipe', 'inherit'] });
+    const received = text(clients.stdout);
     block(() => existsSync(sent));
     await service.stop();
-    expect(await received).toContain('200 OK');
+    expect((await received).match(/200 OK|ECONN\w+/g)).toEqual(Array(20).fill('200 OK'));
   });
 
   test('on a connection that becomes idle meanwhile', async () => {

@@ -222,6 +222,17 @@ test('a CPO that does not answer in 10 s is a 504, and is not asked again; a slo
   await Promise.all([hanging.down(), slow.down(), dripping.down()]);
 });
 
+test('a code is redeemed on a new connection, since the CPO may be closing one that was kept', async () => {
+  const used = new Set<unknown>();
+  const closing = await startCpo(service, (res, request) => {
+    if (used.has(res.socket)) res.destroy();
+    else answerStation()(res, request);
+    used.add(res.socket);
+  });
+  for (const code of ['1', '2']) expect((await service.redeem(closing, code)).status).toBe(201);
+  await closing.down();
+});
+
 test('no connection of the database is held while CPOs think', async () => {
   const held: (() => void)[] = [];
   const cpo = await startCpo(service, (res, request) => void held.push(() => answerStation()(res, request)));

@@ -1,5 +1,8 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { projectFile } from '../../src/contract/document';
+import { GRACE_MS } from '../../src/http/server';
+import { STOP_MS } from '../../src/outbox/deliver';
+import { ENGINE_LIMITS } from '../../src/webhooks/deliver';
 import { parseYaml } from '../harness/yaml';
 
 const read = (file: string) => readFileSync(projectFile(file), 'utf8');
@@ -29,6 +32,11 @@ test('Prometheus and Grafana start with the profile `observe`, and nothing else 
     'grafana',
   ]);
   for (const name of ['prometheus', 'grafana']) expect(services[name].profiles).toEqual(['observe']);
+});
+
+test('a stop of the service has time for requests in flight and for deliveries', () => {
+  const [, seconds] = /^(\d+)s$/.exec(services.service.stop_grace_period) ?? [];
+  expect(Number(seconds) * 1_000).toBeGreaterThan(GRACE_MS + STOP_MS + ENGINE_LIMITS.stopMs);
 });
 
 test('what is mounted is in the repository, or a volume that is declared', () => {

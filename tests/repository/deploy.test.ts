@@ -8,8 +8,9 @@ import { settings } from '../../src/config';
 import { projectFile, readContract } from '../../src/contract/document';
 import { GRACE_MS } from '../../src/http/server';
 import { mayCall } from '../../src/outbound/address';
-import { STOP_MS } from '../../src/outbox/deliver';
+import { STOP_MS as OUTBOX_MS } from '../../src/outbox/deliver';
 import { CONNECTIONS } from '../../src/service';
+import { ENGINE_LIMITS } from '../../src/webhooks/deliver';
 import { faultsOf } from '../harness/kubernetes-schema';
 import { parseAllYaml, parseYaml } from '../harness/yaml';
 
@@ -234,9 +235,9 @@ describe('what no schema can say', () => {
   test('a roll-out takes no replica away before a new one is ready', () =>
     expect(deployment.spec.strategy.rollingUpdate).toEqual({ maxSurge: 1, maxUnavailable: 0 }));
 
-  test('a stop has time for load balancers to notice, for requests in flight and for the outbox', () => {
+  test('a stop has time for load balancers to notice, for requests in flight and for deliveries', () => {
     const { terminationGracePeriodSeconds } = deployment.spec.template.spec;
-    const stop = service.lifecycle.preStop.sleep.seconds + (GRACE_MS + STOP_MS) / 1_000;
+    const stop = service.lifecycle.preStop.sleep.seconds + (GRACE_MS + OUTBOX_MS + ENGINE_LIMITS.stopMs) / 1_000;
     expect(terminationGracePeriodSeconds).toBeGreaterThan(stop);
   });
 

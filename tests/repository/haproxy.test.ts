@@ -6,6 +6,9 @@ const [, frontend = ''] = readFileSync(projectFile('deploy/haproxy/haproxy.cfg')
   /^(?=frontend|backend)/m,
 );
 
+test('a reload of HAProxy closes no idle connection of a caller without telling it', () =>
+  expect(frontend).toMatch(/^ +option idle-close-on-response$/m));
+
 test.each(['client', 'http-keep-alive'])(
   'HAProxy keeps idle connections of callers for longer than the service tells them: timeout %s',
   (name) => {
