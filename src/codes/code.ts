@@ -8,14 +8,14 @@ export function normalizeCode(typed: string): string {
 /** Returns whether a uid is the code of its request. */
 export const repeatsCode = (uid: string, code: string) => normalizeCode(uid) === normalizeCode(code);
 
-/** No code is shorter. */
-const SHORTEST = 4;
+/** A shorter code, which only a CPO can issue, would be found in too many texts. */
+const SHORTEST_WORD = 4;
 
 /** Returns whether a text is a code, or has it as a word: codes are not logged, wherever a careless caller puts them. */
 export function namesCode(text: string, code: string): boolean {
   const wanted = normalizeCode(code);
-  if (wanted.length < SHORTEST) return false;
-  return normalizeCode(text) === wanted || text.split(/[^\p{L}\p{N}]+/u).includes(wanted);
+  if (normalizeCode(text) === wanted) return true;
+  return wanted.length >= SHORTEST_WORD && text.split(/[^\p{L}\p{N}]+/u).includes(wanted);
 }
 
 /** Returns the keyed hash under which a code is stored. An unkeyed hash of six digits could be reversed by brute force. */

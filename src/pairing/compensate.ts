@@ -8,7 +8,7 @@ const STORE_PAUSES_MS = [1_000, 2_000, 5_000, 10_000];
 
 /**
  * Enqueues an unpair notification for a station that only the CPO has paired. Dropped if it is paired here by then. If the database is
- * away, it is enqueued when the database is back: as many may wait for that as redemptions were in flight.
+ * unavailable, it is enqueued once it answers again: as many may wait for that as redemptions were in flight.
  */
 export async function compensate(
   ctx: Context,

@@ -18,7 +18,6 @@ import { limitsOf } from './limits';
 import { createPair, type Paired, StationAlreadyPaired } from './pair';
 import type { PairRequest } from './pair-statement';
 import { createRedeem } from './redeem';
-import { rejectIfForgotten } from './replay';
 import { unpairByCpo, unpairForCustomer } from './unpair';
 
 /** Derives the ids under which apps own Idempotency-Keys (a UUIDv5 namespace, RFC 9562). */
@@ -73,9 +72,8 @@ export function pairingHandlers(
       members = answer.members;
       res.locals.subject = { pairing_id: answer.paired?.pairingId, code_id: answer.paired?.codeId };
     });
-    res.locals.subject ??= { pairing_id: replay?.pairingId ?? undefined };
+    res.locals.subject ??= { pairing_id: replay?.pairingId };
     if (disconnected(res) || res.headersSent) return;
-    if (replay?.pairingId === null) await rejectIfForgotten(ctx, cpoId, body.code);
     if (replay?.forgotten) throw new Problem('incorrect-code', { headers: REPLAYED });
     res.json({ message: 'Charging station successfully paired.', ...protocol.write(station), ...members });
   };

@@ -16,8 +16,7 @@ export type Reservation = IdempotencyScope & { readonly id: string };
 
 /** Describes the stored outcome of an earlier request that paired a station. */
 export type Replay = {
-  /** Null if a 0.1 replica stored the outcome. */
-  readonly pairingId: string | null;
+  readonly pairingId: string;
   /** Whether the pairing's user has been forgotten since. */
   readonly forgotten: boolean;
 };
@@ -57,6 +56,7 @@ type StoredKey = {
   sameBody: boolean | null;
   outcome: 'paired' | StoredProblem | null;
   requestId: string | null;
+  /** Null unless the outcome is `paired`. */
   pairingId: string | null;
   forgotten: boolean;
   retryAfter: number | null;
@@ -112,9 +112,9 @@ async function reserve(
   // A concurrent request has just reserved the key, so its row is not visible to this snapshot.
   if (!found?.found) throw inProgress(1);
   if (!found.sameBody) throw new Problem('idempotency-key-reused');
-  const { outcome, pairingId, forgotten } = found;
+  const { outcome, forgotten } = found;
   if (outcome === null) throw inProgress(found.retryAfter ?? 1);
-  if (outcome === 'paired') return { pairingId, forgotten };
+  if (outcome === 'paired') return { pairingId: found.pairingId ?? '', forgotten };
   throw new Problem(outcome, {
     headers: REPLAYED,
     ...(found.requestId !== null && { requestId: found.requestId }),

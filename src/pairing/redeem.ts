@@ -33,7 +33,7 @@ export type RedeemRequest = {
 /** Limits redemptions per CPO in this process, so that one slow CPO cannot exhaust memory and sockets. */
 const MAX_IN_FLIGHT_PER_CPO = 64;
 const RETRY_AFTER_SECONDS = '2';
-/** How long a caller waits for what is written after a redemption has failed: the database may be away. */
+/** How long a caller waits for what is written after a redemption has failed: the database may be unavailable. */
 const WRITE_WAIT_MS = 1_000;
 /** Delays the notification while the commit's outcome is unknown: longer than a statement can run. */
 const COMMIT_UNKNOWN_SECONDS = 10;
@@ -51,7 +51,7 @@ type Stored =
  * call to the CPO. If the CPO paired a station that is not stored here, it is notified of an unpair.
  * @returns a function that throws Problem `invalid-request`, `cpo-unavailable`, `too-many-incorrect-codes`,
  *   `too-many-redemptions`, `incorrect-code`, `user-forgotten`, `station-already-paired`, `cpo-failed`,
- *   `cpo-timed-out`, `unavailable`
+ *   `cpo-timed-out`, `idempotency-in-progress`, `unavailable`, or what `stillAllowed` throws
  */
 export function createRedeem(ctx: Context, client: CpoClient): (request: RedeemRequest) => Promise<PairedStation> {
   const inFlight = new Counts();
@@ -124,7 +124,8 @@ export type AnsweredRedemption = Omit<RedeemRequest, 'userId' | 'chargingLocatio
 /**
  * Stores the station that a CPO returned. If that fails, the CPO is notified of an unpair.
  * @param attempt the id of a redemption attempt in progress
- * @throws Problem `station-already-paired`, `user-forgotten`, `idempotency-in-progress`, `unavailable`
+ * @throws Problem `station-already-paired`, `user-forgotten`, `idempotency-in-progress`, `unavailable`, or what `stillAllowed`
+ *   throws
  */
 export async function storeStation(
   ctx: Context,
@@ -135,7 +136,8 @@ export async function storeStation(
   const { userId, chargingLocationId, cpoId, payloadProtocol } = request;
   const station = protocolOf(payloadProtocol).read(body);
   await request.stillAllowed().catch(async (error: unknown) => {
-    await briefly(compensate(ctx, request, station.uid), endAttempt(ctx, attempt, error));
+    // The CPO was called, so the attempt counts, even if the token could not be checked.
+    await briefly(compensate(ctx, request, station.uid), endAttempt(ctx, attempt, undefined));
     throw error;
   });
   const pairingId = ctx.random.uuid();

@@ -28,8 +28,8 @@ with recent as materialized (
 select problem, greatest(1, ceil(extract(epoch from oldest + ${WINDOW} - now())))::int as "retryAfter"
 from reached order by problem`;
 
-/** Lists the outcomes written here; erasing a user writes `forgotten`. */
-type FinalOutcome = 'answered' | 'incorrect-code' | 'failed';
+/** Lists the outcomes written here; `scsp_redeem_v3` writes `answered`, and erasing a user `forgotten`. */
+type FinalOutcome = 'incorrect-code' | 'failed';
 
 const END_ATTEMPT = `
 with ended as (
@@ -40,6 +40,7 @@ select count(*) from ended`;
 /**
  * Records an attempt before the call to the CPO. After a crash it counts as in progress for ten minutes. During a rotation of
  * SECRET_KEY the attempts under both keys count, and the locks are those of both.
+ * @throws Problem `too-many-incorrect-codes`, `too-many-redemptions`, `unavailable`
  */
 export function beginAttempt(ctx: Context, userId: string): Promise<string> {
   const id = ctx.random.uuid();

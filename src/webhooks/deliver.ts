@@ -188,9 +188,9 @@ function createReader({ db }: Pick<Context, 'db'>): Reader {
  */
 async function fresh(read: Reader, delivery: Leased, first: Read): Promise<Read> {
   let latest = first;
-  for (let reads = 0; reads < READS; reads++) {
-    if (performance.now() - latest.readAt <= FRESH_MS) return latest;
+  for (let reads = 0; performance.now() - latest.readAt > FRESH_MS; reads++) {
+    if (reads === READS) throw new Problem('unavailable');
     latest = await read(delivery);
   }
-  throw new Problem('unavailable');
+  return latest;
 }

@@ -1,7 +1,13 @@
 import { randomUUID } from 'node:crypto';
+import { newSpan } from '../../src/contract/trace-context';
 import { deriveKeys, hashSubject } from '../../src/crypto/keys';
+import { random } from '../../src/crypto/random';
+import { createMetrics } from '../../src/metrics/metrics';
+import { storeStation } from '../../src/pairing/redeem';
+import { beginAttempt } from '../../src/pairing/redemption-attempts';
+import { Problem } from '../../src/problems';
 import { sendJson, startCpo } from '../harness/a-cpo';
-import { aStation, type Harness, SECRET_KEY, startHarness } from '../harness/harness';
+import { aStation, type Harness, recordedLog, SECRET_KEY, startHarness } from '../harness/harness';
 import { untilSo } from '../harness/until';
 
 const SANDBOX = { SANDBOX: 'true' };
@@ -13,6 +19,35 @@ afterAll(() => service.stop());
 
 const outboxOf = async (cpoId: string) =>
   (await service.sql.query('select uid, pairing_id from outbox where cpo_id = $1', [cpoId])).rows;
+
+test('an attempt counts once the CPO has answered, even if the token of the app could not be checked then', async () => {
+  const cpo = await service.cpo();
+  const { config, db } = service;
+  const { log } = recordedLog();
+  const stopping = new AbortController().signal;
+  const listener = undefined as never;
+  const ctx = {
+    config,
+    db,
+    listener,
+    log,
+    metrics: createMetrics(log),
+    random,
+    keys: deriveKeys(SECRET_KEY),
+    stopping,
+  };
+  const attempt = await beginAttempt(ctx, 'u');
+  const request = {
+    ...{ userId: 'u', chargingLocationId: 'l', cpoId: cpo.id, payloadProtocol: 'ocpp2.0.1' as const },
+    origin: { requestId: 'r', trace: newSpan(random, undefined) },
+    stillAllowed: () => Promise.reject(new Problem('unavailable')),
+  };
+  await expect(storeStation(ctx, attempt, request, { charging_station: aStation() } as never)).rejects.toThrow(Problem);
+  await untilSo(async () => {
+    const { rows } = await service.sql.query('select outcome from redemption_attempts where id = $1', [attempt]);
+    return rows[0]?.outcome === 'failed';
+  });
+});
 
 describe('a CPO that answered 200 for a pairing that was not kept is notified of an unpair', () => {
   /** A CPO that answers a code as told, and notes unpairs. */

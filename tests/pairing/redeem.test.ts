@@ -222,6 +222,22 @@ test('a CPO that does not answer in 10 s is a 504, and is not asked again; a slo
   await Promise.all([hanging.down(), slow.down(), dripping.down()]);
 });
 
+test('a short code of a CPO is not taken over as an id; one that has it as a word is', async () => {
+  const cpo = await startCpo(service, answerStation());
+  const idFor = async (code: string, id: string) => {
+    const { status, headers } = await service.request('POST', '/v1/app/pairings', {
+      token: service.appToken,
+      body: { user_id: 'u', charging_location_id: 'l', cpo_id: cpo.id, payload_protocol: 'ocpp2.0.1', code },
+      headers: { 'X-Request-ID': id },
+    });
+    expect(status).toBe(201);
+    return headers.get('X-Request-ID');
+  };
+  expect(await idFor('K7', 'K7')).not.toBe('K7');
+  expect(await idFor('K7', 'pair/K7')).toBe('pair/K7');
+  await cpo.down();
+});
+
 test('a code is redeemed on a new connection, since the CPO may be closing one that was kept', async () => {
   const used = new Set<unknown>();
   const closing = await startCpo(service, (res, request) => {
