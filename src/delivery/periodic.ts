@@ -10,6 +10,10 @@ export type PeriodicJob = {
 type Settings = {
   readonly name: string;
   readonly everyMs: number;
+  /** After a failed run; `everyMs` unless given. */
+  readonly retryMs?: number;
+  /** Subscribes the job to what wakes it. Returns the functions that unsubscribe. */
+  readonly wakeOn?: (wake: () => void) => readonly (() => void)[];
   readonly log: Log;
   /** No run starts after it is aborted. */
   readonly stopping: AbortSignal;
@@ -19,7 +23,8 @@ type Settings = {
  * Runs a job periodically until stopped, one run at a time. Consecutive failures are logged once; the next run makes up for a
  * failed one.
  */
-export function startPeriodic({ name, everyMs, log, stopping }: Settings, work: () => Promise<void>): PeriodicJob {
+export function startPeriodic(settings: Settings, work: () => Promise<void>): PeriodicJob {
+  const { name, everyMs, retryMs = everyMs, wakeOn = () => [], log, stopping } = settings;
   let timer: NodeJS.Timeout | undefined;
   let running: Promise<void> | undefined;
   let stopped = false;
@@ -45,15 +50,18 @@ export function startPeriodic({ name, everyMs, log, stopping }: Settings, work: 
   };
   const schedule = () => {
     if (stopped || stopping.aborted) return;
-    timer = setTimeout(start, woken ? 0 : everyMs).unref();
+    timer = setTimeout(start, woken ? 0 : failing ? retryMs : everyMs).unref();
   };
+  const wake = () => {
+    woken = true;
+    if (running === undefined) start();
+  };
+  const unsubscribe = wakeOn(wake);
   schedule();
   return {
-    wake() {
-      woken = true;
-      if (running === undefined) start();
-    },
+    wake,
     async stop() {
+      for (const one of unsubscribe) one();
       stopped = true;
       clearTimeout(timer);
       await running;

@@ -36,6 +36,14 @@ export function typesFor({ app }: EventReader): EventType[] {
   return app === null ? types.filter((type) => TYPES[type].ingest) : types;
 }
 
+/** @throws Problem `invalid-request` for a type that the reader never gets: it would wait for it in vain */
+export function requireVisibleTypes(reader: EventReader, types: readonly string[] = []): void {
+  const visible: readonly string[] = typesFor(reader);
+  const message = `must be one of ${visible.join(', ')}`;
+  const errors = types.flatMap((type, n) => (visible.includes(type) ? [] : [{ pointer: `/types/${n}`, message }]));
+  if (errors.length > 0) throw new Problem('invalid-request', { errors });
+}
+
 /** An event with the rows that it refers to. What was erased is null. */
 export type StoredEvent = {
   readonly id: string;

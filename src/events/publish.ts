@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Context } from '../context';
 import { ANY_PAYLOAD } from '../db/listener';
 import { rows, transaction } from '../db/query';
-import { startPeriodic } from '../delivery/periodic';
+import { type PeriodicJob, startPeriodic } from '../delivery/periodic';
 import { EVENTS_CHANNEL, UNPUBLISHED } from './events';
 
 type PublishContext = Pick<Context, 'db' | 'log' | 'stopping'>;
@@ -46,7 +46,7 @@ export async function publishEvents(ctx: PublishContext, batchSize = BATCH): Pro
 export function startPublisher(
   ctx: PublishContext & Pick<Context, 'listener'>,
   channels: readonly string[],
-): { stop(): Promise<void> } {
+): PeriodicJob {
   const { pollMs, lockedMs, pauseMs } = PUBLISH_TIMES;
   let batchSize = BATCH;
   const work = async () => {
@@ -62,15 +62,10 @@ export function startPublisher(
       throw error;
     }
   };
-  const job = startPeriodic({ name: 'publication of events', everyMs: pollMs, ...ctx }, work);
-  const unsubscribe = [
-    ctx.listener.on(EVENTS_CHANNEL, job.wake, UNPUBLISHED),
-    ...channels.map((channel) => ctx.listener.on(channel, job.wake, ANY_PAYLOAD)),
+  const wakeOn = (wake: () => void) => [
+    ctx.listener.on(EVENTS_CHANNEL, wake, UNPUBLISHED),
+    ...channels.map((channel) => ctx.listener.on(channel, wake, ANY_PAYLOAD)),
   ];
-  return {
-    stop() {
-      for (const one of unsubscribe) one();
-      return job.stop();
-    },
-  };
+  const job = startPeriodic({ name: 'publication of events', everyMs: pollMs, wakeOn, ...ctx }, work);
+  return job;
 }

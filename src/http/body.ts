@@ -88,7 +88,7 @@ function collect(req: Request, res: Response, limit: number): Promise<Buffer> {
       if (size > length) reject(tooLarge());
       else chunk.copy(bytes, size - chunk.length);
     });
-    // A copy, because a part of the buffer would keep all of it.
+    // A copy, because a slice would keep the whole buffer in memory.
     req.on('end', () => resolve(size === length ? bytes : Buffer.from(bytes.subarray(0, size))));
     req.on('close', () => req.readableEnded || reject(new Problem('request-timeout')));
   });

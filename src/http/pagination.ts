@@ -9,7 +9,7 @@ const DEFAULT_LIMIT = 50;
 /** Before every id. */
 export const FIRST_ID = NIL;
 
-/** Before every id, for lists of which the latest come first. */
+/** After every id, for lists of which the latest come first. */
 export const LAST_ID = MAX;
 
 /**

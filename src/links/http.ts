@@ -1,10 +1,9 @@
 import { NIL } from 'uuid';
 import type { Context } from '../context';
 import type { Handlers, Schemas } from '../contract/document';
-import { truncateInstant } from '../contract/instant';
 import { lastPosition } from '../events/events';
+import { invalid, readInstant } from '../http/invalid';
 import { invalidCursor, readCursor, readPage } from '../http/pagination';
-import { Problem } from '../problems';
 import { type Link, type LinkQuestion, type LinkRange, linkAt, listLinks, resolveLinks } from './links';
 
 const DEFAULT_LIMIT = 100;
@@ -41,18 +40,9 @@ export function linkHandlers(ctx: Context): Pick<Handlers, 'getLinks' | 'resolve
   };
 }
 
-/**
- * Reads a question. The schema's format `date-time` allows more than instants.
- * @throws Problem `invalid-request`
- */
+/** @throws Problem `invalid-request` */
 function readQuestion({ uid, cpo_id, at }: Schemas['LinkQuestion'], pointer = ''): LinkQuestion {
-  const instant = at && truncateInstant(at);
-  if (at !== undefined && instant === undefined) throw invalid(`${pointer}/at`, 'must be a time as in RFC 3339');
-  return { uid, cpoId: cpo_id, at: instant };
-}
-
-function invalid(pointer: string, message: string): Problem {
-  return new Problem('invalid-request', { errors: [{ pointer, message }] });
+  return { uid, cpoId: cpo_id, at: at && readInstant(at, `${pointer}/at`) };
 }
 
 /** A place in a snapshot, which its cursor holds. */

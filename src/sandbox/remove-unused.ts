@@ -11,7 +11,7 @@ const MOST_BATCHES = 1_000;
 
 /**
  * A CPO is removed once it has been suspended for a minute: no request that was let in before is still in progress then. Uses of tokens
- * are stored once a minute, and later while the database is away: five minutes more than a day are allowed for that.
+ * are stored once a minute, and later while the database is unavailable: five minutes more than a day are allowed for that.
  */
 const SUSPEND_UNUSED = `
 with unused as (

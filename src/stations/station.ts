@@ -1,6 +1,6 @@
 /** Models a charging station independently of the payload protocol. */
 export type Station = {
-  /** Identifies the station, across all CPOs but those of self-service; compared case-insensitively, stored as sent. */
+  /** Identifies the station, across all CPOs except self-service ones; compared case-insensitively, stored as sent. */
   readonly uid: string;
   readonly evses: readonly Evse[];
 };

@@ -2,6 +2,7 @@ import { NIL } from 'uuid';
 import type { Context } from '../context';
 import type { Database } from '../db/pool';
 import { rows, rowsInIndexOrder } from '../db/query';
+import { type PeriodicJob, startPeriodic } from '../delivery/periodic';
 
 /** The channel that is notified of erasures that a request did not complete. */
 export const ERASURES_CHANNEL = 'scsp_erasures';
@@ -55,16 +56,14 @@ select count(*)::int as count from finished`;
  * Completes the erasure of forgotten users: deletes the stations of their pairings, and the uids of these in the attempts of all
  * CPOs. Batches are idempotent and may run in two processes at once.
  * @param shouldContinue called before each batch
- * @returns whether all erasures are complete
  */
-async function completeErasures(db: Database, shouldContinue: () => boolean): Promise<boolean> {
+async function completeErasures(db: Database, shouldContinue: () => boolean): Promise<void> {
   for (let last = ''; shouldContinue(); ) {
     const [next] = await rows<PendingErasure>(db, NEXT, [last]);
-    if (next === undefined && last === '') return true;
-    if (next !== undefined && !(await eraseUid(db, next, shouldContinue))) return false;
+    if (next === undefined && last === '') return;
+    if (next !== undefined) await eraseUid(db, next, shouldContinue);
     last = next?.stationUid ?? '';
   }
-  return false;
 }
 
 const OF_PAIRINGS = `
@@ -109,37 +108,17 @@ export async function notifyPendingErasures(db: Database): Promise<void> {
 }
 
 /** Starts the job that completes erasures: at the start, on a notification, and every minute in case a process died. */
-export function startErasureJob(ctx: Pick<Context, 'db' | 'listener' | 'log' | 'stopping'>): { stop(): Promise<void> } {
-  let running: Promise<void> | undefined;
-  let wokenMeanwhile = false;
-  let timer: NodeJS.Timeout;
-  const work = async () => {
-    do {
-      wokenMeanwhile = false;
-      await completeErasures(ctx.db, () => !ctx.stopping.aborted);
-    } while (wokenMeanwhile && !ctx.stopping.aborted);
-    return EVERY_MS;
-  };
-  const wake = () => {
-    wokenMeanwhile = true;
-    running ??= work()
-      .catch((error: unknown) => {
-        ctx.log.warn('erasing what is left of forgotten users failed', { reason: String(error) });
-        return RETRY_MS;
-      })
-      .then((pause) => {
-        running = undefined;
-        clearTimeout(timer);
-        if (!ctx.stopping.aborted) timer = setTimeout(wake, pause).unref();
-      });
-  };
-  const unsubscribe = ctx.listener.on(ERASURES_CHANNEL, wake);
-  wake();
-  return {
-    async stop() {
-      unsubscribe();
-      await running;
-      clearTimeout(timer);
+export function startErasureJob(ctx: Pick<Context, 'db' | 'listener' | 'log' | 'stopping'>): PeriodicJob {
+  const job = startPeriodic(
+    {
+      name: 'erasing what is left of forgotten users',
+      everyMs: EVERY_MS,
+      retryMs: RETRY_MS,
+      wakeOn: (wake) => [ctx.listener.on(ERASURES_CHANNEL, wake)],
+      ...ctx,
     },
-  };
+    () => completeErasures(ctx.db, () => !ctx.stopping.aborted),
+  );
+  job.wake();
+  return job;
 }

@@ -1,7 +1,7 @@
 /** A bound on memory. Endpoints that failed longest ago are forgotten first. */
 const MAX_ENDPOINTS = 1_000;
 
-/** Since when endpoints answer that have failed in this process, by `performance.now()`. */
+/** Keeps since when an endpoint that has failed in this process answers again, by `performance.now()`. */
 export class Answering {
   /** Undefined: it has not answered since its last failed attempt. */
   readonly #since = new Map<string, number | undefined>();

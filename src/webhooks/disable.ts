@@ -100,10 +100,10 @@ select count(*)::int as count from skipped`;
 
 /**
  * Records the pending deliveries of a disabled endpoint as skipped, in batches.
- * @param goesOn returns whether there may be another batch
+ * @param shouldContinue called before each batch
  */
-export async function skipPending(db: Database, id: string, goesOn: () => boolean): Promise<void> {
-  for (let count = BATCH; count > 0 && goesOn(); ) {
+export async function skipPending(db: Database, id: string, shouldContinue: () => boolean): Promise<void> {
+  for (let count = BATCH; count > 0 && shouldContinue(); ) {
     const [batch] = await rows<{ count: number }>(db, SKIP_PENDING, [id]);
     count = batch?.count ?? 0;
   }
@@ -168,15 +168,8 @@ export async function checkEndpoints(ctx: Context): Promise<void> {
 
 /** Checks the endpoints every minute, and when one was disabled, until stopped. */
 export function startEndpointChecks(ctx: Context): PeriodicJob {
-  const job = startPeriodic({ name: 'check of webhook endpoints', everyMs: EVERY_MS, ...ctx }, () =>
+  const wakeOn = (wake: () => void) => [ctx.listener.on(WEBHOOKS_CHANNEL, wake, DISABLED)];
+  return startPeriodic({ name: 'check of webhook endpoints', everyMs: EVERY_MS, wakeOn, ...ctx }, () =>
     checkEndpoints(ctx),
   );
-  const unsubscribe = ctx.listener.on(WEBHOOKS_CHANNEL, job.wake, DISABLED);
-  return {
-    wake: job.wake,
-    stop() {
-      unsubscribe();
-      return job.stop();
-    },
-  };
 }

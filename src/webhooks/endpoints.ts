@@ -6,7 +6,7 @@ import { ADVISORY_LOCKS } from '../db/locks';
 import type { Database } from '../db/pool';
 import { rows, transaction } from '../db/query';
 import type { WebhookEndpointRow } from '../db/schema/webhooks';
-import { EVENTS_CHANNEL, type EventType, typesFor, UNPUBLISHED } from '../events/events';
+import { EVENTS_CHANNEL, type EventType, requireVisibleTypes, UNPUBLISHED } from '../events/events';
 import { Problem } from '../problems';
 import { disableEndpoint, skipPending } from './disable';
 import { countForApp } from './limits';
@@ -40,15 +40,6 @@ export type EndpointChange = {
   readonly status?: 'enabled' | 'disabled' | undefined;
 };
 
-function checkTypes(app: string, types: readonly string[] = []): void {
-  const known: readonly string[] = typesFor({ app });
-  const message = `must be one of ${known.join(', ')}`;
-  const errors = types.flatMap((type, index) =>
-    known.includes(type) ? [] : [{ pointer: `/types/${index}`, message }],
-  );
-  if (errors.length > 0) throw new Problem('invalid-request', { errors });
-}
-
 const CREATE = `
 with changed as (
   insert into webhook_endpoints (id, app_name, url, types, description)
@@ -62,14 +53,14 @@ select ${ENDPOINT_COLUMNS} from changed`;
 
 /**
  * Creates an endpoint and its first secret, which is returned once.
- * @throws Problem `invalid-request` for a URL that must not be called, `too-many-endpoints`
+ * @throws Problem `invalid-request` for a URL that must not be called or an unknown type, `too-many-endpoints`
  */
 export async function createEndpoint(
   ctx: Context & Audited,
   app: string,
   { url, types, description }: EndpointChange & { readonly url: string },
 ): Promise<Endpoint & { readonly secret: string }> {
-  checkTypes(app, types);
+  requireVisibleTypes({ app }, types);
   await checkUrl(url, ctx.config.callsLoopback);
   const { id: secretId, secret, sealed } = createSecret(ctx);
   const work = async (tx: EntityManager) => {
@@ -157,7 +148,7 @@ select pg_notify('${EVENTS_CHANNEL}', '${UNPUBLISHED}') from changed`;
 
 /**
  * Changes an endpoint of an app.
- * @throws Problem `not-found`, `invalid-request` for a URL that must not be called, `unavailable` while deliveries from
+ * @throws Problem `not-found`, `invalid-request` for a URL that must not be called or an unknown type, `unavailable` while deliveries from
  *   before it was disabled are still pending, `too-many-requests` after 10 changes of a status within a minute
  */
 export async function changeEndpoint(
@@ -168,7 +159,7 @@ export async function changeEndpoint(
 ): Promise<Endpoint> {
   const { id } = await getEndpoint(ctx.db, owned);
   const { url, types, description, status } = change;
-  checkTypes(owned.app, types);
+  requireVisibleTypes(owned, types);
   if (url !== undefined) await checkUrl(url, ctx.config.callsLoopback);
   // What was pending when the endpoint was disabled must not be delivered when it is enabled.
   const skipUntil = performance.now() + SKIP_MS;

@@ -2,10 +2,9 @@ import type { Response } from 'express';
 import type { Audited } from '../audit/audit';
 import type { Context } from '../context';
 import type { Handlers, OperationId } from '../contract/document';
-import { truncateInstant } from '../contract/instant';
 import { stillAllowed } from '../http/client-disconnect';
+import { invalid, readInstant } from '../http/invalid';
 import { FIRST_ID, idIn, LAST_POSITION, positionIn, readPage } from '../http/pagination';
-import { Problem } from '../problems';
 import { callerOf } from '../tokens/caller';
 import type { WebhookClient } from './client';
 import { listDeliveries } from './deliveries';
@@ -87,25 +86,11 @@ export function webhookHandlers(ctx: Context, client: WebhookClient): WebhookHan
       const owned = ownedBy(res, req.params.id);
       if (eventId !== undefined && since !== undefined) throw invalid('/since', 'must be absent when event_id is sent');
       if (eventId !== undefined) await redeliverEvent(ctx.db, owned, eventId);
-      else if (since !== undefined) await redeliverSince(ctx.db, owned, readInstant(since));
+      else if (since !== undefined) await redeliverSince(ctx.db, owned, new Date(readInstant(since, '/since')));
       else throw invalid('/event_id', 'is required, unless since is sent');
       res.status(202).json({ message: 'The events will be delivered again.' });
     },
   };
-}
-
-/**
- * Reads `since`. The schema's format `date-time` allows more than instants.
- * @throws Problem `invalid-request`
- */
-function readInstant(since: string): Date {
-  const instant = truncateInstant(since);
-  if (instant === undefined) throw invalid('/since', 'must be a time as in RFC 3339');
-  return new Date(instant);
-}
-
-function invalid(pointer: string, message: string): Problem {
-  return new Problem('invalid-request', { errors: [{ pointer, message }] });
 }
 
 function appOf(res: Response): string {

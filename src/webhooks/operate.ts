@@ -61,7 +61,10 @@ const REDELIVERED = operated(
   `jsonb_strip_nulls(jsonb_build_object('app', app_name, 'event_id', $4::uuid, 'since', $5::timestamptz))`,
 );
 
-/** Tests an endpoint by a decision of an operator. */
+/**
+ * Tests an endpoint by a decision of an operator.
+ * @throws Problem `not-found`, `too-many-requests`, `unavailable`
+ */
 export function testByOperator(
   ctx: Parameters<typeof testEndpoint>[0] & Audited,
   client: WebhookClient,
@@ -72,7 +75,10 @@ export function testByOperator(
   return testEndpoint(ctx, client, owned, origin, audit);
 }
 
-/** Delivers an event, or all since an instant, again by a decision of an operator. */
+/**
+ * Delivers an event, or all since an instant, again by a decision of an operator.
+ * @throws Problem `not-found`, `endpoint-disabled`, `redelivery-in-progress`, `unavailable`
+ */
 export function redeliverByOperator(
   ctx: Pick<Context, 'db'> & Audited,
   owned: Owned,

@@ -7,7 +7,7 @@ import { Problem } from '../problems';
 /** How often the time of the last success is updated at most. */
 const SUCCESS_SECONDS = 5;
 const MAX_BATCH_SIZE = 100;
-/** How long an outcome waits for others. An endpoint's place for another call is taken as long, so it is short. */
+/** How long an outcome waits for others. Short, because it takes a place among the calls of its endpoint meanwhile. */
 const GATHER_MS = 5;
 /** An outcome that is not recorded by then is given up: its lease runs out, and the event is sent again. */
 const RECORD_WITHIN_MS = 10_000;

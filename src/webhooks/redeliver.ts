@@ -181,15 +181,8 @@ export async function queueRedeliveries(ctx: Pick<Context, 'db' | 'stopping'>): 
 
 /** Queues redeliveries until stopped: at once when one begins, and every second for those that wait. */
 export function startRedeliveries(ctx: Context): PeriodicJob {
-  const job = startPeriodic({ name: 'redelivery of webhook events', everyMs: EVERY_MS, ...ctx }, () =>
+  const wakeOn = (wake: () => void) => [ctx.listener.on(WEBHOOKS_CHANNEL, wake, REDELIVER)];
+  return startPeriodic({ name: 'redelivery of webhook events', everyMs: EVERY_MS, wakeOn, ...ctx }, () =>
     queueRedeliveries(ctx),
   );
-  const unsubscribe = ctx.listener.on(WEBHOOKS_CHANNEL, job.wake, REDELIVER);
-  return {
-    wake: job.wake,
-    stop() {
-      unsubscribe();
-      return job.stop();
-    },
-  };
 }

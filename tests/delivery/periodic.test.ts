@@ -10,13 +10,16 @@ afterEach(() => {
 });
 
 /** A job whose runs a test ends one after the other. */
-function startJob() {
+function startJob(more: Pick<Parameters<typeof startPeriodic>[0], 'retryMs' | 'wakeOn'> = {}) {
   const stopping = new AbortController();
   const log = recordedLog();
   const runs: { end(): void; fail(): void }[] = [];
   const work = () =>
     new Promise<void>((resolve, reject) => runs.push({ end: resolve, fail: () => reject(new Error('away')) }));
-  const job = startPeriodic({ name: 'a job', everyMs: EVERY_MS, log: log.log, stopping: stopping.signal }, work);
+  const job = startPeriodic(
+    { name: 'a job', everyMs: EVERY_MS, log: log.log, stopping: stopping.signal, ...more },
+    work,
+  );
   const pass = (ms: number) => jest.advanceTimersByTimeAsync(ms);
   return { job, runs, stopping, log, pass };
 }
@@ -74,4 +77,30 @@ test('consecutive failures are logged once', async () => {
   }
   const warnings = log.lines.filter(({ message }) => message === 'a job failed, retrying');
   expect(warnings.map(({ level }) => level)).toEqual(['warn', 'warn']);
+});
+
+test('a failed run is repeated sooner if the job says so, and others are not', async () => {
+  const { runs, pass } = startJob({ retryMs: EVERY_MS / 10 });
+  await pass(EVERY_MS);
+  runs[0]?.fail();
+  await pass(EVERY_MS / 10);
+  expect(runs).toHaveLength(2);
+  runs[1]?.end();
+  await pass(EVERY_MS / 2);
+  expect(runs).toHaveLength(2);
+});
+
+test('it is woken by what it subscribes to, until it is stopped', async () => {
+  const wakes = new Set<() => void>();
+  const wakeOn = (wake: () => void) => {
+    wakes.add(wake);
+    return [() => wakes.delete(wake)];
+  };
+  const { job, runs, pass } = startJob({ wakeOn });
+  for (const wake of wakes) wake();
+  await pass(0);
+  expect(runs).toHaveLength(1);
+  runs[0]?.end();
+  await job.stop();
+  expect(wakes.size).toBe(0);
 });

@@ -13,7 +13,7 @@ afterAll(() => service.stop());
 
 /** Lines that no request or event causes. The later ones are written while the machine is busy. */
 const OF_THE_PROCESS =
-  /^(migrated|listening|code expired|notifications (lost|restored).*|tokens could not be read.*|.* failed, retrying|(erasing what is left of forgotten users|retention) failed|.*: nothing can be claimed now)$/;
+  /^(migrated|listening|code expired|notifications (lost|restored).*|tokens could not be read.*|.* failed, retrying|retention failed|.*: nothing can be claimed now)$/;
 const isOfTheProcess = ({ message, operation }: LogLine) => OF_THE_PROCESS.test(message) || operation === 'ready';
 /** Lines and operations that concern no CPO, or none that is known. */
 const WITHOUT_CPO = ['user forgotten', 'code cancelled', 'forgetUser', 'cancelCode', 'createWebhookEndpoint', 'none'];

@@ -106,5 +106,3 @@ export function createReplies(times: Times) {
     },
   };
 }
-
-export type Replies = ReturnType<typeof createReplies>;

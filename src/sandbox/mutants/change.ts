@@ -21,10 +21,6 @@ export const withBody = ({ reply, ...rest }: Outcome, change: (body: Record<stri
     ? { ...rest }
     : { ...rest, reply: { ...reply, body: JSON.stringify(change(JSON.parse(String(reply.body)))) } };
 
-/** Sets headers of a response. */
-export const withHeaders = ({ reply, ...rest }: Outcome, headers: Record<string, string>): Outcome =>
-  reply === undefined ? { ...rest } : { ...rest, reply: { ...reply, headers: { ...reply.headers, ...headers } } };
-
 /** Removes a header of a response. */
 export const withoutHeader = ({ reply, ...rest }: Outcome, name: string): Outcome => {
   if (reply === undefined) return rest;
