@@ -34,7 +34,7 @@ export const LOAD_LIMITS: Omit<LoadLimits, 'requestsPerCaller'> = {
   pages: 256,
 };
 
-/** The share of a caller's slots that a self-service CPO gets. All of them together get half of the process's: anybody can create one. */
+/** The share of a caller's slots that a self-service CPO gets. All of them get half of the process's: anybody can create one. */
 const SELF_SERVICE_SHARE = 1 / 4;
 const ALL_SELF_SERVICE_SHARE = 1 / 2;
 

@@ -54,13 +54,10 @@ type StoredKey = {
   reserved: boolean;
   found: boolean;
   sameBody: boolean | null;
-  outcome: 'paired' | StoredProblem | null;
   requestId: string | null;
-  /** Null unless the outcome is `paired`. */
-  pairingId: string | null;
   forgotten: boolean;
   retryAfter: number | null;
-};
+} & ({ outcome: 'paired'; pairingId: string } | { outcome: StoredProblem | null; pairingId: null });
 
 /** Lists the problems that are stored and replayed, in addition to the successful response. */
 const STORED_PROBLEMS = ['incorrect-code', 'station-already-paired'] as const;
@@ -112,9 +109,9 @@ async function reserve(
   // A concurrent request has just reserved the key, so its row is not visible to this snapshot.
   if (!found?.found) throw inProgress(1);
   if (!found.sameBody) throw new Problem('idempotency-key-reused');
-  const { outcome, forgotten } = found;
+  const { outcome, pairingId, forgotten } = found;
   if (outcome === null) throw inProgress(found.retryAfter ?? 1);
-  if (outcome === 'paired') return { pairingId: found.pairingId ?? '', forgotten };
+  if (outcome === 'paired') return { pairingId, forgotten };
   throw new Problem(outcome, {
     headers: REPLAYED,
     ...(found.requestId !== null && { requestId: found.requestId }),
