@@ -18,16 +18,32 @@ type Connection = {
 
 const connections = new WeakMap<Duplex, Connection>();
 
-/** Wraps a request listener: keeps track of the responses of each connection, and ends waits when a client disconnects. */
-export function trackResponses(listener: RequestListener): RequestListener {
+/** Lets a response say that its connection is closed after it, so that the client sends no other request there. */
+function announceClose(res: ServerResponse | undefined): void {
+  if (res?.headersSent === false) res.setHeader('Connection', 'close');
+}
+
+/**
+ * Wraps a request listener: keeps track of the responses of each connection, and ends waits when a client disconnects.
+ * @param stopping from then on, the last response of each connection says that it is closed
+ */
+export function trackResponses(listener: RequestListener, stopping: AbortSignal): RequestListener {
+  /** The connections with responses that are not yet closed. */
+  const inUse = new Set<Connection>();
+  stopping.addEventListener('abort', () => {
+    for (const { open } of inUse) announceClose([...open].at(-1));
+  });
   return (req, res) => {
     const { socket } = req;
     const connection = connectionOf(socket);
     // The next request begins: the last one has arrived.
     connection.answeredEarly = undefined;
     connection.open.add(res);
+    inUse.add(connection);
+    if (stopping.aborted) announceClose(res);
     res.once('close', () => {
       connection.open.delete(res);
+      if (connection.open.size === 0) inUse.delete(connection);
       if (!res.writableFinished) endWait(res);
       if (req.complete) return;
       connection.answeredEarly = req;

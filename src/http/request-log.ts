@@ -1,5 +1,5 @@
 import type { IncomingHttpHeaders } from 'node:http';
-import type { RequestHandler, Response } from 'express';
+import type { RequestHandler } from 'express';
 import { namesCode } from '../codes/code';
 import type { Context } from '../context';
 import { newSpan, type Origin, readTraceparent, traceFields } from '../contract/trace-context';
@@ -20,18 +20,9 @@ function idsOf({ random }: Context, headers: IncomingHttpHeaders) {
   };
 }
 
-/**
- * Gives each request its id and, once it has ended, its log line and metrics. From the stop of the service on, the last response of
- * each connection says that it closes it, so that no caller sends another request there.
- */
+/** Gives each request its id and, once it has ended, its log line and metrics. */
 export function requestLog(ctx: Context): RequestHandler {
-  const inProgress = new Set<Response>();
-  ctx.stopping.addEventListener('abort', () => {
-    const lastOfConnection = new Map(Array.from(inProgress, (res) => [res.req.socket, res]));
-    for (const res of lastOfConnection.values()) if (!res.headersSent) res.set('Connection', 'close');
-  });
   return (req, res, next) => {
-    inProgress.add(res);
     const began = performance.now();
     const { requestId, correlationId, trace } = idsOf(ctx, req.headers);
     const origin: Origin = { requestId, trace };
@@ -42,11 +33,9 @@ export function requestLog(ctx: Context): RequestHandler {
     if (correlationId !== undefined) res.set('X-Correlation-ID', correlationId);
     res.set('Cache-Control', 'no-store');
     res.set('X-Content-Type-Options', 'nosniff');
-    if (ctx.stopping.aborted) res.set('Connection', 'close');
 
     const method = req.method;
     res.on('close', () => {
-      inProgress.delete(res);
       const operation: string = req.openapi?.schema.operationId ?? 'none';
       const seconds = (performance.now() - began) / 1000;
       const caller = res.locals.caller as Caller | undefined;

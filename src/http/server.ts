@@ -34,7 +34,7 @@ export const HTTP_LIMITS = {
 /** Creates the HTTP server of the API; `listen` starts it. */
 export function createHttpServer(ctx: Context, app: Express, limits: typeof HTTP_LIMITS): Server {
   const { maxConnections, maxHeadersCount, timeout, ...options } = limits;
-  const listener = trackResponses(app);
+  const listener = trackResponses(app, ctx.stopping);
   const server = Object.assign(createServer(options, listener), { maxConnections, maxHeadersCount, timeout });
   server.on('checkContinue', listener).on('checkExpectation', listener);
   server.on('drop', () => ctx.metrics.requestShed('connections'));

@@ -36,13 +36,15 @@ test('when the service stops, the last response of each connection says that the
   // Written at once: when the first is answered, the service has read the others.
   raw.socket.write(REQUEST + poll + poll);
   await raw.answers(1);
-  await service.stop();
-  const answers = await raw.closed();
-  expect(answers.map(({ status, headers }) => [status, headers.connection])).toEqual([
-    [200, 'keep-alive'],
-    [200, 'keep-alive'],
-    [200, 'close'],
-  ]);
+  const late = await openRaw(service.url);
+  late.socket.write(REQUEST.slice(0, 20));
+  const stopped = service.stop();
+  await raw.answers(3);
+  late.socket.write(REQUEST.slice(20));
+  await stopped;
+  const connections = async ({ closed }: typeof raw) => (await closed()).map(({ headers }) => headers.connection);
+  expect(await connections(raw)).toEqual(['keep-alive', 'keep-alive', 'close']);
+  expect(await connections(late)).toEqual(['close']);
 });
 
 describe('a request that has arrived, but is not read before the service stops, is answered', () => {

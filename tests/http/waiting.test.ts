@@ -10,7 +10,7 @@ import { openRaw } from '../harness/raw-http';
 async function aRequest(
   refuse: Parameters<typeof handleClientErrors>[1] = (_problem, socket) => void socket.destroy(),
 ) {
-  const server = createServer(trackResponses(() => undefined)).listen(0, '127.0.0.1');
+  const server = createServer(trackResponses(() => undefined, new AbortController().signal)).listen(0, '127.0.0.1');
   handleClientErrors(server, refuse);
   await once(server, 'listening');
   const caller = await openRaw(`http://127.0.0.1:${(server.address() as AddressInfo).port}`);
