@@ -2,12 +2,12 @@ import { randomUUID } from 'node:crypto';
 import { newSpan } from '../../src/contract/trace-context';
 import { deriveKeys, hashSubject } from '../../src/crypto/keys';
 import { random } from '../../src/crypto/random';
-import { createMetrics } from '../../src/metrics/metrics';
 import { storeStation } from '../../src/pairing/redeem';
 import { beginAttempt } from '../../src/pairing/redemption-attempts';
 import { Problem } from '../../src/problems';
 import { sendJson, startCpo } from '../harness/a-cpo';
-import { aStation, type Harness, recordedLog, SECRET_KEY, startHarness } from '../harness/harness';
+import { aStation, type Harness, SECRET_KEY, startHarness } from '../harness/harness';
+import { ownContext } from '../harness/own-context';
 import { untilSo } from '../harness/until';
 
 const SANDBOX = { SANDBOX: 'true' };
@@ -22,20 +22,7 @@ const outboxOf = async (cpoId: string) =>
 
 test('an attempt counts once the CPO has answered, even if the token of the app could not be checked then', async () => {
   const cpo = await service.cpo();
-  const { config, db } = service;
-  const { log } = recordedLog();
-  const stopping = new AbortController().signal;
-  const listener = undefined as never;
-  const ctx = {
-    config,
-    db,
-    listener,
-    log,
-    metrics: createMetrics(log),
-    random,
-    keys: deriveKeys(SECRET_KEY),
-    stopping,
-  };
+  const { ctx } = ownContext(service);
   const attempt = await beginAttempt(ctx, 'u');
   const request = {
     ...{ userId: 'u', chargingLocationId: 'l', cpoId: cpo.id, payloadProtocol: 'ocpp2.0.1' as const },

@@ -3,6 +3,7 @@ import { answerStatus, startReceiver } from '../harness/a-receiver';
 import { type Endpoint, startApp } from '../harness/an-app';
 import { endpointChecksOf } from '../harness/endpoint-checks';
 import { type Harness, startHarness } from '../harness/harness';
+import { ownContext } from '../harness/own-context';
 import { untilSo } from '../harness/until';
 
 let service: Harness;
@@ -11,7 +12,7 @@ beforeAll(async () => {
 });
 afterAll(() => service.stop());
 
-const { check, eventsOf, ownContext } = endpointChecksOf(() => service);
+const { check, eventsOf } = endpointChecksOf(() => service);
 
 const statuses = (list: any[]) => list.map(({ event_id, status }) => [event_id, status]);
 
@@ -185,7 +186,7 @@ describe('the pending deliveries of a disabled endpoint', () => {
         expect((await endpoint.request('PATCH', '', { status: 'disabled' })).status).toBe(200);
       },
     ],
-    ['the service', (endpoint: Endpoint) => disableByService(ownContext().ctx, endpoint.id, 'gone')],
+    ['the service', (endpoint: Endpoint) => disableByService(ownContext(service).ctx, endpoint.id, 'gone')],
   ])('are recorded as skipped by a job, for which %s does not wait', async (_who, disable) => {
     const { endpoint, stored } = await waiting(1);
     const blocking = await service.sql.connect();
