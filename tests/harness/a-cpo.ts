@@ -38,6 +38,8 @@ export async function startCpo(service: Harness, answer: Answer) {
     ...cpo,
     answer,
     received,
+    /** The requests that redeem a code. An unpair may come at any time after the answer of one. */
+    redemptions: () => received.filter(({ path }) => path.endsWith('/pair')),
     outboundToken: token,
     url,
     /** Resolves when so many requests have come. */

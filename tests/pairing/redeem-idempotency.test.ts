@@ -60,9 +60,9 @@ test('404 and 409 are stored, what may go better next time is not', async () => 
   cpo.answer = answerStation(taken.uid);
   const [conflictKey, conflict] = [randomUUID(), request(cpo)];
   expect((await send(conflictKey, conflict)).status).toBe(409);
-  const asked = cpo.received.filter(({ path }) => path.endsWith('/pair')).length;
+  const asked = cpo.redemptions().length;
   expect((await send(conflictKey, conflict)).headers.get('Idempotent-Replayed')).toBe('true');
-  expect(cpo.received.filter(({ path }) => path.endsWith('/pair'))).toHaveLength(asked);
+  expect(cpo.redemptions()).toHaveLength(asked);
 
   cpo.answer = (res) => sendJson(res, 500, {});
   const [failedKey, failed] = [randomUUID(), request(cpo)];

@@ -183,7 +183,7 @@ test.each<[string, Parameters<typeof startCpo>[1], number, string, RegExp]>([
     const refused = await service.redeem(cpo, '918273');
     expect([refused.status, refused.body.type]).toEqual([status, `/problems/${type}`]);
     expect(refused.body.message).toMatch(message);
-    expect(cpo.received).toHaveLength(1);
+    expect(cpo.redemptions()).toHaveLength(1);
     const { rows } = await service.sql.query('select count(*)::int as n from pairings where cpo_id = $1', [cpo.id]);
     expect(rows).toEqual([{ n: 0 }]);
     const logged = service.log.lines.filter(
