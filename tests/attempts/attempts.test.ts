@@ -197,7 +197,9 @@ describe('what a CPO has sent to pair', () => {
     const [item] = await listed(cpo, 1);
     expect(item.detail).toMatch(/must|is required|is not valid|is nested|has a member|contains/);
     const kept = JSON.stringify([(await stored(cpo))[0].uid, item.payload_protocol, item.detail, item.uid]);
-    const logged = JSON.stringify(service.log.lines.slice(from).map(({ request_id: _, ...line }) => line));
+    // Times and random ids may have these digits.
+    const said = (field: string, value: unknown) => (/^timestamp$|_id$/.test(field) ? undefined : value);
+    const logged = JSON.stringify(service.log.lines.slice(from), said);
     for (const place of [kept, logged]) expect(place.replace(/[^0-9a-z]/gi, '')).not.toContain('362821');
   });
 

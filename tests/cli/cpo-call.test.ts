@@ -73,7 +73,9 @@ describe('scsp cpo call', () => {
 
     cpo.answer = (res) => sendJson(res, 200, { message: 'ok' });
     await json('cpo', 'call', cpo.id, '--base-url', cpo.url);
-    await json('outbox', 'retry', (await waiting()).id);
+    // It may have been delivered by itself since.
+    const left = await waiting();
+    if (left !== undefined) await scsp('outbox', 'retry', left.id);
     await service.log.waitFor(({ cpo_id, outcome }) => cpo_id === cpo.id && outcome === 'delivered');
     expect(cpo.received.at(-1)?.headers).not.toHaveProperty('authorization');
     await cpo.down();

@@ -85,7 +85,10 @@ describe('scsp outbox', () => {
   test('a dead-lettered notification is sent at once when it is retried, and leaves the list', async () => {
     const token = `token-${randomUUID()}`;
     const { id, pairing_id, cpo } = await untold('SANDBOX-200000', token);
-    await service.sql.query('update outbox set gave_up_at = now() where id = $1', [id]);
+    await service.sql.query(
+      'update outbox set gave_up_at = now(), attempts = attempts + 1, leased_until = null where id = $1',
+      [id],
+    );
     const givenUp = await find(id);
     expect(givenUp).toMatchObject({ gave_up_at: expect.stringMatching(RFC_3339) });
     expect(givenUp).not.toHaveProperty('next_attempt_at');
@@ -104,7 +107,9 @@ describe('scsp outbox', () => {
 
   test('a retry begins anew to count attempts', async () => {
     const { id } = await untold(`station-${randomUUID()}`, 'token');
-    await service.sql.query('update outbox set gave_up_at = now(), attempts = 99 where id = $1', [id]);
+    await service.sql.query('update outbox set gave_up_at = now(), attempts = 99, leased_until = null where id = $1', [
+      id,
+    ]);
     expect(await json('outbox', 'retry', id)).toEqual({ id });
     const retried = await find(id);
     expect(retried.attempts).toBeLessThan(99);

@@ -13,8 +13,6 @@ import { untilStatus } from '../harness/until';
 
 // The built program in processes of its own; the other files of this folder run commands in the process of the tests.
 
-jest.setTimeout(60_000);
-
 const ROOT = join(__dirname, '../..');
 const CLI = join(ROOT, 'dist', 'src', 'cli.js');
 const MAIN = join(ROOT, 'dist', 'src', 'main.js');
@@ -38,7 +36,7 @@ const silentMs: number[] = [];
 /** What takes its time, while the other tests run. */
 let askedSilence: Promise<Ended[]>;
 let addedAtOnce: Promise<Ended[]>;
-const NAMES = ['one', 'two', 'three'];
+const NAMES = ['one', 'two'];
 
 beforeAll(async () => {
   home = mkdtempSync(join(tmpdir(), 'scsp-cli-'));

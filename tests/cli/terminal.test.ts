@@ -118,7 +118,7 @@ describe('output that takes nothing', () => {
     child.stderr?.on('data', (chunk) => {
       stderr += chunk;
     });
-    for (let i = 0; i < 3; i++) expect((await untilStatus(200, () => fetch(`${url}/ready`), 20_000)).status).toBe(200);
+    for (let i = 0; i < 3; i++) expect((await untilStatus(200, () => fetch(`${url}/ready`))).status).toBe(200);
     const closed = once(child, 'close');
     child.kill('SIGTERM');
     return { code: (await closed)[0], stderr };
@@ -147,7 +147,7 @@ describe('output that takes nothing', () => {
         return { status: 0 };
       }
     };
-    expect((await untilStatus(200, answers, 20_000)).status).toBe(200);
+    expect((await untilStatus(200, answers)).status).toBe(200);
     const { code, stderr } = await rounds(child, `http://127.0.0.1:${port}`);
     expect(code).toBe(0);
     expect(stderr).toMatch(LOST);

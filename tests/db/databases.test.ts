@@ -208,14 +208,17 @@ test('a remedy that is named for tables in another schema helps', async () => {
 });
 
 test('a load of the data alone with an empty search_path, as pg_restore does it, brings every row', async () => {
-  const from = await startHarness();
+  const source = await createTestDatabase();
+  const from = await startHarness({}, { databaseUrl: source.url });
   await round(from);
   const { code } = await from.code();
   const cpo = await from.cpo();
   await from.pair(cpo, code);
+  // From here on its rows stay as they are.
+  await from.stop();
   const tables = (
     await query(
-      from.databaseUrl,
+      source.url,
       `with recursive deep (oid, depth) as (
          select oid, 0 from pg_class where relnamespace = 'public'::regnamespace and relkind = 'r'
          union select conrelid, depth + 1 from deep join pg_constraint on confrelid = deep.oid and contype = 'f')
@@ -231,16 +234,15 @@ test('a load of the data alone with an empty search_path, as pg_restore does it,
   await client.connect();
   await client.query("set search_path = ''");
   for (const table of tables) {
-    const [{ rows }] = await contents(from.databaseUrl, table);
+    const [{ rows }] = await contents(source.url, table);
     const insert = `insert into public.${table} select * from jsonb_populate_recordset(null::public.${table}, $1)`;
     await client.query(insert, [JSON.stringify(rows)]);
   }
   await client.end();
-  for (const table of tables) expect(await contents(to, table)).toEqual(await contents(from.databaseUrl, table));
+  for (const table of tables) expect(await contents(to, table)).toEqual(await contents(source.url, table));
   expect(tables.length).toBeGreaterThan(10);
 
   const restored = await startHarness({}, { databaseUrl: to });
   expect((await restored.request('GET', '/v1/scsp/me', { token: cpo.token })).status).toBe(200);
   await restored.stop();
-  await from.stop();
 });

@@ -1,6 +1,6 @@
 import { type BehindProxy, startBehindProxy } from '../harness/behind-proxy';
 import type { TestCpo } from '../harness/harness';
-import { untilStatus } from '../harness/until';
+import { untilAnswered, untilStatus } from '../harness/until';
 
 let { proxy, service, stop } = {} as BehindProxy;
 let cpo: TestCpo;
@@ -52,8 +52,8 @@ test('a code that somebody else holds does not keep others from pairing', async 
   await holder.query('select from pairing_codes where id = $1 for update', [held.id]);
 
   // They wait for two seconds at most.
-  const waiting = Array.from({ length: 20 }, () => service.pair(cpo, held.code));
-  const innocent = await Promise.all(codes.map(({ code }) => service.pair(cpo, code)));
+  const waiting = Array.from({ length: 20 }, () => untilAnswered(() => service.pair(cpo, held.code)));
+  const innocent = await Promise.all(codes.map(({ code }) => untilAnswered(() => service.pair(cpo, code))));
   for (const { status } of innocent) expect(status).toBe(200);
   await holder.query('commit');
   holder.release();

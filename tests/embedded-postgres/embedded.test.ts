@@ -20,8 +20,6 @@ import { attachEmbedded, type Embedded, EmbeddedError, startEmbedded } from '../
 import { processStart, readIfThere } from '../../src/embedded-postgres/lock';
 import { untilSo } from '../harness/until';
 
-jest.setTimeout(60_000);
-
 const CHILD = join(__dirname, 'embedded-child.js');
 const NOBODY = 65534;
 const FAST = { initdbOptions: ['--no-sync'], settings: { fsync: 'off' } };

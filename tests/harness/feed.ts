@@ -1,7 +1,5 @@
 import type { Harness } from './harness';
-import { until } from './until';
-
-const PATIENCE_MS = 30_000;
+import { untilAnswered } from './until';
 
 /** An event as a test reads it. */
 export type AnEvent = { id: string; type: string; timestamp: string; position: string; data: Record<string, unknown> };
@@ -27,9 +25,7 @@ export async function followUntil(
 ): Promise<AnEvent[]> {
   const seen: AnEvent[] = [];
   for (;;) {
-    // A busy machine may answer 503, after which a follower asks again.
-    const ask = () => eventsAfter(service, `after=${after}&wait=30`, token);
-    const { status, body } = await until((answer) => answer.status !== 503, ask, PATIENCE_MS);
+    const { status, body } = await untilAnswered(() => eventsAfter(service, `after=${after}&wait=30`, token));
     if (status !== 200 || body.items.length === 0)
       throw new Error(`no such event after ${seen.length} others: ${JSON.stringify([status, body])}`);
     for (const event of body.items as AnEvent[]) {

@@ -31,7 +31,7 @@ beforeAll(async () => {
     for (const ask of [() => me(cpo.token, at), () => asApp(at.appToken, at), () => at.request('GET', '/docs')])
       await served(ask);
   }
-}, 120_000);
+});
 afterAll(async () => {
   await small.stop();
   await service.stop();
@@ -253,7 +253,7 @@ describe('without a token', () => {
     raw.socket.resume();
     await raw.closed();
     await impatient.stop();
-  }, 60_000);
+  });
 
   test('connections beyond the bound are closed at once, and those within it are served', async () => {
     const raws = await times(FEW_CONNECTIONS + 20, () => open());

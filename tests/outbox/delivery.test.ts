@@ -43,15 +43,15 @@ const rowsOf = async (cpoId: string) =>
 
 test('two replicas never have more than two calls to a CPO in flight, and all are made', async () => {
   const replica = await startHarness(SETTINGS, { databaseUrl: service.databaseUrl });
-  let inFlight = 0;
   let most = 0;
+  // Answers when two are open and a third has had time to come.
+  const open: ServerResponse[] = [];
+  const answerAll = () => {
+    for (const res of open.splice(0)) sendJson(res, 200, {});
+  };
   const cpo = await startCpo(service, (res) => {
-    inFlight += 1;
-    most = Math.max(most, inFlight);
-    setTimeout(() => {
-      inFlight -= 1;
-      sendJson(res, 200, {});
-    }, 20);
+    most = Math.max(most, open.push(res));
+    if (open.length === 2) setTimeout(answerAll, 20);
   });
   await unpairMany(cpo, 30);
   await cpo.asked(30);
@@ -93,12 +93,17 @@ test.each([202, 204, 404, 410])('a CPO that answers %i is notified', async (stat
 });
 
 describe('when a CPO accepts a notification after it was away for long', () => {
-  /** A CPO with seven notifications, whose next attempt is an hour away but for one, and a replica that delivers them. */
-  async function afterOutage(answer: Parameters<typeof startCpo>[1]) {
+  /**
+   * A CPO with seven notifications, whose next attempt is an hour away but for one, and a replica that delivers them.
+   * @param statusOfOthers what the CPO answers to all but that one, which it accepts
+   */
+  async function afterOutage(statusOfOthers: number) {
     const stopped = await startHarness(SETTINGS);
     await stopped.service.stopDelivery();
-    const cpo = await startCpo(stopped, answer);
     const uids = Array.from({ length: 7 }, () => `S-${randomUUID()}`);
+    const cpo = await startCpo(stopped, (res, { path }) =>
+      sendJson(res, path.includes(`${uids[0]}`) ? 200 : statusOfOthers, {}),
+    );
     for (const uid of uids) await stopped.pair(cpo, (await stopped.code()).code, aStation(uid));
     for (const uid of uids) await stopped.unpairAsApp(uid);
     await stopped.sql.query(
@@ -108,22 +113,18 @@ describe('when a CPO accepts a notification after it was away for long', () => {
     const replica = await startHarness(SETTINGS, { databaseUrl: stopped.databaseUrl });
     const waiting = async () => (await stopped.sql.query('select from outbox where leased_until is null')).rowCount;
     const stop = () => Promise.all([cpo.down(), replica.stop(), stopped.stop()]);
-    return { cpo, first: uids[0] ?? '', waiting, stop };
+    return { cpo, waiting, stop };
   }
 
   test('it gets at once the others that wait', async () => {
-    const { cpo, waiting, stop } = await afterOutage((res) => sendJson(res, 200, {}));
+    const { cpo, waiting, stop } = await afterOutage(200);
     await cpo.asked(7);
     await untilSo(async () => (await waiting()) === 0);
     await stop();
   });
 
   test('and refuses the others, two of them are repeated', async () => {
-    let accepted = '';
-    const { cpo, first, waiting, stop } = await afterOutage((res, { path }) =>
-      sendJson(res, path.includes(accepted) ? 200 : 400, {}),
-    );
-    accepted = first;
+    const { cpo, waiting, stop } = await afterOutage(400);
     await cpo.asked(3);
     await untilSo(async () => (await waiting()) === 6);
     expect(cpo.received).toHaveLength(3);

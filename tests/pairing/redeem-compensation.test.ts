@@ -70,7 +70,6 @@ describe('a CPO that answered 200 for a pairing that was not kept is notified of
     const { status, body } = await service.redeem(cpo, '1');
     expect([status, body.type]).toEqual([502, '/problems/cpo-failed']);
     cpo.answer = answer;
-    await service.sql.query('update outbox set next_attempt_at = now() where cpo_id = $1', [cpo.id]);
     expect(await unpaired()).toHaveLength(1);
     await cpo.down();
   });

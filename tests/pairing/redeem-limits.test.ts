@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { deriveKeys, hashSubject } from '../../src/crypto/keys';
 import { answerStation, sendJson, startCpo } from '../harness/a-cpo';
 import { type Harness, SECRET_KEY, startHarness } from '../harness/harness';
+import { untilAnswered } from '../harness/until';
 
 const SANDBOX = { SANDBOX: 'true' };
 let service: Harness;
@@ -18,7 +19,9 @@ const attemptsOf = async (userId: string) => {
 test('five wrong codes in ten minutes are a user’s limit, also all at once, and a right one is then refused too', async () => {
   const user_id = randomUUID();
   const cpo = await startCpo(service, (res) => sendJson(res, 404, {}));
-  const answers = await Promise.all(Array.from({ length: 12 }, () => service.redeem(cpo, '1', { user_id })));
+  const answers = await Promise.all(
+    Array.from({ length: 12 }, () => untilAnswered(() => service.redeem(cpo, '1', { user_id }))),
+  );
   const statuses = answers.map(({ status }) => status).sort();
   expect(statuses).toEqual([...Array(5).fill(404), ...Array(7).fill(429)]);
   expect(cpo.received).toHaveLength(5);
@@ -51,7 +54,7 @@ test('all codes that are sent for a user are limited, whatever became of them', 
 test('of more than 64 redemptions in flight at one CPO the others are refused at once, and other CPOs are asked', async () => {
   const held: (() => void)[] = [];
   const cpo = await startCpo(service, (res, request) => void held.push(() => answerStation()(res, request)));
-  const waiting = Array.from({ length: 64 }, () => service.redeem(cpo, '1'));
+  const waiting = Array.from({ length: 64 }, () => untilAnswered(() => service.redeem(cpo, '1')));
   await cpo.asked(64);
   const refused = await service.redeem(cpo, '1');
   expect([refused.status, refused.body.type]).toEqual([503, '/problems/unavailable']);

@@ -3,6 +3,7 @@ import { gzipSync } from 'node:zlib';
 import { protocols } from '../../src/protocols';
 import { answerStation, sendJson, startCpo } from '../harness/a-cpo';
 import { aStation, type Harness, startHarness } from '../harness/harness';
+import { untilAnswered } from '../harness/until';
 
 const SANDBOX = { SANDBOX: 'true' };
 let service: Harness;
@@ -252,7 +253,7 @@ test('a code is redeemed on a new connection, since the CPO may be closing one t
 test('no connection of the database is held while CPOs think', async () => {
   const held: (() => void)[] = [];
   const cpo = await startCpo(service, (res, request) => void held.push(() => answerStation()(res, request)));
-  const waiting = Array.from({ length: 30 }, () => service.redeem(cpo, '1'));
+  const waiting = Array.from({ length: 30 }, () => untilAnswered(() => service.redeem(cpo, '1')));
   await cpo.asked(30);
   expect((await service.request('GET', '/ready')).status).toBe(200);
   expect((await service.code()).status).toBe('active');

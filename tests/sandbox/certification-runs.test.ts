@@ -24,7 +24,7 @@ import {
 import { endLater } from '../harness/clean-up';
 import { type Harness, SECRET_KEY, startHarness, type TestCpo } from '../harness/harness';
 import { signUp } from '../harness/self-service';
-import { untilSo } from '../harness/until';
+import { untilAnswered, untilSo } from '../harness/until';
 
 let service: Harness;
 beforeAll(async () => {
@@ -281,7 +281,9 @@ describe('limits', () => {
       await setEndpoint(service, cpo, await startBackend());
       cpos.push(cpo);
     }
-    const statuses = (await Promise.all(cpos.map((cpo) => startRun(service, cpo)))).map(({ status }) => status);
+    const statuses = (await Promise.all(cpos.map((cpo) => untilAnswered(() => startRun(service, cpo))))).map(
+      ({ status }) => status,
+    );
     expect(statuses.sort()).toEqual([202, 202, 202, 202, 429, 429, 429, 429]);
     await busy();
   });
@@ -353,11 +355,12 @@ describe('the end of a run', () => {
     const cpo = await withSandboxCpo(service);
     const { rows } = await service.sql.query(
       `insert into certification_runs (id, cpo_id, leased_until, total)
-       values (gen_random_uuid(), $1, now() + interval '1 second', 7) returning id`,
+       values (gen_random_uuid(), $1, now() + interval '1 hour', 7) returning id`,
       [cpo.id],
     );
     const { id } = rows[0];
     expect((await startRun(service, cpo)).status).toBe(409);
+    await service.sql.query('update certification_runs set leased_until = now() where id = $1', [id]);
     expect((await followRun(service, cpo, id, 30)).body).toMatchObject({
       status: 'interrupted',
       progress: { done: 0, total: 7 },

@@ -248,5 +248,5 @@ describe('until the tokens have been read again', () => {
     } finally {
       await stop();
     }
-  }, 60_000);
+  });
 });

@@ -3,7 +3,7 @@ import { revokeToken } from '../../src/tokens/revoke';
 import { issueToken, rotateToken } from '../../src/tokens/tokens';
 import { type Harness, startHarness } from '../harness/harness';
 import { openRaw } from '../harness/raw-http';
-import { until, untilSo, untilStatus } from '../harness/until';
+import { until, untilAnswered, untilSo, untilStatus } from '../harness/until';
 
 const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;
@@ -94,17 +94,17 @@ describe('rotating its own token', () => {
 
   test('is won by exactly one of many that come at once', async () => {
     const cpo = await service.cpo();
-    const answers = await Promise.all(Array.from({ length: 20 }, () => rotate(cpo.token)));
+    const answers = await Promise.all(Array.from({ length: 20 }, () => untilAnswered(() => rotate(cpo.token))));
     expect(answers.filter(({ status }) => status === 201)).toHaveLength(1);
     for (const answer of answers) if (answer.status !== 201) expect(typeOf(answer)).toEqual(REPLACED);
     expect(await tokensOf(cpo)).toHaveLength(2);
   });
 
-  test('a thousand times leaves no more than four tokens that work, and few traces', async () => {
+  test('three hundred times leaves no more than four tokens that work, and few traces', async () => {
     const cpo = await service.cpo();
     let { token } = cpo;
     const statuses: number[] = [];
-    for (let i = 0; i < 1_000; i++) {
+    for (let i = 0; i < 300; i++) {
       const answer = await rotate(token);
       statuses.push(answer.status);
       if (answer.status === 201) ({ token } = answer.body);
@@ -117,7 +117,7 @@ describe('rotating its own token', () => {
     await sql('update tokens set expires_at = now() where id = $1', [oldest.id]);
     expect((await rotate(token)).status).toBe(201);
     expect(typeOf(await rotate(cpo.token))).toEqual(INVALID);
-  }, 60_000);
+  });
 
   test('never lengthens the life of the old token, and gives the new one the life that the old one had', async () => {
     const cpo = await service.cpo();

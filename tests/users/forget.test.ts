@@ -16,7 +16,7 @@ import { until, untilSo, untilStatus } from '../harness/until';
 let service: Harness;
 let cpo: TestCpo;
 beforeAll(async () => {
-  service = await startHarness({ SANDBOX: 'true', ...NO_LIMITS }, { retention: { firstMs: 3_600_000 } });
+  service = await startHarness({ SANDBOX: 'true', ...NO_LIMITS });
   cpo = await service.cpo();
 });
 afterAll(() => service.stop());
@@ -252,7 +252,7 @@ describe('what is under way', () => {
     const pairing = service.pair(cpo, code, aStation(uid));
     await until(
       (found) => found.length > 0,
-      () => sql(`select from pg_stat_activity where state = 'active' and wait_event = 'PgSleep'`),
+      () => sql(`select from pg_stat_activity where datname = current_database() and wait_event = 'PgSleep'`),
       LONG_MS,
     );
     expect((await forget(user_id)).status).toBe(204);
@@ -277,7 +277,9 @@ describe('what is under way', () => {
     );
     const forgetting = forget(user_id);
     await untilSo(
-      async () => (await sql(`select from pg_stat_activity where wait_event = 'transactionid'`)).length > 0,
+      async () =>
+        (await sql(`select from pg_stat_activity where datname = current_database() and wait_event = 'transactionid'`))
+          .length > 0,
     );
     await holder.query('commit');
     holder.release();
@@ -470,4 +472,4 @@ test('in a database with a Turkish locale a station is paired, listed, unpaired 
   await backend.down();
   await turkish.stop();
   await database.drop();
-}, 120_000);
+});

@@ -4,7 +4,7 @@ import { type Endpoint, startApp } from '../harness/an-app';
 import { endpointChecksOf } from '../harness/endpoint-checks';
 import { type Harness, startHarness } from '../harness/harness';
 import { ownContext } from '../harness/own-context';
-import { untilSo } from '../harness/until';
+import { untilAnswered, untilSo } from '../harness/until';
 
 let service: Harness;
 beforeAll(async () => {
@@ -221,7 +221,8 @@ describe('the pending deliveries of a disabled endpoint', () => {
     await service.sql.query('drop trigger dawdling on webhook_deliveries');
     expect([refused.status, refused.headers.get('Retry-After')]).toEqual([503, expect.stringMatching(/^\d+$/)]);
     expect((await endpoint.row()).status).toBe('disabled');
-    expect((await endpoint.request('PATCH', '', { status: 'enabled' })).status).toBe(200);
+    const enabled = () => endpoint.request('PATCH', '', { status: 'enabled' });
+    expect((await untilAnswered(enabled)).status).toBe(200);
     expect(await stored()).toEqual(['skipped']);
   });
 });

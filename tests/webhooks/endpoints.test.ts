@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { startReceiver } from '../harness/a-receiver';
 import { startApp } from '../harness/an-app';
 import { type Harness, startHarness } from '../harness/harness';
+import { untilAnswered } from '../harness/until';
 
 const PATH = '/v1/app/webhook-endpoints';
 let service: Harness;
@@ -75,7 +76,9 @@ test('of 30 endpoints that an app with 4 creates at the same time, 6 are created
   await service.sql.query(
     'create trigger lingering before insert on webhook_endpoints for each row execute function linger()',
   );
-  const answers = await Promise.all(Array.from({ length: 30 }, () => app.request('POST', '', { url: PUBLIC })));
+  const answers = await Promise.all(
+    Array.from({ length: 30 }, () => untilAnswered(() => app.request('POST', '', { url: PUBLIC }))),
+  );
   await service.sql.query('drop trigger lingering on webhook_endpoints');
   for (const { body } of answers) if (body.secret) service.secrets.add(body.secret);
   expect(answers.filter(({ status }) => status === 201)).toHaveLength(6);
