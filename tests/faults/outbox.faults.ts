@@ -41,7 +41,7 @@ test.each([
 
   // The leases of the calls whose outcome was not written are over.
   await direct.query('update outbox set leased_until = now(), next_attempt_at = now()');
-  await secondsUntil(async () => (await left()) === 0, 10);
+  await secondsUntil(async () => (await left()) === 0);
   const notified = await direct.query(`select from events where type = 'cpo.notified'`);
   expect(notified.rowCount).toBe(UIDS.length);
   expect(service.log.lines.filter(({ level }) => level === 'error')).toEqual([]);
@@ -55,7 +55,8 @@ test('a stop while the database is away waits for nothing', async () => {
   await failed();
   const began = performance.now();
   await service.stopDelivery();
-  expect(performance.now() - began).toBeLessThan(6_000);
+  // It may take 5 s (STOP_MS); waiting for the database it would not end.
+  expect(performance.now() - began).toBeLessThan(10_000);
   await backend.down();
 });
 

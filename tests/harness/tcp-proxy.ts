@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { endLater } from './clean-up';
 
 /** A TCP proxy before PostgreSQL that can do what networks do. */
@@ -21,10 +22,12 @@ export async function startProxy(target: string) {
       [outer, inner],
     ] as const) {
       sockets.add(from);
+      /** Resolves when all chunks so far have been written: one that is not delayed any more must not overtake another. */
+      let written: Promise<unknown> = Promise.resolve();
       from.on('data', (chunk) => {
         if (silent || dead.has(from) || (ignored && to === inner)) return;
-        if (delayMs === 0) to.write(chunk);
-        else setTimeout(() => to.write(chunk), delayMs);
+        const due = delayMs === 0 ? undefined : sleep(delayMs);
+        written = Promise.all([written, due]).then(() => to.write(chunk));
       });
       from.on('close', () => {
         sockets.delete(from);

@@ -82,6 +82,10 @@ const forgetting = {
 /** The service retries these, too. */
 const LOST_RACE = '40001';
 
+/** Whether PostgreSQL refused a call, or all its repetitions for a second, because of others at the same time. */
+const hasLostRace = (error: unknown): boolean =>
+  error instanceof Error && (Reflect.get(error, 'code') === LOST_RACE || hasLostRace(error.cause));
+
 /** One history, and the questions that it leaves with the answers of the model. */
 class History {
   readonly stations = [new NaiveStation(), new NaiveStation()];
@@ -152,7 +156,7 @@ class History {
       try {
         return await run();
       } catch (error) {
-        if (Reflect.get(Object(error), 'code') !== LOST_RACE) throw error;
+        if (!hasLostRace(error)) throw error;
       }
     }
   }
