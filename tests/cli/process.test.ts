@@ -36,7 +36,7 @@ const silentMs: number[] = [];
 /** What takes its time, while the other tests run. */
 let askedSilence: Promise<Ended[]>;
 let addedAtOnce: Promise<Ended[]>;
-const NAMES = ['one', 'two'];
+const NAMES = ['one', 'two', 'three'];
 
 beforeAll(async () => {
   home = mkdtempSync(join(tmpdir(), 'scsp-cli-'));

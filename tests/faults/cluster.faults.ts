@@ -14,8 +14,8 @@ import { DAMAGE, UNHARMED } from './damage';
 import { SHORT, secondsUntil, timed } from './fault';
 
 const REPLICAS = 3;
-/** Seconds. The service answers after 4.9 s whatever the database does; a busy machine needs some more. */
-const ANSWERED_WITHIN = 7;
+/** Seconds; what is promised whatever the database does. */
+const ANSWERED_WITHIN = 5;
 
 type Replica = Awaited<ReturnType<Cluster['replica']>>;
 
@@ -65,8 +65,7 @@ describe('on PgBouncer in transaction mode, with three replicas behind HAProxy',
       return watching;
     });
     expect(result.body.status).toBe('used');
-    // Without the notification the watcher would wait for 30 s.
-    expect(seconds).toBeLessThan(15);
+    expect(seconds).toBeLessThan(5);
   });
 
   test('of 60 simultaneous requests with one code, on all replicas, exactly one pairs', async () => {
@@ -107,8 +106,7 @@ describe('on PgBouncer in transaction mode, with three replicas behind HAProxy',
     const me = () => Promise.all(replicas.map((replica) => as.me(replica.at, token)));
     expect((await me()).map(({ status }) => status)).toEqual([200, 200, 200]);
     await cluster.scsp(['token', 'revoke', id]);
-    // A replica that missed the notification would accept the token until the next one.
-    expect(await secondsUntil(async () => (await me()).every(({ status }) => status === 401))).toBeLessThan(5);
+    expect(await secondsUntil(async () => (await me()).every(({ status }) => status === 401))).toBeLessThan(1);
   });
 
   test('a CPO is notified of an unpair once', async () => {
@@ -143,7 +141,7 @@ describe('on PgBouncer in transaction mode, with three replicas behind HAProxy',
       expect(seconds).toBeLessThan(ANSWERED_WITHIN);
       const WAITING = `select from pg_stat_activity where wait_event_type = 'Lock'`;
       // The lock is still held.
-      await secondsUntil(async () => (await primary.query(WAITING)).length === 0);
+      expect(await secondsUntil(async () => (await primary.query(WAITING)).length === 0)).toBeLessThan(1);
     } finally {
       await holder.end();
     }

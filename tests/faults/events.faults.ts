@@ -195,9 +195,9 @@ test('every event reaches a receiver that fails one in three, none with a forgot
   const { rows } = await setup.sql.query('select id from events where position is not null');
   expect(rows.filter(({ id }) => !delivered.has(id))).toEqual([]);
   for (const { id, event } of received) expect(event.id).toBe(id);
-  // A call that was read just before may be late on a busy machine. What failed is delivered again minutes later, or at the end.
+  // An attempt that starts within 300 ms may arrive later than that.
   const late = received.filter(({ at, event }) =>
-    [...forgotten].some(([user, since]) => at > since + 5_000 && JSON.stringify(event).includes(user)),
+    [...forgotten].some(([user, since]) => at > since + 1_000 && JSON.stringify(event).includes(user)),
   );
   expect(late).toEqual([]);
   await replicas.stop();

@@ -2,7 +2,6 @@ import { type BehindProxy, startBehindProxy } from '../harness/behind-proxy';
 import { aStation, type TestCpo } from '../harness/harness';
 import { SHORT, secondsUntil, timed } from './fault';
 
-// The bounds are between what the service promises and the next time-out, so that a busy machine keeps them.
 let { database, proxy, service, direct, stop } = {} as BehindProxy;
 let cpo: TestCpo;
 beforeEach(async () => {
@@ -25,8 +24,9 @@ const nothingBroke = () => expect(service.log.lines.filter(({ level }) => level 
 test('however many ask while packets vanish, each is answered within 5 s', async () => {
   const { code } = await service.code();
   const spare = await service.code();
-  const everybodyAsks = () =>
-    timed(() =>
+  proxy.swallow();
+  for (let round = 0; round < 2; round++) {
+    const { seconds, result } = await timed(() =>
       Promise.all([
         // More of one CPO at a time would be answered 429 (LIMIT_IN_FLIGHT).
         times(250, () => service.pair(cpo, code)),
@@ -35,17 +35,11 @@ test('however many ask while packets vanish, each is answered within 5 s', async
         times(10, ready),
       ]),
     );
-  // What so many requests cost this machine, and the compilation of the validators, counts in addition.
-  const undisturbed = await everybodyAsks();
-  proxy.swallow();
-  for (let round = 0; round < 2; round++) {
-    const { seconds, result } = await everybodyAsks();
     for (const { status } of result.flat()) expect(status).toBe(503);
-    expect(seconds).toBeLessThan(5 + undisturbed.seconds);
+    expect(seconds).toBeLessThan(5);
   }
   await proxy.up();
-  // On a connection that was lost it would take 2.5 s.
-  expect(await secondsUntilPaired(spare.code)).toBeLessThan(2);
+  expect(await secondsUntilPaired(spare.code)).toBeLessThan(1);
   nothingBroke();
 });
 
@@ -55,12 +49,11 @@ test('after the host of the database has died, its connections are given up and 
   await times(20, ready);
   proxy.bury();
   const [seconds] = await Promise.all([secondsUntilPaired(codes[0].code), times(10, ready)]);
-  // Without a time-out, idle connections would be given up after 10 s.
-  expect(seconds).toBeLessThan(7);
+  expect(seconds).toBeLessThan(5);
   for (const { code } of codes.slice(1, 20)) {
     const paired = await timed(() => service.pair(cpo, code));
     expect(paired.result.status).toBe(200);
-    expect(paired.seconds).toBeLessThan(2);
+    expect(paired.seconds).toBeLessThan(1);
   }
   const rest = await times(20, (i) => service.pair(cpo, codes[20 + i].code));
   expect(rest.map(({ status }) => status)).toEqual(Array(20).fill(200));
@@ -77,7 +70,7 @@ test('connections to a server that only reads now are given up for the one that 
   await times(20, ready);
   await direct.query('set default_transaction_read_only = off');
   await direct.query(`alter database ${name} reset default_transaction_read_only`);
-  for (const { code } of codes) expect(await secondsUntilPaired(code)).toBeLessThan(5);
+  for (const { code } of codes) expect(await secondsUntilPaired(code)).toBeLessThan(1);
   await times(20, () => service.code());
   nothingBroke();
 });

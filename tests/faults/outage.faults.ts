@@ -10,8 +10,6 @@ import { NO_LIMITS, startHarness, type TestCpo } from '../harness/harness';
 import { startProxy } from '../harness/tcp-proxy';
 import { secondsUntil, timed } from './fault';
 
-// The bounds are between what the service promises and the next time-out, so that a busy machine keeps them: a lost connection
-// is noticed after 2.5 s, and every request is answered after 4.9 s.
 let { database, proxy, service, stop } = {} as BehindProxy;
 let cpo: TestCpo;
 beforeAll(async () => {
@@ -47,9 +45,9 @@ test('database down: an answer within 2.5 s, the first success within 1 s of its
   await proxy.down();
   const { seconds, statuses } = await askAll(code);
   expect(statuses).toEqual([503]);
-  expect(seconds).toBeLessThan(3.5);
+  expect(seconds).toBeLessThan(2.5);
   await proxy.up();
-  expect(await secondsUntil(async () => (await service.pair(cpo, code)).status === 200)).toBeLessThan(2);
+  expect(await secondsUntil(async () => (await service.pair(cpo, code)).status === 200)).toBeLessThan(1);
 });
 
 test('database black-holed: every answer within 8 s, and all is well afterwards', async () => {
@@ -57,9 +55,9 @@ test('database black-holed: every answer within 8 s, and all is well afterwards'
   proxy.swallow();
   const { seconds, statuses } = await askAll(code);
   expect(statuses).toEqual([503]);
-  expect(seconds).toBeLessThan(10);
+  expect(seconds).toBeLessThan(8);
   await proxy.up();
-  expect(await secondsUntil(async () => (await service.pair(cpo, code)).status === 200)).toBeLessThan(4);
+  expect(await secondsUntil(async () => (await service.pair(cpo, code)).status === 200)).toBeLessThan(3);
 });
 
 test('database slow: each packet 100 ms late, everything still succeeds', async () => {
@@ -85,7 +83,7 @@ test('fail-over: connections are cut and go to another server, which serves at o
   await admin.query(`alter database ${from} rename to ${from}_old`);
   await admin.query(`alter database ${to} rename to ${from}`);
   await proxy.up();
-  expect(await secondsUntil(async () => (await service.pair(cpo, code)).status === 200)).toBeLessThan(4);
+  expect(await secondsUntil(async () => (await service.pair(cpo, code)).status === 200)).toBeLessThan(2);
   await admin.query(`drop database ${from}_old with (force)`);
   await admin.end();
 });
@@ -114,9 +112,9 @@ test('out of connections: 503, and well again when there are some', async () => 
   await proxy.up();
   const { seconds, statuses } = await askAll(code);
   expect(statuses).toEqual([503]);
-  expect(seconds).toBeLessThan(7);
+  expect(seconds).toBeLessThan(5);
   await Promise.all(takers.map((taker) => taker.end()));
-  expect(await secondsUntil(async () => (await service.pair(cpo, code)).status === 200)).toBeLessThan(4);
+  expect(await secondsUntil(async () => (await service.pair(cpo, code)).status === 200)).toBeLessThan(2);
 });
 
 test.each([
@@ -167,7 +165,7 @@ test('PostgreSQL restarted: the service keeps going', async () => {
     expect((await restarted.pair(owner, code)).status).toBe(503);
     postgres = await start();
     before.switchTo(postgres.url);
-    expect(await secondsUntil(async () => (await restarted.pair(owner, code)).status === 200)).toBeLessThan(4);
+    expect(await secondsUntil(async () => (await restarted.pair(owner, code)).status === 200)).toBeLessThan(1.5);
   }
   await restarted.stop();
   await before.stop();

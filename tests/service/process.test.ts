@@ -118,12 +118,10 @@ test('a start in production without database or secret is refused with every err
 });
 
 test('a database that is unavailable at the start is reported within 10 s', async () => {
-  const [began, refused] = [performance.now(), launch({ PORT: 'x' })];
-  expect(await refused.exited).toBe(1);
-  const startMs = performance.now() - began;
+  const began = performance.now();
   const service = launch({ DATABASE_URL: 'postgres://127.0.0.1:1/none', DATA_DIR: dataDir });
   expect(await service.exited).toBe(1);
-  expect(performance.now() - began).toBeLessThan(10_000 + 3 * startMs);
+  expect(performance.now() - began).toBeLessThan(10_000);
   expect(service.output().stderr).toMatch(/cannot start: .*ECONNREFUSED/);
 });
 

@@ -50,9 +50,8 @@ test('30 endpoints that hang delay neither a healthy one nor the notification of
   await hanging.got(300);
   const during = await measure();
   console.log(JSON.stringify({ before, during }));
-  // A hanging call takes 15 s.
-  expect(during.delivered).toBeLessThan(8);
-  expect(during.notified).toBeLessThan(8);
+  expect(during.delivered).toBeLessThan(2);
+  expect(during.notified).toBeLessThan(2);
   await hanging.down();
 });
 

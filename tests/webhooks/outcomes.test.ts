@@ -234,7 +234,7 @@ test('calls that end together are recorded together', async () => {
     'select count(distinct xmin::text)::int as commits from webhook_deliveries where endpoint_id = $1',
     [endpoint.id],
   );
-  expect(rows[0].commits).toBeLessThanOrEqual(5);
+  expect(rows[0].commits).toBeLessThanOrEqual(3);
   await service.stop();
 });
 

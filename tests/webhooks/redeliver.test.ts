@@ -40,15 +40,15 @@ describe('a redelivery', () => {
        where position <= (select max(position) from events where id = any ($1))`,
       [old],
     );
-    const recent = await app.events(600);
+    const recent = await app.events(1_200);
     const endpoint = await app.endpoint({ url: receiver.url, types: ['cpo.notified'] });
     const since = new Date(Date.now() - 24 * 3_600_000).toISOString();
     expect((await endpoint.request('POST', '/redeliver', { since })).status).toBe(202);
-    await receiver.got(600);
+    await receiver.got(1_200);
     await untilSo(async () => (await endpoint.row()).redeliver_until === null);
     await endpoint.settled();
     expect(receiver.ids().sort()).toEqual([...recent].sort());
-    expect((await endpoint.deliveries()).length).toBe(600);
+    expect((await endpoint.deliveries()).length).toBe(1_200);
   });
 
   test('does not wait for deliveries that wait for their next attempt', async () => {
