@@ -15,7 +15,7 @@ import {
   startHarness,
   type TestCpo,
 } from '../harness/harness';
-import { until, untilSo } from '../harness/until';
+import { until, untilRefused, untilSo } from '../harness/until';
 
 let service: Harness;
 beforeAll(async () => {
@@ -311,12 +311,7 @@ describe('storing a refused attempt', () => {
     // The first is under way and held back, so the second has not even begun.
     for (let i = 0; i < 2; i++) expect((await send(cpo, {}, PATH, replica)).status).toBe(400);
     const stopped = replica.stop();
-    await untilSo(() =>
-      fetch(replica.url).then(
-        () => false,
-        () => true,
-      ),
-    );
+    await untilRefused(replica.url);
     // Now it could close the database, too.
     for (let i = 0; i < 100; i++) await service.sql.query('select 1');
     await letGo();

@@ -11,7 +11,7 @@ import { createLog, LARGEST_BACKLOG } from '../../src/log';
 import { answerStation, startCpo } from '../harness/a-cpo';
 import { launch } from '../harness/a-process';
 import { type Harness, SECRET_KEY, startHarness } from '../harness/harness';
-import { untilSo, untilStatus } from '../harness/until';
+import { untilRefused, untilStatus } from '../harness/until';
 
 // The built service as a process, and what terminals, shells and log shippers do to it.
 
@@ -72,12 +72,7 @@ describe('a stop', () => {
     service.child.kill('SIGINT');
     // A connection that arrives with the first signal is still answered.
     const url = `${await service.url()}/live`;
-    await untilSo(() =>
-      fetch(url).then(
-        () => false,
-        () => true,
-      ),
-    );
+    await untilRefused(url);
     answer();
     expect(await redeemed).toBe(201);
     expect(await service.exited).toBe(0);

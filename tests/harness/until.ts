@@ -40,3 +40,13 @@ export function untilStatus<Answer extends { status: number }>(
 export function untilAnswered<Answer extends { status: number }>(ask: () => Promise<Answer>): Promise<Answer> {
   return until(({ status }) => status !== 503, ask);
 }
+
+/** Waits until a server accepts no connections any more. */
+export function untilRefused(url: string): Promise<void> {
+  return untilSo(() =>
+    fetch(url).then(
+      () => false,
+      () => true,
+    ),
+  );
+}

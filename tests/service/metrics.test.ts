@@ -198,12 +198,13 @@ describe('the delay of a notification', () => {
   const sum = () => value('scsp_cpo_notification_delay_seconds_sum');
   const notified = (backend: TestCpo) =>
     service.log.waitFor((line) => line.message === 'CPO notified of an unpairing' && line.cpo_id === backend.id);
-  /** Waits for the first call, and puts the next off until `age`. */
+  /** Waits until the first call has failed and is stored, and puts the next off until `age`. */
   const failedOnce = (backend: TestCpo) =>
     untilSo(async () => {
       const { rowCount } = await service.sql.query(
         `update outbox set next_attempt_at = now() + interval '1 hour'
-         where cpo_id = $1 and attempts > 0 and leased_until is null`,
+         where cpo_id = $1 and attempts > 0 and leased_until is null
+           and exists (select from calls where cpo_id = $1)`,
         [backend.id],
       );
       return rowCount === 1;

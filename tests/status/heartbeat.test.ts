@@ -144,9 +144,9 @@ describe('the heartbeat', () => {
     const killed = start();
     await untilSo(async () => (await states(reader)).length === 1);
     killed.kill();
-    await pass('15 seconds');
+    await pass('25 seconds');
     expect(liveReplicas(await read())).toMatchObject([{ version: '1.2.3', nodeVersion: process.versions.node }]);
-    await pass('16 seconds');
+    await pass('6 seconds');
     expect(liveReplicas(await read())).toEqual([]);
     expect((await read()).replicas).toHaveLength(1);
     await pass('1 hour');
