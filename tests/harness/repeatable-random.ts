@@ -1,3 +1,6 @@
+/** The seed of tests with random input. Each run has the same; another one, to look for more: `TEST_SEED=7 npx jest FILE`. */
+export const SEED = Number(process.env.TEST_SEED ?? 1);
+
 /** A repeatable source of random numbers (mulberry32). */
 export function randomFrom(seed: number) {
   let state = seed;

@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { protocols } from '../../src/protocols';
 import { aStation, type Harness, NO_LIMITS, startHarness, type TestCpo } from '../harness/harness';
 import { heapGrowth } from '../harness/heap';
+import { SEED } from '../harness/repeatable-random';
 
 let service: Harness;
 let cpo: TestCpo;
@@ -285,7 +286,7 @@ describe('any body at all', () => {
     if (status === 400) expect(body.errors.length).toBeGreaterThan(0);
   };
   test('JSON of any shape is answered in the one shape, and never with an internal error', async () => {
-    await fc.assert(fc.asyncProperty(fc.json(), noServerFault), { numRuns: 200 });
+    await fc.assert(fc.asyncProperty(fc.json(), noServerFault), { numRuns: 200, seed: SEED });
   });
   test('so is a station with one part replaced by anything', async () => {
     const paths = [
@@ -302,9 +303,10 @@ describe('any body at all', () => {
     ];
     await fc.assert(
       fc.asyncProperty(fc.constantFrom(...paths), fc.jsonValue(), (name, value) =>
-        noServerFault(JSON.stringify(body(), (key, old) => (key === name ? value : old))),
+        // A reviver is not called for what it returns: a value may have a member of that name, too.
+        noServerFault(JSON.stringify(JSON.parse(JSON.stringify(body()), (key, old) => (key === name ? value : old)))),
       ),
-      { numRuns: 300 },
+      { numRuns: 300, seed: SEED },
     );
   });
   test('every valid station is stored as it was sent', async () => {
@@ -342,11 +344,12 @@ describe('any body at all', () => {
       fc.asyncProperty(aWholeStation, async (station) => {
         const { code, id } = await service.code();
         const paired = await service.pair(cpo, code, station);
-        if (paired.status === 409) return;
-        expect(paired.body.charging_station).toEqual(station);
+        expect([paired.status, paired.body.charging_station]).toEqual([200, station]);
         expect((await service.followCode(id)).body.pairing.charging_station).toEqual(station);
+        // Another station may get the same uid.
+        expect((await service.unpairAsCpo(cpo, station.uid)).status).toBe(200);
       }),
-      { numRuns: 40 },
+      { numRuns: 40, seed: SEED },
     );
   });
 });
