@@ -60,7 +60,7 @@ describe('what a CPO has sent to pair', () => {
     const station = aStation();
     const { code } = await service.code();
     const steps = [
-      [await send(cpo, { code: '000000', charging_station: station }), 'incorrect-code', 404],
+      [await send(cpo, { code: anIncorrectCode(), charging_station: station }), 'incorrect-code', 404],
       [await service.pair(cpo, code, station), 'paired', 200],
       [await service.pair(cpo, (await service.code()).code, station), 'station-already-paired', 409],
     ] as const;
@@ -210,7 +210,7 @@ describe('what a CPO has sent to pair', () => {
     const cpo = await service.cpo();
     const withKey = (body: unknown) =>
       service.request('POST', PATH, { token: cpo.token, body, headers: { 'Idempotency-Key': 'a-key' } });
-    const body = { code: '000000', charging_station: aStation() };
+    const body = { code: anIncorrectCode(), charging_station: aStation() };
     expect((await withKey(body)).status).toBe(404);
     if (finished === 'false')
       await service.sql.query(
@@ -232,10 +232,10 @@ describe('what a CPO has sent to pair', () => {
 
   test('comes in pages that stay as they are when attempts are added', async () => {
     const cpo = await service.cpo();
-    for (const uid of ['a', 'b', 'c']) await send(cpo, { code: '000000', charging_station: aStation(uid) });
+    for (const uid of ['a', 'b', 'c']) await send(cpo, { code: anIncorrectCode(), charging_station: aStation(uid) });
     await listed(cpo, 3);
     const first = (await list(cpo, '?limit=2')).body;
-    await send(cpo, { code: '000000', charging_station: aStation('d') });
+    await send(cpo, { code: anIncorrectCode(), charging_station: aStation('d') });
     const second = (await list(cpo, `?limit=2&cursor=${first.next_cursor}`)).body;
     expect([...first.items, ...second.items].map(({ uid }: any) => uid)).toEqual(['c', 'b', 'a']);
     expect(second.next_cursor).toBeNull();

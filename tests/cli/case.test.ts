@@ -14,6 +14,7 @@ import {
   startHarness,
   type TestCpo,
 } from '../harness/harness';
+import { leaks } from '../harness/leaks';
 import { untilSo } from '../harness/until';
 
 let service: Harness;
@@ -29,7 +30,7 @@ const scsp = (...args: string[]) =>
 async function caseOf(...args: string[]): Promise<any> {
   const { code, stdout, stderr } = await scsp(...args, '--json');
   expect([code, stderr]).toEqual([0, '']);
-  for (const secret of service.secrets) expect(stdout).not.toContain(secret);
+  expect(leaks(stdout, service.secrets)).toEqual([]);
   return JSON.parse(stdout);
 }
 const whats = ({ timeline }: any): string[] => timeline.map(({ what }: any) => what);

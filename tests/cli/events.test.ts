@@ -8,16 +8,9 @@ import { Webhook } from 'standardwebhooks';
 import { random } from '../../src/crypto/random';
 import { newWebhookSecret } from '../../src/webhooks/signature';
 import { command } from '../harness/a-command';
-import {
-  close,
-  type Event,
-  listenOn,
-  recorder,
-  type Settings,
-  startListening,
-  startReceiver,
-} from '../harness/a-listener';
+import { type Event, recorder, type Settings, startListening, startReceiver } from '../harness/a-listener';
 import { endLater } from '../harness/clean-up';
+import { close, listenOn } from '../harness/listen';
 import { untilSo } from '../harness/until';
 
 // The command against a feed that behaves as a test says; events-service.test.ts runs it against the service.

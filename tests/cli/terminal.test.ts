@@ -2,7 +2,6 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, openSync, rmSync } from 'node:fs';
 import type { ServerResponse } from 'node:http';
-import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Writable } from 'node:stream';
@@ -11,6 +10,7 @@ import { createLog, LARGEST_BACKLOG } from '../../src/log';
 import { answerStation, startCpo } from '../harness/a-cpo';
 import { launch } from '../harness/a-process';
 import { type Harness, SECRET_KEY, startHarness } from '../harness/harness';
+import { freePort } from '../harness/listen';
 import { untilRefused, untilStatus } from '../harness/until';
 
 // The built service as a process, and what terminals, shells and log shippers do to it.
@@ -27,15 +27,6 @@ afterAll(async () => {
 });
 
 const settings = () => ({ DATABASE_URL: harness.databaseUrl, SECRET_KEY, SANDBOX: 'true', DATA_DIR: dataDir });
-
-/** A port that was free a moment ago, for a process that cannot say which it got. */
-async function freePort(): Promise<number> {
-  const probe = createServer().listen(0, '127.0.0.1');
-  await once(probe, 'listening');
-  const { port } = probe.address() as AddressInfo;
-  await once(probe.close(), 'close');
-  return port;
-}
 
 describe('a stop', () => {
   /** A service with a redemption under way: `answer` lets the CPO answer, `redeemed` is the app's answer. */

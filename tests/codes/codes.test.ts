@@ -11,7 +11,8 @@ beforeAll(async () => {
 });
 afterAll(() => service.stop());
 
-const cancel = (id: string) => service.request('DELETE', `/v1/app/pairing-codes/${id}`, { token: service.appToken });
+const cancel = (id: string, at = service) =>
+  at.request('DELETE', `/v1/app/pairing-codes/${id}`, { token: at.appToken });
 
 /** A random source that yields these digits first. */
 const dealing = (...codes: string[]) => ({
@@ -58,12 +59,14 @@ test('a code is stored as a keyed hash alone', async () => {
 test('the digits of a code come from the cryptographic source', async () => {
   const digits = [...'407193'];
   const source = jest.spyOn(crypto, 'randomInt').mockImplementation(() => Number(digits.shift()));
+  const fresh = await startHarness();
   try {
-    expect((await service.code()).code).toBe('407193');
+    expect((await fresh.code()).code).toBe('407193');
     expect(source.mock.calls).toEqual(Array(6).fill([10]));
   } finally {
     source.mockRestore();
   }
+  await fresh.stop();
 });
 
 test('a new code for a user and location cancels the old one, another location keeps its own', async () => {
@@ -144,19 +147,16 @@ test('a poll still sees the change when notifications are lost in between', asyn
 });
 
 test('no value is issued again within 24 hours, and after that it is', async () => {
-  const first = await service.code();
-  await cancel(first.id);
-  const other = await startHarness({}, { databaseUrl: service.databaseUrl, random: dealing(first.code, first.code) });
-  const { code } = await other.code();
-  expect(code).not.toBe(first.code);
-  await other.stop();
-
-  await service.sql.query(`update pairing_codes set created_at = now() - interval '25 hours' where id = $1`, [
-    first.id,
-  ]);
-  const later = await startHarness({}, { databaseUrl: service.databaseUrl, random: dealing(first.code) });
-  expect((await later.code()).code).toBe(first.code);
+  const fresh = await startHarness({}, { random: dealing('362821', '362821', '900001') });
+  const first = await fresh.code();
+  expect(first.code).toBe('362821');
+  await cancel(first.id, fresh);
+  expect((await fresh.code()).code).toBe('900001');
+  await fresh.sql.query(`update pairing_codes set created_at = now() - interval '25 hours' where id = $1`, [first.id]);
+  const later = await startHarness({}, { databaseUrl: fresh.databaseUrl, random: dealing('362821') });
+  expect((await later.code()).code).toBe('362821');
   await later.stop();
+  await fresh.stop();
 });
 
 test('no near-twin of an active code is issued', async () => {

@@ -24,8 +24,8 @@ const secret = (text: string) => {
   secrets.add(text);
   return text;
 };
-// Not a test code of the sandbox, which pairs.
-const aCode = () => secret(String(randomInt(200_000, 1_000_000)));
+// Not a test code of the sandbox, which pairs, nor the hours since 1970 in `issued_code_counts`.
+const aCode = () => secret(String(randomInt(600_000, 1_000_000)));
 const deadToken = (role: string) => secret(`scsp_${role}_${randomUUID().replaceAll('-', '')}`);
 
 /** What was said where. */
@@ -339,6 +339,8 @@ test.each([
   ['digits apart', 'typed 123 456, or 1-2-3-4-5-6', ['123456']],
   ['behind another number', '404 123456', ['123456']],
   ['a UUID or a hash, which is random', '0197a123-4567-7123-8456-123456789abc \\xab123456cd 0.123456', []],
+  ['a date', '{"at":"1234-56-07T08:09:10Z"}, Date: Sat, 07 Dec 1234 56:00:00 GMT', []],
+  ['digits before a date', '123456 2026-12-01 14:06:43', ['123456']],
   ['bytes', '\\x736373705f63706f5f7831', ['scsp_cpo_x1']],
   ['a word', 'Bearer scsp_cpo_x1, or so', ['scsp_cpo_x1']],
 ])('a secret would be found as %s', (_how, text, found) =>

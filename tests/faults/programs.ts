@@ -1,9 +1,10 @@
 import { type SpawnOptions, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
-import { type AddressInfo, connect, createServer } from 'node:net';
+import { connect } from 'node:net';
 import { join } from 'node:path';
 import { projectFile } from '../../src/contract/document';
+import { freePort } from '../harness/listen';
 import { secondsUntil } from './fault';
 
 /** A program of Debian's package postgresql, pgbouncer or haproxy; `PATH` may name another. */
@@ -23,13 +24,7 @@ export function account(): { uid?: number; gid?: number } {
   return { uid: Number(uid), gid: Number(gid) };
 }
 
-export async function freePorts(count: number): Promise<number[]> {
-  const servers = Array.from({ length: count }, () => createServer().listen(0, '127.0.0.1'));
-  await Promise.all(servers.map((server) => once(server, 'listening')));
-  const ports = servers.map((server) => (server.address() as AddressInfo).port);
-  await Promise.all(servers.map((server) => once(server.close(), 'close')));
-  return ports;
-}
+export const freePorts = (count: number): Promise<number[]> => Promise.all(Array.from({ length: count }, freePort));
 
 /** Starts what is to end with this process, however that ends. */
 export const spawnTied = (file: string, args: string[], options: SpawnOptions) =>

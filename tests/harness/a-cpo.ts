@@ -1,12 +1,11 @@
 import { randomUUID } from 'node:crypto';
-import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { setOutbound } from '../../src/cpos/cpos';
 import { deriveKeys } from '../../src/crypto/keys';
 import { arrivals } from './arrivals';
 import { endLater } from './clean-up';
 import { aStation, type Harness, SECRET_KEY, type TestCpo } from './harness';
+import { close, listenOn } from './listen';
 
 export type Received = { method: string; path: string; headers: IncomingMessage['headers']; body: string };
 type Answer = (res: ServerResponse, request: Received) => void;
@@ -21,12 +20,7 @@ export async function startCpo(service: Harness, answer: Answer) {
     add(request);
     backend.answer(res, request);
   });
-  const listen = async (port: number) => {
-    server.listen(port, '127.0.0.1');
-    await once(server, 'listening');
-    return (server.address() as AddressInfo).port;
-  };
-  const port = await listen(0);
+  const port = await listenOn(server);
   const token = `outbound-${randomUUID()}`;
   service.secrets.add(token);
   const cpo: TestCpo = await service.cpo();
@@ -44,12 +38,8 @@ export async function startCpo(service: Harness, answer: Answer) {
     url,
     /** Resolves when so many requests have come. */
     asked: count,
-    async down() {
-      server.close();
-      server.closeAllConnections();
-      if (server.listening) await once(server, 'close');
-    },
-    up: () => listen(port),
+    down: () => close(server),
+    up: () => listenOn(server, port),
   };
   endLater(() => backend.down());
   return backend;

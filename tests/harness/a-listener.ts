@@ -1,11 +1,10 @@
-import { once } from 'node:events';
-import { createServer, type IncomingHttpHeaders, type Server, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { createServer, type IncomingHttpHeaders, type ServerResponse } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable, Writable } from 'node:stream';
 import { run } from '../../src/cli';
 import { endLater } from './clean-up';
+import { close, listenOn } from './listen';
 
 export type Event = { id: string; type: string; timestamp: string; position: string; data: object };
 
@@ -31,19 +30,6 @@ export function recorder<T>() {
         check();
       }),
   };
-}
-
-export async function listenOn(server: Server, port = 0): Promise<number> {
-  server.listen(port, '127.0.0.1');
-  await once(server, 'listening');
-  return (server.address() as AddressInfo).port;
-}
-
-export async function close(server: Server): Promise<void> {
-  if (!server.listening) return;
-  server.close();
-  server.closeAllConnections();
-  await once(server, 'close');
 }
 
 export type Received = { headers: IncomingHttpHeaders; body: string };

@@ -1,8 +1,7 @@
-import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { arrivals } from './arrivals';
 import { endLater } from './clean-up';
+import { close, listenOn } from './listen';
 
 export type ReceivedEvent = {
   /** As sent, with the query. */
@@ -35,23 +34,18 @@ export async function startReceiver(answer: Answer = answerStatus(204)) {
     add(event);
     receiver.answer(res, event);
   });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
+  const port = await listenOn(server);
   const receiver = {
     answer,
     received,
     /** The most requests in flight at a time. */
     most: 0,
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/hook`,
-    port: (server.address() as AddressInfo).port,
+    url: `http://127.0.0.1:${port}/hook`,
+    port,
     ids: () => received.map(({ headers }) => String(headers['webhook-id'])),
     /** Resolves when so many requests have come. */
     got: count,
-    async down() {
-      server.close();
-      server.closeAllConnections();
-      if (server.listening) await once(server, 'close');
-    },
+    down: () => close(server),
   };
   endLater(() => receiver.down());
   return receiver;

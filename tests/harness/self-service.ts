@@ -15,7 +15,7 @@ type Sent = { uid?: string; key?: string | undefined; protocol?: string };
 
 /** Pairs by a test code, under an Idempotency-Key if one is given. */
 export function pairBy(service: Harness, cpo: TestCpo, code: string, sent: Sent = {}): Promise<Answer> {
-  const { uid = `station-${randomUUID().slice(0, 8)}`, key, protocol = 'ocpp2.0.1' } = sent;
+  const { uid = `station-${randomUUID()}`, key, protocol = 'ocpp2.0.1' } = sent;
   return service.request('POST', `/v1/scsp/${protocol}/pair`, {
     token: cpo.token,
     body: { code, charging_station: aStation(uid) },

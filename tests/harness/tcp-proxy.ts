@@ -1,7 +1,8 @@
 import { once } from 'node:events';
-import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
+import { connect, createServer, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { endLater } from './clean-up';
+import { listenOn } from './listen';
 
 /** A TCP proxy before PostgreSQL that can do what networks do. */
 export async function startProxy(target: string) {
@@ -36,9 +37,7 @@ export async function startProxy(target: string) {
       from.on('error', () => undefined);
     }
   });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const bound = (server.address() as AddressInfo).port;
+  const bound = await listenOn(server);
   const url = new URL(target);
   url.host = `127.0.0.1:${bound}`;
   const cut = () => {
@@ -79,10 +78,7 @@ export async function startProxy(target: string) {
       silent = false;
       unanswered = undefined;
       cut();
-      if (!server.listening) {
-        server.listen(bound, '127.0.0.1');
-        await once(server, 'listening');
-      }
+      if (!server.listening) await listenOn(server, bound);
     },
     async stop() {
       cut();

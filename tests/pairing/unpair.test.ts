@@ -14,7 +14,7 @@ afterAll(() => service.stop());
 
 const UNKNOWN = 'The specified charging station is not valid or does not exist.';
 const pairNew = async (by: TestCpo = cpo, uid = `S-${randomUUID()}`) => {
-  const user_id = randomUUID();
+  const user_id = `user-${randomUUID()}`;
   const paired = await service.pair(by, (await service.code({ user_id })).code, aStation(uid));
   expect(paired.status).toBe(200);
   return { uid, user_id };

@@ -18,7 +18,7 @@ afterAll(() => service.stop());
 
 const app = (method: string, path: string, body?: unknown) =>
   service.request(method, path, { token: service.appToken, ...(body !== undefined && { body }) });
-const aUid = () => `uid-${randomUUID().slice(0, 8)}`;
+const aUid = () => `uid-${randomUUID()}`;
 
 /** Every event of the feed, once all that were committed before are published. */
 async function events(): Promise<{ type: string; data: { uid?: string; cpo_id?: string; pairing_id?: string } }[]> {

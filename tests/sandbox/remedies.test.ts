@@ -1,12 +1,12 @@
-import { once } from 'node:events';
 import { createServer as createHttpServer } from 'node:http';
 import { createServer as createHttpsServer } from 'node:https';
-import { type AddressInfo, createServer as createTcpServer, type Server } from 'node:net';
+import { createServer as createTcpServer, type Server } from 'node:net';
 import { resolver } from '../../src/outbound/address';
 import { aCertificate } from '../harness/a-certificate';
 import { startNameServer } from '../harness/a-name-server';
 import { endLater } from '../harness/clean-up';
 import { type Harness, startHarness, type TestCpo } from '../harness/harness';
+import { freePort, listenOn } from '../harness/listen';
 import { pairBy, signUp } from '../harness/self-service';
 import { until } from '../harness/until';
 
@@ -21,10 +21,9 @@ afterAll(() => service.stop());
 
 /** Starts a server and returns its port. */
 async function portOf(server: Server): Promise<number> {
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
+  const port = await listenOn(server);
   endLater(() => void server.close());
-  return (server.address() as AddressInfo).port;
+  return port;
 }
 
 const answering = (status: number, type = 'application/json', body = '{}') =>
@@ -119,12 +118,7 @@ describe('a test redemption', () => {
   test.each<[string, () => Promise<string>, string]>([
     [
       'nobody listens',
-      async () => {
-        const server = createTcpServer();
-        const port = await portOf(server);
-        server.close();
-        return `http://127.0.0.1:${port}`;
-      },
+      async () => `http://127.0.0.1:${await freePort()}`,
       'the connection was refused. Check the port, and that your backend is running',
     ],
     [
