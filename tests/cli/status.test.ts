@@ -2,6 +2,7 @@ import { createServer } from 'node:net';
 import { Client } from 'pg';
 import { command } from '../harness/a-command';
 import { createTestDatabase, type Harness, SECRET_KEY, startHarness } from '../harness/harness';
+import { listenOn } from '../harness/listen';
 import { untilSo } from '../harness/until';
 
 const scsp = (databaseUrl: string, ...args: string[]) => command({ DATABASE_URL: databaseUrl, SECRET_KEY }, args);
@@ -118,8 +119,7 @@ describe('scsp status of a database that cannot be read', () => {
 
   test('says that it does not answer, within the deadline of a connection', async () => {
     const silent = createServer();
-    await new Promise<void>((listening) => silent.listen(0, '127.0.0.1', listening));
-    const { port } = silent.address() as { port: number };
+    const port = await listenOn(silent);
     await expectUnreachable(`postgres://127.0.0.1:${port}/scsp`, 'does not answer');
     silent.close();
   });

@@ -57,9 +57,9 @@ test('a code is stored as a keyed hash alone', async () => {
 });
 
 test('the digits of a code come from the cryptographic source', async () => {
+  const fresh = await startHarness();
   const digits = [...'407193'];
   const source = jest.spyOn(crypto, 'randomInt').mockImplementation(() => Number(digits.shift()));
-  const fresh = await startHarness();
   try {
     expect((await fresh.code()).code).toBe('407193');
     expect(source.mock.calls).toEqual(Array(6).fill([10]));

@@ -1,6 +1,5 @@
-import { once } from 'node:events';
 import { createServer, type RequestListener } from 'node:http';
-import { type AddressInfo, createServer as createTcpServer, type Socket } from 'node:net';
+import { createServer as createTcpServer, type Socket } from 'node:net';
 import { gzipSync } from 'node:zlib';
 import type { Report } from '../../src/conformance/check';
 import { containsToken, createMask } from '../../src/conformance/cpo/secrets';
@@ -8,25 +7,23 @@ import { junitReport } from '../../src/conformance/report/junit';
 import { textReport } from '../../src/conformance/report/text';
 import { ALL_PROTOCOLS, runKit, TOKEN, withVerdict } from '../harness/a-sandbox-cpo';
 import { endLater } from '../harness/clean-up';
+import { close, listenOn } from '../harness/listen';
 
 const codes = { good: ['Good-Code/1', 'Good-Code/2', 'Good-Code/3'], same_station: ['Same-1', 'Same-2'] };
 
 async function httpTarget(listener: RequestListener) {
-  const server = createServer(listener).listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  endLater(() => {
-    server.close();
-    server.closeAllConnections();
-  });
-  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const server = createServer(listener);
+  const port = await listenOn(server);
+  endLater(() => close(server));
+  return `http://127.0.0.1:${port}`;
 }
 
 async function tcpTarget(onConnection: (socket: Socket) => void) {
-  const server = createTcpServer(onConnection).listen(0, '127.0.0.1');
+  const server = createTcpServer(onConnection);
   server.on('connection', (socket) => socket.on('error', () => undefined));
-  await once(server, 'listening');
+  const port = await listenOn(server);
   endLater(() => server.close());
-  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  return `http://127.0.0.1:${port}`;
 }
 
 const everyReport = (report: Report) => [textReport(report, false), JSON.stringify(report), junitReport(report, 'cpo')];

@@ -6,8 +6,8 @@ import type { AddressInfo, Server } from 'node:net';
 let nextPort = 11_000 + ((process.pid * 7_919) % 20_000);
 
 /**
- * Listens on a port that no other test gets while the server is closed: it can be refused there, and listen there again.
- * @param port where it listened before
+ * Listens on a port that no other test gets when the server is closed. Until it listens there again, connections are refused.
+ * @param port on which it listened before
  */
 export async function listenOn(server: Server, port?: number): Promise<number> {
   for (;;) {
@@ -21,6 +21,7 @@ export async function listenOn(server: Server, port?: number): Promise<number> {
   }
 }
 
+/** Stops listening, and closes the server's connections. */
 export async function close(server: HttpServer): Promise<void> {
   if (!server.listening) return;
   server.close();

@@ -1,4 +1,4 @@
-/** The seed of tests with random input. Each run has the same; another one, to look for more: `TEST_SEED=7 npx jest FILE`. */
+/** The seed of random input, the same in each run. `TEST_SEED=7 npx jest FILE` tests with another. */
 export const SEED = Number(process.env.TEST_SEED ?? 1);
 
 /** A repeatable source of random numbers (mulberry32). */

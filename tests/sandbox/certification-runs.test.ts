@@ -1,7 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { once } from 'node:events';
 import { createServer, type RequestListener } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { LIMITS } from '../../src/conformance/cpo/caller';
 import { cpoChecks } from '../../src/conformance/cpo/checks';
 import { resolver } from '../../src/outbound/address';
@@ -23,6 +21,7 @@ import {
 } from '../harness/certification';
 import { endLater } from '../harness/clean-up';
 import { type Harness, SECRET_KEY, startHarness, type TestCpo } from '../harness/harness';
+import { close, listenOn } from '../harness/listen';
 import { signUp } from '../harness/self-service';
 import { untilAnswered, untilSo } from '../harness/until';
 
@@ -34,13 +33,10 @@ afterAll(() => service.stop());
 
 /** A backend that does as a test says; no answer by default. */
 async function startBackend(listener: RequestListener = () => {}): Promise<string> {
-  const server = createServer(listener).listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  endLater(() => {
-    server.close();
-    server.closeAllConnections();
-  });
-  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const server = createServer(listener);
+  const port = await listenOn(server);
+  endLater(() => close(server));
+  return `http://127.0.0.1:${port}`;
 }
 
 /** A CPO whose run goes on until the test ends. */

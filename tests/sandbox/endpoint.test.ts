@@ -1,10 +1,9 @@
-import { once } from 'node:events';
 import { createServer, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { resolver } from '../../src/outbound/address';
 import { startNameServer } from '../harness/a-name-server';
 import { endLater } from '../harness/clean-up';
 import { aStation, type Harness, startHarness, type TestCpo } from '../harness/harness';
+import { close, listenOn } from '../harness/listen';
 import { pairBy, signUp, uidsOf } from '../harness/self-service';
 import { untilSo } from '../harness/until';
 
@@ -29,13 +28,9 @@ async function startBackend(answer: (path: string, res: ServerResponse) => void)
     const trace = traceparent?.toString().split('-')[1];
     asked.push({ method: req.method ?? '', path: req.url ?? '', authorization, trace });
     req.resume().on('end', () => answer(req.url ?? '', res));
-  }).listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  endLater(async () => {
-    server.close();
-    server.closeAllConnections();
   });
-  const { port } = server.address() as AddressInfo;
+  const port = await listenOn(server);
+  endLater(() => close(server));
   return { asked, named: `http://${HOST}:${port}`, url: `http://127.0.0.1:${port}` };
 }
 

@@ -1,7 +1,7 @@
 import { createServer, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { endLater } from '../harness/clean-up';
 import { aStation, type Harness, startHarness, type TestCpo } from '../harness/harness';
+import { close, listenOn } from '../harness/listen';
 import { openRaw } from '../harness/raw-http';
 import { pairBy, signUp } from '../harness/self-service';
 import { untilAnswered, untilSo, untilStatus } from '../harness/until';
@@ -26,12 +26,9 @@ const me = ({ token }: TestCpo) => service.request('GET', '/v1/scsp/me', { token
 async function startSilentBackend() {
   const waiting: ServerResponse[] = [];
   const server = createServer((req, res) => void req.resume().on('end', () => waiting.push(res)));
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  endLater(async () => {
-    server.close();
-    server.closeAllConnections();
-  });
-  return { waiting, url: `http://127.0.0.1:${(server.address() as AddressInfo).port}` };
+  const port = await listenOn(server);
+  endLater(() => close(server));
+  return { waiting, url: `http://127.0.0.1:${port}` };
 }
 
 test('requests behind an answer that waits take few slots', async () => {

@@ -1,11 +1,11 @@
 import { spawnSync } from 'node:child_process';
-import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { type AddressInfo, createServer } from 'node:net';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { launch } from '../harness/a-process';
 import { createTestDatabase, SECRET_KEY } from '../harness/harness';
+import { listenOn } from '../harness/listen';
 
 // The built service as a process on hosts as they are.
 
@@ -68,9 +68,8 @@ describe('an address that cannot be listened on is refused with its setting', ()
   };
 
   test('a port in use', async () => {
-    const other = createServer().listen(0, '127.0.0.1');
-    await once(other, 'listening');
-    const port = String((other.address() as AddressInfo).port);
+    const other = createServer();
+    const port = String(await listenOn(other));
     const at = { HOST: '127.0.0.1' };
     await refused(
       { ...at, PORT: port },

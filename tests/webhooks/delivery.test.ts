@@ -6,6 +6,7 @@ import { answerStatus, type ReceivedEvent, startReceiver } from '../harness/a-re
 import { startApp } from '../harness/an-app';
 import { endLater } from '../harness/clean-up';
 import { aStation, type Harness, NO_LIMITS, startHarness } from '../harness/harness';
+import { listenOn } from '../harness/listen';
 import { untilAnswered, untilSo } from '../harness/until';
 
 let service: Harness;
@@ -242,11 +243,10 @@ describe('a failed attempt', () => {
       socket.on('error', () => {});
       socket.once('data', () => socket.end(text));
     });
-    server.listen(0, '127.0.0.1');
-    await new Promise((resolve) => server.once('listening', resolve));
+    const port = await listenOn(server);
     endLater(() => server.close());
     const app = await startApp(service);
-    const endpoint = await app.endpoint({ url: `http://127.0.0.1:${(server.address() as any).port}/` });
+    const endpoint = await app.endpoint({ url: `http://127.0.0.1:${port}/` });
     expect((await endpoint.request('POST', '/test')).body).toEqual({
       delivered: false,
       duration_ms: expect.any(Number),
